@@ -1,0 +1,1 @@
+"""Facts that are not ours to decide: tensor formats, devices, model configurations."""

@@ -1,0 +1,120 @@
+"""One question: this model, this engine at this version, on this machine, for this workload, with these settings."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from ullage.domain.architecture import Architecture
+from ullage.domain.checkpoint import Checkpoint
+from ullage.domain.machine import Device, Machine
+from ullage.domain.placement import Parallel
+from ullage.domain.workload import Workload
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """A release as numbers; ``text`` is what a person wrote."""
+
+    parts: tuple[int, ...]
+    text: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return self.text or ".".join(str(part) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """An engine's settings in the engine's own names; what is not there was not said."""
+
+    items: tuple[tuple[str, Value], ...] = ()
+
+    @classmethod
+    def of(cls, values: dict[str, Value]) -> "Settings":
+        """From a dictionary, sorted by name."""
+        return cls(tuple(sorted(values.items())))
+
+    def get(self, name: str) -> Value:
+        """The value, or None when it was not said."""
+        for key, value in self.items:
+            if key == name:
+                return value
+        return None
+
+    def integer(self, name: str) -> int | None:
+        """A whole number, or None."""
+        value = self.get(name)
+        return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def number(self, name: str) -> float | None:
+        """A number, or None."""
+        value = self.get(name)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def text(self, name: str) -> str | None:
+        """A word, or None."""
+        value = self.get(name)
+        return value if isinstance(value, str) else None
+
+    def flag(self, name: str) -> bool | None:
+        """True, False, or None when it was not said."""
+        value = self.get(name)
+        return value if isinstance(value, bool) else None
+
+    def has(self, name: str) -> bool:
+        """Whether it was said."""
+        return any(key == name for key, _ in self.items)
+
+    def with_(self, **values: Value) -> "Settings":
+        """A copy with some values set."""
+        return Settings.of({**dict(self.items), **values})
+
+    def without(self, *names: str) -> "Settings":
+        """A copy in which these were not said."""
+        return Settings(tuple(item for item in self.items if item[0] not in names))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Model:
+    """A model ready to be placed. Compared by identity, so that what is derived from it can be remembered."""
+
+    name: str
+    source: str  # where the configuration and headers came from
+    architecture: Architecture
+    checkpoint: Checkpoint
+    parameters: int
+    unread: tuple[str, ...] = ()  # configuration keys nobody read
+    class_name: str = ""
+    unquantised: Checkpoint | None = None  # the same tensors before a scheme was applied by rule
+
+    @cached_property
+    def is_quantised(self) -> bool:
+        """Whether the stored format differs from the model's own dtype."""
+        return self.unquantised is not None or self.checkpoint.scheme not in {"bfloat16", "float16", "float32"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A question in full. ``settings`` holds what was said and, after the engine resolved it, every default that matters.
+
+    ``stated`` are the names of settings, and of "context", "concurrency", "parallel", "version", that a person gave.
+    """
+
+    model: Model
+    engine: str
+    version: Version
+    machine: Machine
+    parallel: Parallel = field(default_factory=Parallel)
+    workload: Workload = field(default_factory=Workload)
+    settings: Settings = field(default_factory=Settings)
+    environment: tuple[tuple[str, str], ...] = ()
+    stated: frozenset[str] = frozenset()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices the placement uses, in order."""
+        return self.machine.devices[: self.parallel.devices]
+
+    def with_settings(self, **values: Value) -> "Case":
+        """The same question with some settings changed."""
+        return replace(self, settings=self.settings.with_(**values))

@@ -1,0 +1,75 @@
+"""What it takes to be an engine: a record of pure functions, the same names in the same order everywhere."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ullage.domain.case import Case, Settings, Value, Version
+from ullage.domain.facts import Fact
+from ullage.domain.ledger import Ledger
+from ullage.domain.placement import Parallel
+from ullage.domain.plan import Capacity, Command, Finding, Lever, Objection
+from ullage.domain.provenance import Constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """A setting that matters to memory: the engine's own name, what it means, and its default in words."""
+
+    name: str
+    meaning: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The engine's name, the releases whose rules are known, its knobs and its constants."""
+
+    name: str
+    title: str
+    oldest: Version
+    newest: Version
+    default: Version
+    knobs: tuple[Knob, ...]
+    constants: tuple[Constant, ...]
+    device_kinds: frozenset[str]
+    package: str  # what to install
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A command somebody wrote, as settings. ``model`` is the argument as written; ``findings`` name what is wrong with it."""
+
+    engine: str
+    model: str | None
+    settings: Settings
+    parallel: Parallel
+    environment: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+    version: Version | None = None  # where the command itself implies one
+    stated: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One file or folder in ``engines/``, found by existing. No function does I/O; each is tested with recorded text.
+
+    ``resolve`` fills every default that matters, so that all others read a complete case. ``objections`` may use the ledger's
+    numbers. ``levers`` lists what could be changed, for the search and the remedies.
+    """
+
+    profile: Profile
+    resolve: Callable[[Case], Case]
+    objections: Callable[[Case], tuple[Objection, ...]]
+    ledger: Callable[[Case], Ledger]
+    capacity: Callable[[Case, Ledger], Capacity]
+    levers: Callable[[Case], tuple[Lever, ...]]
+    command: Callable[[Case], Command]
+    read_command: Callable[
+        [tuple[str, ...], Mapping[str, str], Version | None], Request | None
+    ]  # None: not this engine's command
+    read_log_line: Callable[[str], Fact | None]
+    read_metrics: Callable[[str], tuple[Fact, ...]]
+    notes: Callable[[Case, Ledger], tuple[str, ...]]
+    validate: Callable[
+        [str, Value], Value
+    ]  # one `--set NAME=VALUE`, typed; raises InputError with the nearest right name

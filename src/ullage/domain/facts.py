@@ -1,0 +1,13 @@
+"""What a log line or a metrics page states."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One statement read from a log: ``name`` is our word ("weights_bytes", "kv_tokens", "error.kv_too_small"), ``value`` what it says."""
+
+    name: str
+    value: int | float | str
+    unit: str = ""
+    details: tuple[tuple[str, int | float | str], ...] = ()

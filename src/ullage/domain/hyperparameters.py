@@ -1,0 +1,201 @@
+"""A model's configuration, read strictly: every key that is asked for is noted, and what nobody read is reported."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from ullage.errors import MalformedFileError, UnsupportedModelError
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+# Keys that cannot change how much memory a model takes. Anything else that no family reads is reported.
+IRRELEVANT_KEYS = frozenset(
+    """
+    _name_or_path _attn_implementation _attn_implementation_internal activation_function add_bos_token add_prefix_space ai2_license
+    architectures attention_dropout attn_pdrop attn_logit_softcapping attention_multiplier auto_map aux_loss_alpha begin_suppress_tokens
+    bos_token_id cache_implementation classifier_dropout clip_qkv decoder_start_token_id dropout embd_pdrop embedding_dropout
+    embedding_multiplier eos_token_id epsilon final_logit_softcapping finetuning_task forced_bos_token_id forced_eos_token_id
+    gradient_checkpointing hidden_act hidden_activation hidden_dropout hidden_dropout_prob id2label initializer_factor initializer_range
+    is_decoder is_encoder_decoder keys_to_ignore_at_inference label2id layer_norm_eps layer_norm_epsilon layernorm_epsilon logit_scale
+    logits_scaling mask_token_id mlp_dropout norm_eps norm_epsilon norm_topk_prob output_attentions output_hidden_states
+    output_router_logits pad_token_id pretraining_tp prefix problem_type query_pre_attn_scalar resid_pdrop residual_dropout
+    residual_multiplier return_dict rms_norm_eps rms_norm_epsilon rope_interleave rope_parameters rope_scaling rope_theta rope_ratio
+    rotary_base router_aux_loss_coef router_bias_update_speed router_jitter_noise routed_scaling_factor scale_attn_weights scoring_func
+    sep_token_id seq_aux summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
+    task_specific_params tokenizer_class topk_group topk_method torchscript transformers_version typical_p unsloth_fixed unsloth_version
+    use_bfloat16 use_cache use_flash_attn use_logn_attn z_loss_weight
+    """.split()
+)
+
+
+class Hyperparameters:
+    """A JSON object that remembers which keys were asked for. ``path`` names it in messages.
+
+    Every reader raises UnsupportedModelError when a needed key is missing and MalformedFileError when a value has the wrong type
+    or is out of all bounds.
+    """
+
+    LARGEST = 1 << 40
+
+    def __init__(self, raw: Mapping[str, Json], path: str = "") -> None:
+        self._raw = raw
+        self._path = path
+        self._read: set[str] = set()
+        self._children: dict[str, Hyperparameters] = {}
+
+    def _named(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there and not null. Counts as reading it."""
+        self._read.add(key)
+        return self._raw.get(key) is not None
+
+    def raw(self, key: str) -> Json:
+        """The value as it stands, or None."""
+        self._read.add(key)
+        return self._raw.get(key)
+
+    def _needed(self, key: str) -> Json:
+        value = self.raw(key)
+        if value is None:
+            raise UnsupportedModelError(
+                f"the configuration lacks {self._named(key)!r}, which this family needs to be sized. "
+                "Give the complete config.json of the model"
+            )
+        return value
+
+    def _integer(self, key: str, value: Json, low: int) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise MalformedFileError(f"{self._named(key)} should be a whole number, but is {_shown(value)}")
+        if not low <= value <= self.LARGEST:
+            raise MalformedFileError(f"{self._named(key)} is {value}, outside {low} to {self.LARGEST}")
+        return value
+
+    def integer(self, key: str, *, low: int = 1) -> int:
+        """A whole number that must be there."""
+        return self._integer(key, self._needed(key), low)
+
+    def integer_or(self, key: str, default: int, *, low: int = 0) -> int:
+        """A whole number, or the family's own rule where the key is missing or null."""
+        value = self.raw(key)
+        return default if value is None else self._integer(key, value, low)
+
+    def first_integer(self, *keys: str, low: int = 1) -> int:
+        """The first of several spellings of one key."""
+        for key in keys:
+            if self.has(key):
+                return self.integer(key, low=low)
+        return self.integer(keys[0], low=low)
+
+    def number_or(self, key: str, default: float) -> float:
+        """A number, or the default."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise MalformedFileError(f"{self._named(key)} should be a number, but is {_shown(value)}")
+        return float(value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """A true/false value, or the default."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        if isinstance(value, bool):
+            return value
+        if value in (0, 1):
+            return bool(value)
+        raise MalformedFileError(f"{self._named(key)} should be true or false, but is {_shown(value)}")
+
+    def text(self, key: str) -> str:
+        """A string that must be there."""
+        return self._text(key, self._needed(key))
+
+    def text_or(self, key: str, default: str) -> str:
+        """A string, or the default."""
+        value = self.raw(key)
+        return default if value is None else self._text(key, value)
+
+    def _text(self, key: str, value: Json) -> str:
+        if not isinstance(value, str):
+            raise MalformedFileError(f"{self._named(key)} should be a string, but is {_shown(value)}")
+        return value
+
+    def _list(self, key: str, length: int | None) -> list[Json]:
+        value = self._needed(key)
+        if not isinstance(value, list):
+            raise MalformedFileError(f"{self._named(key)} should be a list, but is {_shown(value)}")
+        if length is not None and len(value) < length:
+            raise MalformedFileError(f"{self._named(key)} has {len(value)} entries, but {length} are needed")
+        return value if length is None else value[:length]
+
+    def words(self, key: str, *, length: int | None = None) -> tuple[str, ...]:
+        """A list of strings; ``length`` is how many are needed."""
+        return tuple(self._text(key, item) for item in self._list(key, length))
+
+    def integers(self, key: str, *, length: int | None = None, low: int = 0) -> tuple[int, ...]:
+        """A list of whole numbers; ``length`` is how many are needed."""
+        return tuple(self._integer(key, item, low) for item in self._list(key, length))
+
+    def integer_for_each(self, key: str, layers: int, default: int | None = None, *, low: int = 0) -> tuple[int, ...]:
+        """One number for all layers, or a list with one for each; without a default the key is needed."""
+        value = self.raw(key) if default is not None else self._needed(key)
+        if value is None:
+            return (cast("int", default),) * layers
+        if isinstance(value, list):
+            return self.integers(key, length=layers, low=low)
+        return (self._integer(key, value, low),) * layers
+
+    def child(self, key: str) -> "Hyperparameters":
+        """A nested object that must be there."""
+        if key not in self._children:
+            value = self._needed(key)
+            if not isinstance(value, dict):
+                raise MalformedFileError(f"{self._named(key)} should be an object, but is {_shown(value)}")
+            self._children[key] = Hyperparameters(value, self._named(key))
+        return self._children[key]
+
+    def child_or_none(self, key: str) -> "Hyperparameters | None":
+        """A nested object, or None."""
+        return self.child(key) if self.has(key) else None
+
+    def children(self, key: str) -> "tuple[Hyperparameters, ...]":
+        """A list of nested objects that must be there."""
+        found = []
+        for index, item in enumerate(self._list(key, None)):
+            name = f"{key}[{index}]"
+            if not isinstance(item, dict):
+                raise MalformedFileError(f"{self._named(name)} should be an object, but is {_shown(item)}")
+            if name not in self._children:
+                self._children[name] = Hyperparameters(item, self._named(name))
+            found.append(self._children[name])
+        return tuple(found)
+
+    def must_be(self, key: str, *allowed: Json) -> None:
+        """Refuse a configuration in which a key has a value this family has no rule for. A missing key is allowed."""
+        value = self.raw(key)
+        if value is not None and value not in allowed:
+            words = " or ".join(_shown(item) for item in allowed)
+            raise UnsupportedModelError(f"{self._named(key)} is {_shown(value)}; only {words} is known for this family")
+
+    def ignore(self, *keys: str) -> None:
+        """Say that these keys were considered and do not matter to memory."""
+        self._read.update(keys)
+
+    def unread(self) -> tuple[str, ...]:
+        """Keys that nobody read and that may matter to memory, nested ones with their path, sorted."""
+        own = {
+            self._named(key)
+            for key, value in self._raw.items()
+            if key not in self._read and key not in IRRELEVANT_KEYS and value is not None
+        }
+        for child in self._children.values():
+            own.update(child.unread())
+        return tuple(sorted(own))
+
+
+def _shown(value: Json) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - one line of a message

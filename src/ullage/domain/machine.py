@@ -1,0 +1,37 @@
+"""The devices memory lies on."""
+
+from dataclasses import dataclass
+
+HOST = "host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One device with its own memory.
+
+    ``total_bytes`` is what the driver reports (an 80 GB card shows about 79.1 GiB); ``reserved_bytes`` is held by others, a desktop
+    or another process. ``shares_memory_with`` names the device whose memory this is (unified memory).
+    """
+
+    id: str
+    kind: str  # "cuda", "rocm", "xpu", "mps", "cpu"
+    name: str
+    total_bytes: int
+    reserved_bytes: int = 0
+    compute_capability: tuple[int, int] | None = None
+    shares_memory_with: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Accelerators in the engine's order, and the host's memory as one more device (None when it was not said)."""
+
+    devices: tuple[Device, ...]
+    host: Device | None = None
+
+    def device(self, device_id: str) -> Device:
+        """The device of that id. Raises KeyError."""
+        for device in (*self.devices, *((self.host,) if self.host else ())):
+            if device.id == device_id:
+                return device
+        raise KeyError(device_id)

@@ -1,0 +1,54 @@
+"""What a weight file format is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ullage.domain.checkpoint import Tensor
+from ullage.domain.hyperparameters import Hyperparameters, Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTensor:
+    """One tensor of a file header: the file's name for it, its dtype word, its shape and its bytes in the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A file's header: its tensors and its metadata."""
+
+    tensors: tuple[StoredTensor, ...]
+    metadata: tuple[tuple[str, Json], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedMore:
+    """The bytes given are the true beginning of a file, but the header is longer: give at least ``nbytes``."""
+
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFormat:
+    """One file in ``formats/`` that reads headers: a total parser over bytes."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[bytes, int], Header | NeedMore]  # (beginning of the file, size of the whole file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One file in ``formats/`` that knows a quantisation scheme.
+
+    ``reads`` says whether a ``quantization_config`` is of this scheme; ``apply`` turns the unquantised tensors into the stored ones
+    and names the scheme for people. Raises UnsupportedModelError for a variant it has no rule for.
+    """
+
+    name: str
+    reads: Callable[[Hyperparameters], bool]
+    apply: Callable[[tuple[Tensor, ...], Hyperparameters], tuple[tuple[Tensor, ...], str]]

@@ -1,0 +1,34 @@
+"""The few ways a question can be broken. "It does not fit" is an answer and never an exception.
+
+Every message says what was needed, what there was, and the next step.
+"""
+
+
+class UllageError(Exception):
+    """Root of the tree; ``exit_code`` is what the command line returns."""
+
+    exit_code = 4
+
+
+class InputError(UllageError):
+    """The request is wrong (exit 2); names the nearest valid words."""
+
+    exit_code = 2
+
+
+class UnsupportedModelError(UllageError):
+    """The model, or a key of its configuration, is outside what is known (exit 3); names the key and the value."""
+
+    exit_code = 3
+
+
+class MalformedFileError(UllageError):
+    """A file is not what its name says (exit 3); names the offset or the key."""
+
+    exit_code = 3
+
+
+class WorldError(UllageError):
+    """A file, driver, network or process failed (exit 4); carries the cause."""
+
+    exit_code = 4
