@@ -57,9 +57,7 @@ def parse_bytes(text: str) -> int:
     """Read a size such as ``24GiB``, ``80 GB`` or ``1024``; GiB is 2**30 and GB is 10**9. Raises InputError."""
     number, unit = _split(text, "a size: write 24GiB, 80GB or a number of bytes")
     if unit.lower() not in _SIZES:
-        raise InputError(
-            f"{text!r} has the unit {unit!r}: use B, KiB, MiB, GiB, TiB (powers of 1024) or kB, MB, GB, TB (powers of 1000)"
-        )
+        raise InputError(f"{text!r} has the unit {unit!r}: use B, KiB, MiB, GiB, TiB (powers of 1024) or kB, MB, GB, TB (powers of 1000)")
     return int(number * _SIZES[unit.lower()])
 
 

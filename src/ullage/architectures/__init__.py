@@ -22,9 +22,7 @@ def _load(module_name: str) -> Family:
 @cache
 def families() -> dict[str, Family]:
     """Every known model type and its family."""
-    return {
-        model_type: family for name in _module_names() for family in (_load(name),) for model_type in family.model_types
-    }
+    return {model_type: family for name in _module_names() for family in (_load(name),) for model_type in family.model_types}
 
 
 def find(model_type: str) -> Family:

@@ -27,9 +27,7 @@ class Widths:
     fmt: TensorFormat
 
 
-def widths(
-    config: Hyperparameters, *, tied: bool = False, head_dim: int | None = None, dtype: str = "float32"
-) -> Widths:
+def widths(config: Hyperparameters, *, tied: bool = False, head_dim: int | None = None, dtype: str = "float32") -> Widths:
     """Read them in the spelling of Llama and its kin; the arguments are the family's own defaults."""
     hidden = config.integer("hidden_size")
     heads = config.integer("num_attention_heads")

@@ -15,11 +15,7 @@ def read(config: Hyperparameters) -> Blueprint:
     attention_bias = config.flag("attention_bias", default=False)
     mlp_bias = config.flag("mlp_bias", default=False)
     outline = Layer(
-        mixers=(
-            FullAttention(
-                query_heads=size.query_heads, kv_heads=size.kv_heads, key_dim=size.head_dim, value_dim=size.head_dim
-            ),
-        ),
+        mixers=(FullAttention(query_heads=size.query_heads, kv_heads=size.kv_heads, key_dim=size.head_dim, value_dim=size.head_dim),),
         feed_forward=DenseFeedForward(intermediate=intermediate),
     )
 
@@ -37,9 +33,7 @@ def read(config: Hyperparameters) -> Blueprint:
                 qkv_bias=attention_bias,
                 out_bias=attention_bias,
             ),
-            *block.gated_mlp(
-                f"{at}.mlp", index, size.fmt, hidden=size.hidden, intermediate=intermediate, bias=mlp_bias
-            ),
+            *block.gated_mlp(f"{at}.mlp", index, size.fmt, hidden=size.hidden, intermediate=intermediate, bias=mlp_bias),
             *block.norm(f"{at}.input_layernorm", index, size.hidden, size.fmt),
             *block.norm(f"{at}.post_attention_layernorm", index, size.hidden, size.fmt),
         )

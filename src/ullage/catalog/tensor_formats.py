@@ -40,7 +40,5 @@ def model_dtype(word: str) -> TensorFormat:
     """The format of a model's ``torch_dtype``. Raises UnsupportedModelError."""
     name = word.removeprefix("torch.")
     if name not in MODEL_DTYPES:
-        raise UnsupportedModelError(
-            f"the model's dtype {word!r} has no known size: {', '.join(sorted(MODEL_DTYPES))} are known"
-        )
+        raise UnsupportedModelError(f"the model's dtype {word!r} has no known size: {', '.join(sorted(MODEL_DTYPES))} are known")
     return MODEL_DTYPES[name]

@@ -124,14 +124,7 @@ class SharedCache:
 
 
 Mixer = (
-    FullAttention
-    | SlidingAttention
-    | ChunkedAttention
-    | LatentAttention
-    | CompressedAttention
-    | CrossAttention
-    | Recurrent
-    | SharedCache
+    FullAttention | SlidingAttention | ChunkedAttention | LatentAttention | CompressedAttention | CrossAttention | Recurrent | SharedCache
 )
 
 

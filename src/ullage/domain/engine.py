@@ -64,12 +64,8 @@ class Engine:
     capacity: Callable[[Case, Ledger], Capacity]
     levers: Callable[[Case], tuple[Lever, ...]]
     command: Callable[[Case], Command]
-    read_command: Callable[
-        [tuple[str, ...], Mapping[str, str], Version | None], Request | None
-    ]  # None: not this engine's command
+    read_command: Callable[[tuple[str, ...], Mapping[str, str], Version | None], Request | None]  # None: not this engine's command
     read_log_line: Callable[[str], Fact | None]
     read_metrics: Callable[[str], tuple[Fact, ...]]
     notes: Callable[[Case, Ledger], tuple[str, ...]]
-    validate: Callable[
-        [str, Value], Value
-    ]  # one `--set NAME=VALUE`, typed; raises InputError with the nearest right name
+    validate: Callable[[str, Value], Value]  # one `--set NAME=VALUE`, typed; raises InputError with the nearest right name

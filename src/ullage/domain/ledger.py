@@ -107,8 +107,7 @@ class Ledger:
         alive = [
             entry
             for entry in self.entries
-            if entry.device == device
-            and (entry.phase is phase or (entry.phase is Phase.RESIDENT and phase is not Phase.LOAD))
+            if entry.device == device and (entry.phase is phase or (entry.phase is Phase.RESIDENT and phase is not Phase.LOAD))
         ]
         join = next((join for join in self.joins if join.device == device), None)
         if join is None or phase is Phase.LOAD:

@@ -3,9 +3,7 @@
 from ullage.domain.checkpoint import Part, Role, Tensor, TensorFormat
 
 
-def weight(
-    name: str, role: Role, layer: int | None, shape: tuple[int, ...], fmt: TensorFormat, *, copies: int = 1
-) -> Tensor:
+def weight(name: str, role: Role, layer: int | None, shape: tuple[int, ...], fmt: TensorFormat, *, copies: int = 1) -> Tensor:
     """One tensor called ``name``."""
     return Tensor(name=name, role=role, layer=layer, shape=shape, format=fmt, copies=copies)
 
@@ -22,9 +20,7 @@ def linear(  # noqa: PLR0913 - a linear layer has this many facts
     copies: int = 1,
 ) -> tuple[Tensor, ...]:
     """``name.weight`` and, when there is one, ``name.bias``."""
-    matrix = Tensor(
-        name=f"{name}.weight", role=role, layer=layer, shape=(out_features, in_features), format=fmt, copies=copies
-    )
+    matrix = Tensor(name=f"{name}.weight", role=role, layer=layer, shape=(out_features, in_features), format=fmt, copies=copies)
     if not bias:
         return (matrix,)
     vector = Tensor(
@@ -71,9 +67,7 @@ def attention(  # noqa: PLR0913 - an attention block has this many facts
     )
 
 
-def gated_mlp(
-    prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, bias: bool = False
-) -> tuple[Tensor, ...]:
+def gated_mlp(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, bias: bool = False) -> tuple[Tensor, ...]:
     """Gate, up and down of a dense MLP."""
     return (
         *linear(f"{prefix}.gate_proj", Role.GATE, layer, intermediate, hidden, fmt, bias=bias),
@@ -108,8 +102,6 @@ def embedding(name: str, vocab: int, hidden: int, fmt: TensorFormat) -> tuple[Te
     return linear(name, Role.EMBEDDING, None, vocab, hidden, fmt)
 
 
-def head(
-    name: str, vocab: int, hidden: int, fmt: TensorFormat, *, tied: bool, bias: bool = False
-) -> tuple[Tensor, ...]:
+def head(name: str, vocab: int, hidden: int, fmt: TensorFormat, *, tied: bool, bias: bool = False) -> tuple[Tensor, ...]:
     """The output projection, absent when it is the token table."""
     return () if tied else linear(name, Role.HEAD, None, vocab, hidden, fmt, bias=bias)
