@@ -1,0 +1,116 @@
+"""Names and shapes of every bundled model against the model classes of transformers, built on the meta device.
+
+Run one family with ``pytest tests/oracle -k MODEL_TYPE``. Models are cut to a few layers so that a run stays quick.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ullage.architectures import families, read
+from ullage.domain.checkpoint import Role
+from ullage.domain.family import Blueprint
+from ullage.domain.hyperparameters import Hyperparameters, Json
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers", minversion="5.0")
+
+pytestmark = pytest.mark.oracle
+
+LAYERS_KEPT = 8  # a period of every hybrid in the catalogue except the longest, and every leading dense layer
+CONFIGS = Path(__file__).parents[2] / "src" / "ullage" / "catalog" / "configs"
+LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "layers", "encoder_layers", "decoder_layers", "depth")
+
+# The class of this transformers does not build what the publisher's own code builds; the reason, not the model, is the key.
+OWN_FIELDS = "remote code with field names of its own, which the class reads as something else"
+NOT_COMPARED = {
+    "falcon_h1": "the class refuses the published head count",
+    "grok-1": "the file lacks sizes",
+    "zamba2": OWN_FIELDS,
+}
+
+
+def _shortened(config: Json) -> Json:
+    """The configuration with every stack cut to LAYERS_KEPT, and with it what is listed per layer."""
+    if not isinstance(config, dict):
+        return config
+    whole = next((config[key] for key in LAYER_COUNTS if isinstance(config.get(key), int)), None)
+    cut: dict[str, Json] = {}
+    for key, value in config.items():
+        if key in LAYER_COUNTS and isinstance(value, int):
+            cut[key] = min(value, LAYERS_KEPT)
+        elif isinstance(value, list | str) and whole is not None and whole > LAYERS_KEPT and len(value) == whole:
+            cut[key] = value[:LAYERS_KEPT]
+        else:
+            cut[key] = _shortened(value)
+    return cut
+
+
+def _class_of(config: dict[str, Json]) -> type | None:
+    for name in config.get("architectures") or ():
+        found = getattr(transformers, str(name), None)
+        if found is not None:
+            return found
+    kinds = transformers.models.auto.modeling_auto
+    for mapping in (kinds.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, kinds.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
+        if config.get("model_type") in mapping:
+            return getattr(transformers, mapping[config["model_type"]])
+    return None
+
+
+def _theirs(config: dict[str, Json]) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Parameters, and parameters with persistent buffers, under the names checkpoints use."""
+    from transformers.core_model_loading import revert_weight_conversion  # noqa: PLC0415 - only where transformers is
+
+    kind = _class_of(config)
+    if kind is None or config.get("model_type") not in transformers.CONFIG_MAPPING:
+        pytest.skip("transformers has no class for this model")
+    plain = {key: value for key, value in config.items() if key not in {"quantization_config", "compression_config", "auto_map"}}
+    parsed = transformers.AutoConfig.for_model(**plain)
+    with torch.device("meta"):
+        model = kind(parsed) if not hasattr(kind, "_from_config") else kind._from_config(parsed)
+    shared = dict(model.named_parameters())
+    tied = set(model.state_dict()) - set(shared) - {name for name, _ in model.named_buffers()}
+    everything = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    return tuple(  # type: ignore[return-value]
+        {name: tuple(tensor.shape) for name, tensor in revert_weight_conversion(model, dict(part)).items()} for part in (shared, everything)
+    )
+
+
+def _ours(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for tensor in blueprint.tensors:
+        if tensor.role is Role.MTP:
+            continue
+        names = [tensor.name.format(expert=index) for index in range(tensor.copies)] if "{expert}" in tensor.name else [tensor.name]
+        for name in names:
+            assert name not in found, f"two tensors are called {name}"
+            found[name] = tensor.shape
+    return found
+
+
+def _cases() -> list[object]:
+    cases = []
+    for path in sorted(CONFIGS.glob("*.json")):
+        config = json.loads(path.read_text())
+        model_type = str(config.get("model_type"))
+        if model_type in families():
+            cases.append(pytest.param(config, id=f"{model_type}-{path.stem}"))
+    return cases
+
+
+@pytest.mark.parametrize("whole", _cases())
+def test_names_and_shapes_are_those_of_transformers(whole: dict[str, Json]) -> None:
+    if whole["model_type"] in NOT_COMPARED:
+        pytest.skip(NOT_COMPARED[str(whole["model_type"])])
+    config = _shortened(whole)
+    assert isinstance(config, dict)
+    parameters, with_buffers = _theirs(config)
+    ours = _ours(read(Hyperparameters(config)))
+    missing = {name: shape for name, shape in parameters.items() if name not in ours}
+    unknown = {name: shape for name, shape in ours.items() if name not in with_buffers}
+    assert not missing, f"transformers has more: {dict(list(missing.items())[:12])}; ours alone: {dict(list(unknown.items())[:12])}"
+    assert not unknown, f"transformers lacks: {dict(list(unknown.items())[:12])}"
+    wrong = {name: (shape, with_buffers[name]) for name, shape in ours.items() if shape != with_buffers[name]}
+    assert not wrong, f"shapes differ (ours, theirs): {dict(list(wrong.items())[:12])}"
