@@ -148,13 +148,15 @@ class Hyperparameters:
             return self.integers(key, length=layers, low=low)
         return (self._integer(key, value, low),) * layers
 
-    def child(self, key: str) -> "Hyperparameters":
-        """A nested object that must be there."""
+    def child(self, key: str, *, defaults: Mapping[str, Json] | None = None) -> "Hyperparameters":
+        """A nested object that must be there; ``defaults`` stand for keys it lacks or has as null, and are never reported as unread."""
         if key not in self._children:
             value = self._needed(key)
             if not isinstance(value, dict):
                 raise MalformedFileError(f"{self._named(key)} should be an object, but is {_shown(value)}")
-            self._children[key] = Hyperparameters(value, self._named(key))
+            missing = {name: item for name, item in (defaults or {}).items() if value.get(name) is None}
+            self._children[key] = Hyperparameters({**value, **missing}, self._named(key))
+            self._children[key].ignore(*missing)
         return self._children[key]
 
     def child_or_none(self, key: str) -> "Hyperparameters | None":

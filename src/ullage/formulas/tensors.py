@@ -8,7 +8,7 @@ def weight(name: str, role: Role, layer: int | None, shape: tuple[int, ...], fmt
     return Tensor(name=name, role=role, layer=layer, shape=shape, format=fmt, copies=copies)
 
 
-def linear(  # noqa: PLR0913 - a linear layer has this many facts
+def linear(
     name: str,
     role: Role,
     layer: int | None,
@@ -35,12 +35,12 @@ def linear(  # noqa: PLR0913 - a linear layer has this many facts
     return (matrix, vector)
 
 
-def norm(name: str, layer: int | None, size: int, fmt: TensorFormat, *, bias: bool = False) -> tuple[Tensor, ...]:
+def norm(name: str, layer: int | None, size: int, fmt: TensorFormat, *, bias: bool = False, role: Role = Role.NORM) -> tuple[Tensor, ...]:
     """``name.weight`` of an RMS norm, and ``name.bias`` of a layer norm."""
-    matrix = Tensor(name=f"{name}.weight", role=Role.NORM, layer=layer, shape=(size,), format=fmt)
+    matrix = Tensor(name=f"{name}.weight", role=role, layer=layer, shape=(size,), format=fmt)
     if not bias:
         return (matrix,)
-    return (matrix, Tensor(name=f"{name}.bias", role=Role.NORM, layer=layer, shape=(size,), format=fmt, part=Part.BIAS))
+    return (matrix, Tensor(name=f"{name}.bias", role=role, layer=layer, shape=(size,), format=fmt, part=Part.BIAS))
 
 
 def attention(  # noqa: PLR0913 - an attention block has this many facts
@@ -76,9 +76,7 @@ def gated_mlp(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, interm
     )
 
 
-def gated_experts(  # noqa: PLR0913 - a mixture of experts has this many facts
-    prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int
-) -> tuple[Tensor, ...]:
+def gated_experts(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int) -> tuple[Tensor, ...]:
     """Gate, up and down of every routed expert, one matrix standing for all ``experts`` copies."""
     named = f"{prefix}.experts.{{expert}}"
     return (
