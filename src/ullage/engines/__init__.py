@@ -1,0 +1,37 @@
+"""One file or folder per serving engine, found by existing: its name is the engine's name, its constant is ``ENGINE``."""
+
+import difflib
+import pkgutil
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+from ullage.domain.engine import Engine
+from ullage.errors import InputError
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names of all engines, sorted; nothing is imported for it."""
+    return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")))
+
+
+@cache
+def _load(name: str) -> Engine:
+    return cast("Engine", import_module(f"{__name__}.{name}").ENGINE)
+
+
+def engines() -> dict[str, Engine]:
+    """Every engine by its name."""
+    return {name: _load(name) for name in names()}
+
+
+def find(name: str) -> Engine:
+    """The engine called ``name`` (``llama.cpp`` and ``ipex-llm`` are understood). Raises InputError with the nearest names."""
+    wanted = name.strip().lower().replace("-", "_").replace(".", "_").replace(" ", "_")
+    for known in names():
+        if wanted in {known, known.replace("_", "")}:
+            return _load(known)
+    near = difflib.get_close_matches(wanted, names(), n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise InputError(f"engine {name!r} is not known: {hint}known are {', '.join(names())}")
