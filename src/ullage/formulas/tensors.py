@@ -86,6 +86,14 @@ def gated_experts(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, in
     )
 
 
+def fused_experts(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int) -> tuple[Tensor, ...]:
+    """Gate with up, and down, of all routed experts in two stacked tensors, ``copies`` counting the experts."""
+    return (
+        weight(f"{prefix}.experts.gate_up_proj", Role.EXPERT_GATE_UP, layer, (2 * intermediate, hidden), fmt, copies=experts),
+        weight(f"{prefix}.experts.down_proj", Role.EXPERT_DOWN, layer, (hidden, intermediate), fmt, copies=experts),
+    )
+
+
 def shared_expert(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int) -> tuple[Tensor, ...]:
     """Gate, up and down of the always active expert called ``prefix``."""
     return (

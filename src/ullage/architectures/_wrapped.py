@@ -1,0 +1,92 @@
+"""Models around a text decoder: where its configuration lies, and how a tower is put beside its tensors."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ullage.architectures import find
+from ullage.catalog.tensor_formats import model_dtype
+from ullage.domain.checkpoint import Role, Tensor, TensorFormat
+from ullage.domain.family import Blueprint
+from ullage.domain.hyperparameters import Hyperparameters, Json
+
+_DTYPE_KEYS = ("torch_dtype", "dtype")
+
+
+def part(config: Hyperparameters, key: str, defaults: Mapping[str, Json] | None = None) -> Hyperparameters:
+    """The nested object ``key``; what it lacks, or the whole object when it is missing, is as the model class's ``defaults`` say."""
+    if config.has(key):
+        return config.child(key, defaults=defaults)
+    return Hyperparameters(defaults or {}, key)
+
+
+def text_part(config: Hyperparameters, *, defaults: Mapping[str, Json] | None = None, tied: bool = False) -> Hyperparameters:
+    """``text_config``, or the configuration itself where it is flat.
+
+    The nested one takes dtype and ``tie_word_embeddings`` from outside where it has none; ``tied`` is the outer class's default.
+    """
+    raw = config.raw("text_config")
+    if not isinstance(raw, dict):
+        return config
+    filled: dict[str, Json] = {**(defaults or {}), "tie_word_embeddings": config.flag("tie_word_embeddings", default=tied)}
+    outer = {key: config.raw(key) for key in _DTYPE_KEYS}
+    if not any(raw.get(key) is not None for key in _DTYPE_KEYS):
+        filled.update({key: word for key, word in outer.items() if word is not None})
+    return config.child("text_config", defaults=filled)
+
+
+def read_text(config: Hyperparameters, model_type: str) -> Blueprint:
+    """The decoder inside, read by the family of ``model_type``."""
+    return find(model_type).read(config)
+
+
+def text_format(text: Blueprint) -> TensorFormat:
+    """The format of the decoder, which its tower shares."""
+    return model_dtype(text.architecture.dtype)
+
+
+def wrapped(
+    config: Hyperparameters,
+    text: Blueprint,
+    *,
+    rename: tuple[tuple[str, str], ...] = (),
+    tower: tuple[Tensor, ...] = (),
+    encoder_tokens: int = 0,
+) -> Blueprint:
+    """The decoder under the outer model's name, its tensors' first matching prefix renamed, with a tower beside it."""
+    classes = config.words("architectures") if config.has("architectures") else ()
+    model_type = config.text_or("model_type", "")
+    name = classes[0] if classes else model_type
+    architecture = replace(
+        text.architecture,
+        name=name,
+        model_type=model_type,
+        class_name=classes[0] if classes else "",
+        encoder_tokens=encoder_tokens,
+    )
+    return Blueprint(architecture=architecture, tensors=(*tower, *(_renamed(tensor, rename) for tensor in text.tensors)))
+
+
+def _renamed(tensor: Tensor, rename: tuple[tuple[str, str], ...]) -> Tensor:
+    for old, new in rename:
+        if tensor.name.startswith(old):
+            return replace(tensor, name=new + tensor.name.removeprefix(old))
+    return tensor
+
+
+def stacked_experts(text: Blueprint) -> Blueprint:
+    """The same decoder with each layer's experts in two stacked tensors, gate and up in one."""
+    return replace(text, tensors=tuple(stacked for tensor in text.tensors for stacked in _stacked(tensor)))
+
+
+def _stacked(tensor: Tensor) -> tuple[Tensor, ...]:
+    at = tensor.name.partition(".{expert}")[0]
+    match tensor.role:
+        case Role.EXPERT_GATE:
+            rows, columns = tensor.shape
+            return (replace(tensor, name=f"{at}.gate_up_proj", role=Role.EXPERT_GATE_UP, shape=(2 * rows, columns)),)
+        case Role.EXPERT_UP:
+            return ()
+        case Role.EXPERT_DOWN:
+            return (replace(tensor, name=f"{at}.down_proj"),)
+        case _:
+            return (tensor,)
