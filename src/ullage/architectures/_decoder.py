@@ -94,6 +94,8 @@ def decoder(  # noqa: PLR0913 - the outline of a model
     layer: Callable[[int], tuple[Layer, tuple[Tensor, ...]]],
     rotary_tables: tuple[RotaryTable, ...] = (),
     prefix: str = "model",
+    table: str = "embed_tokens",
+    final_norm: str = "norm",
     before: tuple[Tensor, ...] = (),
     after: tuple[Tensor, ...] = (),
     norm_bias: bool = False,
@@ -103,9 +105,9 @@ def decoder(  # noqa: PLR0913 - the outline of a model
     built = [layer(index) for index in range(size.layers)]
     tensors = [
         *before,
-        *block.embedding(f"{prefix}.embed_tokens", size.vocab, size.hidden, size.fmt),
+        *block.embedding(f"{prefix}.{table}", size.vocab, size.hidden, size.fmt),
         *(tensor for _, own in built for tensor in own),
-        *block.norm(f"{prefix}.norm", None, size.hidden, size.fmt, bias=norm_bias),
+        *block.norm(f"{prefix}.{final_norm}", None, size.hidden, size.fmt, bias=norm_bias),
         *block.head("lm_head", size.vocab, size.hidden, size.fmt, tied=size.tied, bias=head_bias),
         *after,
     ]
