@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ullage.architectures._rotary import context_tokens, rotary
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import Architecture, Layer, RotaryTable
 from ullage.domain.checkpoint import Tensor, TensorFormat
@@ -10,10 +11,12 @@ from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
 
+__all__ = ["GPT", "Spelling", "Widths", "decoder", "rotary", "widths"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Widths:
-    """The numbers every decoder configuration has."""
+    """The numbers every decoder configuration has; ``positions`` is the length as stated, before any scaling, or 0."""
 
     hidden: int
     layers: int
@@ -25,66 +28,70 @@ class Widths:
     tied: bool
     dtype: str
     fmt: TensorFormat
+    positions: int = 0
 
 
-def widths(config: Hyperparameters, *, tied: bool = False, head_dim: int | None = None, dtype: str = "float32") -> Widths:
-    """Read them in the spelling of Llama and its kin; the arguments are the family's own defaults."""
-    hidden = config.integer("hidden_size")
-    heads = config.integer("num_attention_heads")
-    word = config.text_or("torch_dtype", config.text_or("dtype", dtype))
-    return Widths(
-        hidden=hidden,
-        layers=config.integer("num_hidden_layers"),
-        vocab=config.integer("vocab_size"),
-        query_heads=heads,
-        kv_heads=config.integer_or("num_key_value_heads", heads, low=1),
-        head_dim=config.integer_or("head_dim", head_dim or hidden // heads, low=1),
-        max_context_tokens=config.integer_or("max_position_embeddings", 0) or None,
-        tied=config.flag("tie_word_embeddings", default=tied),
-        dtype=word.removeprefix("torch."),
-        fmt=model_dtype(word),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelling:
+    """The keys under which a family writes its widths; the first one present is read."""
+
+    hidden: tuple[str, ...] = ("hidden_size",)
+    layers: tuple[str, ...] = ("num_hidden_layers",)
+    heads: tuple[str, ...] = ("num_attention_heads",)
+    kv_heads: tuple[str, ...] = ("num_key_value_heads",)
+    head_dim: tuple[str, ...] = ("head_dim",)
+    vocab: tuple[str, ...] = ("vocab_size",)
+    positions: tuple[str, ...] = ("max_position_embeddings",)
 
 
-# These shape the table's values, not its size.
-_SCALING_KEYS = (
-    "attention_factor",
-    "attn_factor",
-    "beta_fast",
-    "beta_slow",
-    "extrapolation_factor",
-    "factor",
-    "finetuned",
-    "high_freq_factor",
-    "long_factor",
-    "long_mscale",
-    "low_freq_factor",
-    "mrope_interleaved",
-    "mrope_section",
-    "mscale",
-    "mscale_all_dim",
-    "original_max_position_embeddings",
-    "rope_theta",
-    "short_factor",
-    "short_mscale",
-    "truncate",
+GPT = Spelling(
+    hidden=("n_embd", "hidden_size"),
+    layers=("n_layer", "num_hidden_layers"),
+    heads=("n_head", "num_attention_heads"),
+    positions=("n_positions", "n_ctx", "max_position_embeddings"),
 )
 
 
-def rotary(config: Hyperparameters, dim: int) -> tuple[RotaryTable, ...]:
-    """The table engines precompute: as long as the model, or as its scaling extends it.
+def _first_or(config: Hyperparameters, keys: tuple[str, ...], default: int | None) -> int:
+    config.ignore(*keys)  # other spellings of the same number
+    present = any(config.has(key) for key in keys)
+    return config.first_integer(*keys) if present or default is None else default
 
-    Scaling types that name their original length (yarn, llama3, longrope) already state the extended length in
-    ``max_position_embeddings``; linear and dynamic ones multiply it.
+
+def widths(  # noqa: PLR0913 - the defaults are the family's, one for each number
+    config: Hyperparameters,
+    *,
+    tied: bool = False,
+    head_dim: int | None = None,
+    dtype: str = "float32",
+    kv_heads: int | None = None,
+    vocab: int | None = None,
+    positions: int = 0,
+    context_is_scaled: bool = False,
+    spelling: Spelling = Spelling(),
+) -> Widths:
+    """Read them in the family's spelling; the other arguments are the family's own defaults.
+
+    Without ``kv_heads`` every query head has its own keys. ``context_is_scaled`` says that the stated length already counts
+    what a factor of the rotary scaling adds.
     """
-    positions = config.integer_or("max_position_embeddings", 0)
-    scaling = config.child_or_none("rope_scaling") if isinstance(config.raw("rope_scaling"), dict) else None
-    if scaling is not None:
-        scaling.ignore(*_SCALING_KEYS)
-        kind = scaling.text_or("rope_type", scaling.text_or("type", "default"))
-        if kind in {"linear", "dynamic"}:
-            positions = int(positions * scaling.number_or("factor", 1.0))
-    return (RotaryTable(dim=dim, positions=positions),) if positions else ()
+    hidden = _first_or(config, spelling.hidden, None)
+    heads = _first_or(config, spelling.heads, None)
+    word = config.text_or("torch_dtype", config.text_or("dtype", dtype))
+    stated = _first_or(config, spelling.positions, positions)
+    return Widths(
+        hidden=hidden,
+        layers=_first_or(config, spelling.layers, None),
+        vocab=_first_or(config, spelling.vocab, vocab),
+        query_heads=heads,
+        kv_heads=_first_or(config, spelling.kv_heads, kv_heads or heads),
+        head_dim=_first_or(config, spelling.head_dim, head_dim or hidden // heads),
+        max_context_tokens=(stated if context_is_scaled else context_tokens(config, stated)) or None,
+        tied=config.flag("tie_word_embeddings", default=tied),
+        dtype=word.removeprefix("torch."),
+        fmt=model_dtype(word),
+        positions=stated,
+    )
 
 
 def decoder(  # noqa: PLR0913 - the outline of a model
@@ -95,20 +102,23 @@ def decoder(  # noqa: PLR0913 - the outline of a model
     rotary_tables: tuple[RotaryTable, ...] = (),
     prefix: str = "model",
     table: str = "embed_tokens",
-    final_norm: str = "norm",
+    final_norm: str | None = "norm",
+    head_name: str = "lm_head",
     before: tuple[Tensor, ...] = (),
     after: tuple[Tensor, ...] = (),
     norm_bias: bool = False,
     head_bias: bool = False,
+    is_decoder: bool = True,
 ) -> Blueprint:
     """Embedding, ``layer(0)`` to ``layer(n - 1)``, final norm, head; ``before`` and ``after`` are what else the family has."""
     built = [layer(index) for index in range(size.layers)]
+    inside = f"{prefix}." if prefix else ""
     tensors = [
         *before,
-        *block.embedding(f"{prefix}.{table}", size.vocab, size.hidden, size.fmt),
+        *block.embedding(f"{inside}{table}", size.vocab, size.hidden, size.fmt),
         *(tensor for _, own in built for tensor in own),
-        *block.norm(f"{prefix}.{final_norm}", None, size.hidden, size.fmt, bias=norm_bias),
-        *block.head("lm_head", size.vocab, size.hidden, size.fmt, tied=size.tied, bias=head_bias),
+        *(block.norm(f"{inside}{final_norm}", None, size.hidden, size.fmt, bias=norm_bias) if final_norm else ()),
+        *block.head(head_name, size.vocab, size.hidden, size.fmt, tied=size.tied, bias=head_bias),
         *after,
     ]
     classes = config.words("architectures") if config.has("architectures") else ()
@@ -124,6 +134,7 @@ def decoder(  # noqa: PLR0913 - the outline of a model
             max_context_tokens=size.max_context_tokens,
             dtype=size.dtype,
             rotary=rotary_tables,
+            is_decoder=is_decoder,
         ),
         tensors=tuple(tensors),
     )

@@ -26,6 +26,9 @@ IRRELEVANT_KEYS = frozenset(
     """.split()
 )
 
+# Read where checkpoints are quantised, not by the families.
+READ_ELSEWHERE = frozenset({"quantization_config", "hf_quant_config", "compression_config"})
+
 
 class Hyperparameters:
     """A JSON object that remembers which keys were asked for. ``path`` names it in messages.
@@ -191,7 +194,7 @@ class Hyperparameters:
         own = {
             self._named(key)
             for key, value in self._raw.items()
-            if key not in self._read and key not in IRRELEVANT_KEYS and value is not None
+            if key not in self._read and key not in IRRELEVANT_KEYS | READ_ELSEWHERE and value is not None
         }
         for child in self._children.values():
             own.update(child.unread())
