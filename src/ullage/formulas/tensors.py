@@ -76,30 +76,31 @@ def gated_mlp(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, interm
     )
 
 
-def gated_experts(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int) -> tuple[Tensor, ...]:
+GATED = ("gate_proj", "up_proj", "down_proj")  # what most families call gate, up and down
+NUMBERED = ("w1", "w3", "w2")  # what Mixtral and its kin call them
+
+
+def gated_experts(  # noqa: PLR0913 - a mixture of experts has this many facts
+    prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int, names: tuple[str, str, str] = GATED
+) -> tuple[Tensor, ...]:
     """Gate, up and down of every routed expert, one matrix standing for all ``experts`` copies."""
-    named = f"{prefix}.experts.{{expert}}"
+    gate, up, down = (f"{prefix}.experts.{{expert}}.{name}" for name in names)
     return (
-        *linear(f"{named}.gate_proj", Role.EXPERT_GATE, layer, intermediate, hidden, fmt, copies=experts),
-        *linear(f"{named}.up_proj", Role.EXPERT_UP, layer, intermediate, hidden, fmt, copies=experts),
-        *linear(f"{named}.down_proj", Role.EXPERT_DOWN, layer, hidden, intermediate, fmt, copies=experts),
+        *linear(gate, Role.EXPERT_GATE, layer, intermediate, hidden, fmt, copies=experts),
+        *linear(up, Role.EXPERT_UP, layer, intermediate, hidden, fmt, copies=experts),
+        *linear(down, Role.EXPERT_DOWN, layer, hidden, intermediate, fmt, copies=experts),
     )
 
 
-def fused_experts(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int) -> tuple[Tensor, ...]:
-    """Gate with up, and down, of all routed experts in two stacked tensors, ``copies`` counting the experts."""
-    return (
-        weight(f"{prefix}.experts.gate_up_proj", Role.EXPERT_GATE_UP, layer, (2 * intermediate, hidden), fmt, copies=experts),
-        weight(f"{prefix}.experts.down_proj", Role.EXPERT_DOWN, layer, (hidden, intermediate), fmt, copies=experts),
-    )
-
-
-def shared_expert(prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int) -> tuple[Tensor, ...]:
+def shared_expert(
+    prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, names: tuple[str, str, str] = GATED
+) -> tuple[Tensor, ...]:
     """Gate, up and down of the always active expert called ``prefix``."""
+    gate, up, down = (f"{prefix}.{name}" for name in names)
     return (
-        *linear(f"{prefix}.gate_proj", Role.SHARED_GATE, layer, intermediate, hidden, fmt),
-        *linear(f"{prefix}.up_proj", Role.SHARED_UP, layer, intermediate, hidden, fmt),
-        *linear(f"{prefix}.down_proj", Role.SHARED_DOWN, layer, hidden, intermediate, fmt),
+        *linear(gate, Role.SHARED_GATE, layer, intermediate, hidden, fmt),
+        *linear(up, Role.SHARED_UP, layer, intermediate, hidden, fmt),
+        *linear(down, Role.SHARED_DOWN, layer, hidden, intermediate, fmt),
     )
 
 
