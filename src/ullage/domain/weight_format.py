@@ -41,14 +41,22 @@ class WeightFormat:
     read: Callable[[bytes, int], Header | NeedMore]  # (beginning of the file, size of the whole file)
 
 
+def _nothing(word: str) -> dict[str, Json] | None:  # noqa: ARG001 - the shape of every recipe's `named`
+    """The recipe has no words."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One file in ``formats/`` that knows a quantisation scheme.
 
     ``reads`` says whether a ``quantization_config`` is of this scheme; ``apply`` turns the unquantised tensors into the stored ones
-    and names the scheme for people. Raises UnsupportedModelError for a variant it has no rule for.
+    and names the scheme for people. Raises UnsupportedModelError for a variant it has no rule for. ``named`` is the
+    ``quantization_config`` that a word such as ``awq`` stands for, or None; ``words`` lists the usual ones.
     """
 
     name: str
     reads: Callable[[Hyperparameters], bool]
     apply: Callable[[tuple[Tensor, ...], Hyperparameters], tuple[tuple[Tensor, ...], str]]
+    words: tuple[str, ...] = ()
+    named: Callable[[str], dict[str, Json] | None] = _nothing

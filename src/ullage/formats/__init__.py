@@ -1,0 +1,85 @@
+"""Weight files and quantisation schemes. A format or recipe is found by its file; nothing is registered.
+
+``checkpoint`` turns the tensors of a blueprint into those that a quantised checkpoint stores, by rule.
+"""
+
+import difflib
+import pkgutil
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import cast
+
+from ullage.domain.checkpoint import Checkpoint
+from ullage.domain.family import Blueprint
+from ullage.domain.hyperparameters import Hyperparameters, Json
+from ullage.domain.weight_format import Recipe, WeightFormat
+from ullage.errors import InputError, UnsupportedModelError
+
+
+@cache
+def _modules() -> tuple[ModuleType, ...]:
+    names = (info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+    return tuple(import_module(f"{__name__}.{name}") for name in names)
+
+
+@cache
+def recipes() -> tuple[Recipe, ...]:
+    """Every known quantisation scheme."""
+    return tuple(cast("Recipe", module.RECIPE) for module in _modules() if hasattr(module, "RECIPE"))
+
+
+@cache
+def weight_formats() -> tuple[WeightFormat, ...]:
+    """Every weight file format whose headers can be read."""
+    return tuple(cast("WeightFormat", module.FORMAT) for module in _modules() if hasattr(module, "FORMAT"))
+
+
+_KEYS = ("quantization_config", "compression_config", "hf_quant_config")
+
+
+def quantization_of(config: Hyperparameters) -> Hyperparameters | None:
+    """The quantisation a model's configuration states, at its top or with its text model; None where there is none.
+
+    What the model says about its experts' dtype goes with it.
+    """
+    inner = config.child_or_none("text_config") if isinstance(config.raw("text_config"), dict) else None
+    for place in (config, *((inner,) if inner else ())):
+        for key in _KEYS:
+            stated = place.raw(key)
+            if isinstance(stated, dict) and stated:
+                extra = {"expert_dtype": place.raw("expert_dtype")} if place.has("expert_dtype") else {}
+                return Hyperparameters({**stated, **extra}, key)
+    return None
+
+
+def checkpoint(blueprint: Blueprint, quantization: Hyperparameters | None) -> Checkpoint:
+    """The tensors as a checkpoint of this scheme stores them, by rule; without a scheme they stay in the model's dtype.
+
+    Raises UnsupportedModelError for a scheme that no recipe reads.
+    """
+    if quantization is None:
+        return Checkpoint(tensors=blueprint.tensors, scheme=blueprint.architecture.dtype, exact=False)
+    recipe = next((known for known in recipes() if known.reads(quantization)), None)
+    if recipe is None:
+        method = quantization.raw("quant_method")
+        known = ", ".join(known.name for known in recipes())
+        raise UnsupportedModelError(f"quant_method {method!r} has no rule; known schemes are {known}")
+    tensors, scheme = recipe.apply(blueprint.tensors, quantization)
+    return Checkpoint(tensors=tensors, scheme=scheme, exact=False)
+
+
+def scheme_words() -> tuple[str, ...]:
+    """The usual words for a scheme, sorted."""
+    return tuple(sorted(word for recipe in recipes() for word in recipe.words))
+
+
+def named_scheme(word: str) -> dict[str, Json]:
+    """The ``quantization_config`` that a word such as ``awq``, ``fp8-block`` or ``q4_k_m`` means. Raises InputError."""
+    plain = word.strip().lower()
+    for recipe in recipes():
+        meaning = recipe.named(plain)
+        if meaning is not None:
+            return dict(meaning)
+    near = difflib.get_close_matches(plain, scheme_words(), n=4, cutoff=0.5) or scheme_words()[:8]
+    raise InputError(f"{word[:40]!r} is no quantisation scheme; the nearest known are {', '.join(near)}")
