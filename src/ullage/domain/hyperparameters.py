@@ -53,6 +53,11 @@ class Hyperparameters:
         self._read.add(key)
         return self._raw.get(key) is not None
 
+    def states(self, key: str) -> bool:
+        """Whether the key is there, even as null, which is another thing than its absence where the default is not null."""
+        self._read.add(key)
+        return key in self._raw
+
     def raw(self, key: str) -> Json:
         """The value as it stands, or None."""
         self._read.add(key)

@@ -80,6 +80,14 @@ GATED = ("gate_proj", "up_proj", "down_proj")  # what most families call gate, u
 NUMBERED = ("w1", "w3", "w2")  # what Mixtral and its kin call them
 
 
+def mlp(up: str, down: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, bias: bool = False) -> tuple[Tensor, ...]:
+    """An MLP without a gate, its two matrices named in full."""
+    return (
+        *linear(up, Role.UP, layer, intermediate, hidden, fmt, bias=bias),
+        *linear(down, Role.DOWN, layer, hidden, intermediate, fmt, bias=bias),
+    )
+
+
 def gated_experts(  # noqa: PLR0913 - a mixture of experts has this many facts
     prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int, names: tuple[str, str, str] = GATED
 ) -> tuple[Tensor, ...]:
