@@ -3,15 +3,14 @@
 from typing import Final
 
 from ullage.architectures._clip_tower import siglip_tower
-from ullage.architectures._decoder import Widths, decoder, rotary, widths
-from ullage.architectures._gemma import FULL, layer_kinds, sandwich_norms
-from ullage.architectures._tower import weight
+from ullage.architectures._decoder import rotary, widths
+from ullage.architectures._dense import FOUR_NORMS, by_type, dense, every, window
+from ullage.architectures._tower import norm, weight
 from ullage.architectures._wrapped import part, text_format, text_part, wrapped
-from ullage.domain.architecture import DenseFeedForward, FullAttention, Layer, RotaryTable, SlidingAttention
-from ullage.domain.checkpoint import Role, Tensor
+from ullage.domain.architecture import RotaryTable
+from ullage.domain.checkpoint import Role
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters, Json
-from ullage.formulas import tensors as block
 
 # Published files leave out what equals the class: transformers, configuration_gemma3.py, Gemma3TextConfig.
 _CLASS: Final[dict[str, Json]] = {
@@ -28,44 +27,22 @@ _CLASS: Final[dict[str, Json]] = {
 
 
 def _text(config: Hyperparameters) -> Blueprint:
-    size = widths(config, tied=True, head_dim=256)
-    intermediate = config.integer("intermediate_size")
+    # The stated length already counts the factor of the full layers' scaling.
+    size = widths(config, tied=True, head_dim=256, context_is_scaled=True)
     config.must_be("use_bidirectional_attention", False)
     config.ignore("rope_local_base_freq")
-    kinds = layer_kinds(config, size.layers)
-    window = config.integer("sliding_window")
     bias = config.flag("attention_bias", default=False)
-
-    def layer(index: int) -> tuple[Layer, tuple[Tensor, ...]]:
-        at = f"model.layers.{index}"
-        return Layer(mixers=(_mixer(size, kinds[index], window),), feed_forward=DenseFeedForward(intermediate=intermediate)), (
-            *block.attention(
-                f"{at}.self_attn",
-                index,
-                size.fmt,
-                hidden=size.hidden,
-                query_heads=size.query_heads,
-                kv_heads=size.kv_heads,
-                key_dim=size.head_dim,
-                qkv_bias=bias,
-                out_bias=bias,
-            ),
-            *block.norm(f"{at}.self_attn.q_norm", index, size.head_dim, size.fmt),
-            *block.norm(f"{at}.self_attn.k_norm", index, size.head_dim, size.fmt),
-            *block.gated_mlp(f"{at}.mlp", index, size.fmt, hidden=size.hidden, intermediate=intermediate),
-            *sandwich_norms(at, index, size.hidden, size.fmt),
-        )
-
-    # Full layers scale their positions, windows do not: two tables.
-    tables = (*rotary(config, size.head_dim), RotaryTable(dim=size.head_dim, positions=config.integer("max_position_embeddings")))
-    return decoder(config, size, layer=layer, rotary_tables=tables)
-
-
-def _mixer(size: Widths, kind: str, window: int) -> FullAttention | SlidingAttention:
-    if kind == FULL:
-        return FullAttention(query_heads=size.query_heads, kv_heads=size.kv_heads, key_dim=size.head_dim, value_dim=size.head_dim)
-    return SlidingAttention(
-        query_heads=size.query_heads, kv_heads=size.kv_heads, key_dim=size.head_dim, value_dim=size.head_dim, window_tokens=window
+    period = config.integer_or("sliding_window_pattern", 6, low=1)
+    return dense(
+        config,
+        size,
+        mixers=by_type(config, size, window(config, 4096), every(period, size.layers)),
+        qkv_bias=bias,
+        out_bias=bias,
+        qk_norm="head",
+        norms=FOUR_NORMS,
+        # Full layers scale their positions, windows do not: two tables.
+        rotary_tables=(*rotary(config, size.head_dim, size.positions), RotaryTable(dim=size.head_dim, positions=size.positions)),
     )
 
 
@@ -80,7 +57,7 @@ def read(config: Hyperparameters) -> Blueprint:
     tower = (
         *siglip_tower(vision, fmt, prefix="vision_tower.vision_model"),
         *weight("multi_modal_projector.mm_input_projection_weight", fmt, width, text.architecture.hidden_size, role=Role.PROJECTOR),
-        *block.norm("multi_modal_projector.mm_soft_emb_norm", None, width, fmt, role=Role.PROJECTOR),
+        *norm("multi_modal_projector.mm_soft_emb_norm", width, fmt, bias=False, role=Role.PROJECTOR),
     )
     return wrapped(
         config,
