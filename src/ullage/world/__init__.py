@@ -1,0 +1,1 @@
+"""The only package with input and output: files, the network, drivers."""

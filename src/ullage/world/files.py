@@ -1,0 +1,88 @@
+"""Models on disk, read by their first bytes, and answers put down whole."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from ullage.errors import InputError, WorldError
+from ullage.ports import ModelFolder, WeightFile
+from ullage.world._names import SMALL_DOCUMENTS, WEIGHT_SUFFIXES, one_model, siblings
+
+LARGEST_DOCUMENT_BYTES = 64 << 20
+
+
+def _failed(path: Path, verb: str, error: OSError, next_step: str = "check the path and its permissions") -> WorldError:
+    return WorldError(f"{path} cannot be {verb}: {error.strerror or error}; {next_step}")
+
+
+def _beginning(path: Path, nbytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(nbytes)
+    except OSError as error:
+        raise _failed(path, "read", error) from error
+
+
+def _document(path: Path) -> bytes:
+    data = _beginning(path, LARGEST_DOCUMENT_BYTES + 1)
+    if len(data) > LARGEST_DOCUMENT_BYTES:
+        raise InputError(f"{path} is larger than {LARGEST_DOCUMENT_BYTES >> 20} MiB, so it is no configuration; give a config.json")
+    return data
+
+
+def _weight(path: Path) -> WeightFile:
+    try:
+        return WeightFile(path.name, path.stat().st_size, partial(_beginning, path))
+    except OSError as error:
+        raise _failed(path, "read", error) from error
+
+
+def _listing(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(entry.name for entry in folder.iterdir()))
+    except OSError as error:
+        raise _failed(folder, "listed", error) from error
+
+
+def _folder(folder: Path, weights: tuple[str, ...], present: tuple[str, ...], name: str) -> ModelFolder:
+    return ModelFolder(
+        name=name,
+        source=str(folder / weights[0] if len(weights) == 1 else folder),
+        documents={word: _document(folder / word) for word in SMALL_DOCUMENTS if word in present},
+        weights=tuple(_weight(folder / word) for word in weights),
+    )
+
+
+def open_model(word: str) -> ModelFolder | None:
+    """A directory, a ``config.json``, or a ``.gguf`` or ``.safetensors`` file with what belongs to it; None when there is no such path."""
+    try:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            present = _listing(path)
+            weights = one_model(tuple(name for name in present if name.endswith(WEIGHT_SUFFIXES)), str(path), present)
+            return _folder(path, weights, present, path.resolve().name)
+        if not path.exists():
+            return None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, no such home, a zero byte: then it is no path
+        return None
+    if path.suffix == ".json":
+        return ModelFolder(path.resolve().parent.name, str(path), {"config.json": _document(path)}, ())
+    if path.suffix in WEIGHT_SUFFIXES:
+        present = _listing(path.parent)
+        return _folder(path.parent, siblings(path.name, present), present, path.stem)
+    raise InputError(f"{word} is no model that can be read: give a directory, a config.json, a .gguf or a .safetensors file")
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write ``text`` beside ``path`` and move it there, so that a reader sees the old file or the new one. Raises WorldError."""
+    goal = Path(path)
+    beside = goal.with_name(f"{goal.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(goal)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise _failed(goal, "written", error, "give another path to -o") from error
