@@ -120,7 +120,7 @@ def dense(  # noqa: PLR0913 - each argument is one way in which relatives of Lla
     norm_bias: bool = False,
     qk_norm: Literal["", "head", "heads"] = "",
     rotary_tables: tuple[RotaryTable, ...] | None = None,
-    final_norm: str = "norm",
+    final_norm: str | None = "norm",
     head_bias: bool = False,
     after: tuple[Tensor, ...] = (),
 ) -> Blueprint:

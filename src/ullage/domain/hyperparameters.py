@@ -10,19 +10,23 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 # Keys that cannot change how much memory a model takes. Anything else that no family reads is reported.
 IRRELEVANT_KEYS = frozenset(
     """
-    _name_or_path _attn_implementation _attn_implementation_internal activation_function add_bos_token add_prefix_space ai2_license
-    architectures attention_dropout attn_pdrop attn_logit_softcapping attention_multiplier auto_map aux_loss_alpha begin_suppress_tokens
-    bos_token_id cache_implementation classifier_dropout clip_qkv decoder_start_token_id dropout embd_pdrop embedding_dropout
-    embedding_multiplier eos_token_id epsilon final_logit_softcapping finetuning_task forced_bos_token_id forced_eos_token_id
-    gradient_checkpointing hidden_act hidden_activation hidden_dropout hidden_dropout_prob id2label initializer_factor initializer_range
-    is_decoder is_encoder_decoder keys_to_ignore_at_inference label2id layer_norm_eps layer_norm_epsilon layernorm_epsilon logit_scale
-    logits_scaling mask_token_id mlp_dropout norm_eps norm_epsilon norm_topk_prob output_attentions output_hidden_states
-    output_router_logits pad_token_id pretraining_tp prefix problem_type query_pre_attn_scalar resid_pdrop residual_dropout
-    residual_multiplier return_dict rms_norm_eps rms_norm_epsilon rope_interleave rope_parameters rope_scaling rope_theta rope_ratio
-    rotary_base router_aux_loss_coef router_bias_update_speed router_jitter_noise routed_scaling_factor scale_attn_weights scoring_func
-    sep_token_id seq_aux summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
-    task_specific_params tokenizer_class topk_group topk_method torchscript transformers_version typical_p unsloth_fixed unsloth_version
-    use_bfloat16 use_cache use_flash_attn use_logn_attn z_loss_weight
+    _attn_implementation _attn_implementation_internal _from_model_config _name_or_path activation_function add_bos_token add_prefix_space
+    ai2_license architectures attention_dropout attention_dropout_prob attention_multiplier attention_probs_dropout_prob attention_sink_size
+    attention_softmax_in_fp32 attn_dropout_prob attn_logit_softcapping attn_pdrop auto_map aux_loss_alpha begin_suppress_tokens bos_token_id
+    cache_implementation classifier_dropout clip_qkv context_window_size decoder_start_token_id dropout dropout_rate emb_dropout_prob
+    emb_pdrop embd_pdrop embed_dropout embedding_dropout embedding_dropout_prob embedding_multiplier eos_token_id epsilon ffn_dropout_prob
+    final_logit_softcapping finetuning_task flash_attn flash_rotary forced_bos_token_id forced_eos_token_id fused_dense
+    gradient_checkpointing hidden_act hidden_activation hidden_dropout hidden_dropout_prob id2label init_config init_device
+    initializer_factor initializer_range is_decoder is_encoder_decoder is_llama_config keys_to_ignore_at_inference label2id layer_norm_eps
+    layer_norm_epsilon layernorm_epsilon logit_scale logits_scaling mask_token_id mlp_dropout n_special norm_eps norm_epsilon norm_topk_prob
+    output_attentions output_hidden_states output_past output_router_logits pad_token_id position_embedding_type predict_special_tokens
+    prefill_chunk_size prefix pretraining_tp problem_type query_pre_attn_scalar reorder_and_upcast_attn rescale_every resid_pdrop
+    residual_dropout residual_multiplier return_dict rms_norm_eps rms_norm_epsilon rope_embedding_base rope_interleave rope_interleaved
+    rope_parameters rope_ratio rope_scaling rope_theta rotary_base rotary_emb_base routed_scaling_factor router_aux_loss_coef
+    router_bias_update_speed router_jitter_noise scale_attention_softmax_in_fp32 scale_attn_by_inverse_layer_idx scale_attn_weights
+    scoring_func sep_token_id seq_aux summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
+    task_specific_params tokenizer_class topk_group topk_method torchscript transformers.js_config transformers_version typical_p
+    unsloth_fixed unsloth_version use_bfloat16 use_cache use_flash_attn use_logn_attn verbose z_loss_weight
     """.split()
 )
 
