@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ullage.architectures import find
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.checkpoint import Role, Tensor, TensorFormat
+from ullage.domain.checkpoint import Tensor, TensorFormat
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
 
@@ -71,22 +71,3 @@ def _renamed(tensor: Tensor, rename: tuple[tuple[str, str], ...]) -> Tensor:
         if tensor.name.startswith(old):
             return replace(tensor, name=new + tensor.name.removeprefix(old))
     return tensor
-
-
-def stacked_experts(text: Blueprint) -> Blueprint:
-    """The same decoder with each layer's experts in two stacked tensors, gate and up in one."""
-    return replace(text, tensors=tuple(stacked for tensor in text.tensors for stacked in _stacked(tensor)))
-
-
-def _stacked(tensor: Tensor) -> tuple[Tensor, ...]:
-    at = tensor.name.partition(".{expert}")[0]
-    match tensor.role:
-        case Role.EXPERT_GATE:
-            rows, columns = tensor.shape
-            return (replace(tensor, name=f"{at}.gate_up_proj", role=Role.EXPERT_GATE_UP, shape=(2 * rows, columns)),)
-        case Role.EXPERT_UP:
-            return ()
-        case Role.EXPERT_DOWN:
-            return (replace(tensor, name=f"{at}.down_proj"),)
-        case _:
-            return (tensor,)

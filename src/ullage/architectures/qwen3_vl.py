@@ -3,7 +3,8 @@
 from typing import Final
 
 from ullage.architectures._qwen_tower import IMAGE_TOKENS, qwen3_tower
-from ullage.architectures._wrapped import part, read_text, stacked_experts, text_format, text_part, wrapped
+from ullage.architectures._stacked import with_stacked_experts
+from ullage.architectures._wrapped import part, read_text, text_format, text_part, wrapped
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 
@@ -15,7 +16,7 @@ def read(config: Hyperparameters) -> Blueprint:
     config.ignore(*_IDS)
     inner = text_part(config)
     if config.text("model_type") == "qwen3_vl_moe":
-        text = stacked_experts(read_text(inner, "qwen3_moe"))
+        text = with_stacked_experts(read_text(inner, "qwen3_moe"))
     else:
         text = read_text(inner, "qwen3")
     return wrapped(
