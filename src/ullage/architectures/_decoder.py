@@ -66,6 +66,7 @@ def widths(  # noqa: PLR0913 - the defaults are the family's, one for each numbe
     dtype: str = "float32",
     kv_heads: int | None = None,
     vocab: int | None = None,
+    layers: int | None = None,
     positions: int = 0,
     context_is_scaled: bool = False,
     spelling: Spelling = Spelling(),
@@ -81,7 +82,7 @@ def widths(  # noqa: PLR0913 - the defaults are the family's, one for each numbe
     stated = _first_or(config, spelling.positions, positions)
     return Widths(
         hidden=hidden,
-        layers=_first_or(config, spelling.layers, None),
+        layers=_first_or(config, spelling.layers, layers),
         vocab=_first_or(config, spelling.vocab, vocab),
         query_heads=heads,
         kv_heads=_first_or(config, spelling.kv_heads, kv_heads or heads),

@@ -1,10 +1,10 @@
 """State space mixers of the hybrid families: Mamba 1 and 2, with what each keeps per sequence and the tensors it is made of."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ullage.architectures._decoder import Widths
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.architecture import FullAttention, Recurrent
+from ullage.domain.architecture import Recurrent
 from ullage.domain.checkpoint import Role, Tensor, TensorFormat
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
@@ -172,42 +172,17 @@ def attention_free(config: Hyperparameters, *, hidden: int, layers: int, vocab: 
     )
 
 
-def full_attention(size: Widths) -> FullAttention:
-    """The attention layers of a hybrid."""
-    return FullAttention(query_heads=size.query_heads, kv_heads=size.kv_heads, key_dim=size.head_dim, value_dim=size.head_dim)
-
-
-def attention_tensors(
-    prefix: str, layer: int, size: Widths, *, bias: bool = False, out_bias: bool | None = None, out_name: str = "o_proj"
-) -> tuple[Tensor, ...]:
-    """Their projections; the output's bias goes with the others' unless said."""
-    return block.attention(
-        prefix,
-        layer,
-        size.fmt,
-        hidden=size.hidden,
-        query_heads=size.query_heads,
-        kv_heads=size.kv_heads,
-        key_dim=size.head_dim,
-        qkv_bias=bias,
-        out_bias=bias if out_bias is None else out_bias,
-        out_name=out_name,
-    )
-
-
 _KINDS = {"mamba": "linear", "linear_attention": "linear", "attention": "full", "full_attention": "full"}
 
 
-def layer_kinds(config: Hyperparameters, key: str, layers: int, **others: str) -> tuple[str, ...]:
-    """``key`` as "full" and "linear", whatever the file's generation calls them; ``others`` are the family's own further words."""
+def layer_kinds(config: Hyperparameters, key: str, layers: int | None, **others: str) -> tuple[str, ...]:
+    """``key`` as "full" and "linear", whatever the file's generation calls them; ``others`` are the family's own further words.
+
+    ``layers`` None takes as many as there are.
+    """
     known = {**_KINDS, **others}
     words = config.words(key, length=layers)
     for word in words:
         if word not in known:
             raise UnsupportedModelError(f"{key} has {word!r}; only {', '.join(sorted(known))} are known for this family")
     return tuple(known[word] for word in words)
-
-
-def draft(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The same tensors as part of a draft layer, which no layer of the decoder owns."""
-    return tuple(replace(tensor, role=Role.MTP, layer=None) for tensor in tensors)

@@ -1,7 +1,8 @@
 """Bamba: Mamba 2 layers with attention at a few places the configuration lists."""
 
 from ullage.architectures._decoder import decoder, rotary, widths
-from ullage.architectures._recurrent import attention_tensors, full_attention, mamba2_of
+from ullage.architectures._dense import attention, full
+from ullage.architectures._recurrent import mamba2_of
 from ullage.domain.architecture import DenseFeedForward, Layer
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.family import Blueprint, Family
@@ -22,9 +23,9 @@ def read(config: Hyperparameters) -> Blueprint:
     def layer(index: int) -> tuple[Layer, tuple[Tensor, ...]]:
         at = f"model.layers.{index}"
         attends = index in attending
-        return Layer(mixers=(full_attention(size) if attends else spec.mixer,), feed_forward=DenseFeedForward(intermediate=intermediate)), (
+        return Layer(mixers=(full(size) if attends else spec.mixer,), feed_forward=DenseFeedForward(intermediate=intermediate)), (
             *(
-                attention_tensors(f"{at}.self_attn", index, size, bias=attention_bias)
+                attention(f"{at}.self_attn", index, size, qkv_bias=attention_bias, out_bias=attention_bias)
                 if attends
                 else spec.tensors(f"{at}.mamba", index, size.fmt)
             ),

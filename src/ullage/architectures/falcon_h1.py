@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from ullage.architectures._decoder import decoder, rotary, widths
-from ullage.architectures._recurrent import Mamba2, attention_tensors, full_attention, mamba2_of
+from ullage.architectures._dense import attention, full
+from ullage.architectures._recurrent import Mamba2, mamba2_of
 from ullage.domain.architecture import DenseFeedForward, Layer
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.family import Blueprint, Family
@@ -34,12 +35,12 @@ def read(config: Hyperparameters) -> Blueprint:
     attention_bias = config.flag("attention_bias", default=False)
     mlp_bias = config.flag("mlp_bias", default=False)
     spec = _mamba(config, size.hidden)
-    outline = Layer(mixers=(full_attention(size), spec.mixer), feed_forward=DenseFeedForward(intermediate=intermediate))
+    outline = Layer(mixers=(full(size), spec.mixer), feed_forward=DenseFeedForward(intermediate=intermediate))
 
     def layer(index: int) -> tuple[Layer, tuple[Tensor, ...]]:
         at = f"model.layers.{index}"
         return outline, (
-            *attention_tensors(f"{at}.self_attn", index, size, bias=attention_bias),
+            *attention(f"{at}.self_attn", index, size, qkv_bias=attention_bias, out_bias=attention_bias),
             *spec.tensors(f"{at}.mamba", index, size.fmt),
             *block.gated_mlp(f"{at}.feed_forward", index, size.fmt, hidden=size.hidden, intermediate=intermediate, bias=mlp_bias),
             *block.norm(f"{at}.input_layernorm", index, size.hidden, size.fmt),

@@ -1,7 +1,8 @@
 """Jamba: Mamba layers, one attention layer in every eight, experts in every other layer; no positions."""
 
 from ullage.architectures._decoder import Widths, decoder, widths
-from ullage.architectures._recurrent import Mamba1, attention_tensors, full_attention, ignore_inert, step_rank
+from ullage.architectures._dense import attention, full
+from ullage.architectures._recurrent import Mamba1, ignore_inert, step_rank
 from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, FeedForward, Layer
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint, Family
@@ -29,8 +30,8 @@ def read(config: Hyperparameters) -> Blueprint:
         at = f"model.layers.{index}"
         attends = index % attention_period == attention_offset
         feed_forward = routed if experts > 1 and index % expert_period == expert_offset else dense
-        return Layer(mixers=(full_attention(size) if attends else spec.mixer,), feed_forward=feed_forward), (
-            *(attention_tensors(f"{at}.self_attn", index, size) if attends else spec.tensors(f"{at}.mamba", index, size.fmt)),
+        return Layer(mixers=(full(size) if attends else spec.mixer,), feed_forward=feed_forward), (
+            *(attention(f"{at}.self_attn", index, size) if attends else spec.tensors(f"{at}.mamba", index, size.fmt)),
             *_feed_forward(f"{at}.feed_forward", index, size, feed_forward),
             *block.norm(f"{at}.input_layernorm", index, size.hidden, size.fmt),
             *block.norm(f"{at}.pre_ff_layernorm", index, size.hidden, size.fmt),

@@ -47,6 +47,7 @@ class Role(StrEnum):
     EXPERT_UP = "expert_up"
     EXPERT_GATE_UP = "expert_gate_up"
     EXPERT_DOWN = "expert_down"
+    EXPERT_LATENT = "expert_latent"  # hidden <-> the narrower width routed experts work on; every rank keeps it whole
     SHARED_GATE = "shared_gate"  # shared (always active) expert
     SHARED_UP = "shared_up"
     SHARED_DOWN = "shared_down"
@@ -92,6 +93,7 @@ LINEAR_ROLES: Final = frozenset(
         Role.EXPERT_UP,
         Role.EXPERT_GATE_UP,
         Role.EXPERT_DOWN,
+        Role.EXPERT_LATENT,
         Role.SHARED_GATE,
         Role.SHARED_UP,
         Role.SHARED_DOWN,
