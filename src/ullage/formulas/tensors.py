@@ -88,7 +88,7 @@ def mlp(up: str, down: str, layer: int, fmt: TensorFormat, *, hidden: int, inter
     )
 
 
-def gated_experts(  # noqa: PLR0913 - a mixture of experts has this many facts
+def gated_experts(
     prefix: str, layer: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int, names: tuple[str, str, str] = GATED
 ) -> tuple[Tensor, ...]:
     """Gate, up and down of every routed expert, one matrix standing for all ``experts`` copies."""
