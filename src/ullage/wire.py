@@ -6,7 +6,7 @@ import math
 import re
 from functools import cache
 from types import UnionType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from ullage.domain.hyperparameters import Json
 from ullage.errors import MalformedFileError
@@ -25,12 +25,15 @@ T = TypeVar("T")
 
 
 def loads(data: bytes | str) -> Json:
-    """Read JSON strictly: UTF-8, no repeated keys, no NaN or infinity, bounded depth and size. Raises MalformedFileError."""
+    """Read JSON strictly: UTF-8, no repeated keys, bounded depth and size. Raises MalformedFileError.
+
+    ``NaN`` and ``Infinity``, which Python's writers let through, become null, so that no later arithmetic meets them.
+    """
     if len(data) > LONGEST_BYTES:
         raise MalformedFileError(f"the JSON text has {len(data)} bytes; at most {LONGEST_BYTES} are read")
     text = _decode(data) if isinstance(data, bytes) else data
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_as_null, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise MalformedFileError(f"not JSON: {error.msg} at offset {error.pos} (line {error.lineno}, column {error.colno})") from error
     except RecursionError as error:
@@ -61,8 +64,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_constant(word: str) -> NoReturn:
-    raise MalformedFileError(f"{word} is not a JSON number")
+def _as_null(word: str) -> None:  # noqa: ARG001 - NaN, Infinity or -Infinity: Python writes them, JSON has none
+    """What no number is counts as not said."""
 
 
 def _finite(digits: str) -> float:
