@@ -54,8 +54,8 @@ GPT = Spelling(
 
 def _first_or(config: Hyperparameters, keys: tuple[str, ...], default: int | None) -> int:
     config.ignore(*keys)  # other spellings of the same number
-    present = any(config.has(key) for key in keys)
-    return config.first_integer(*keys) if present or default is None else default
+    absent = not any(config.has(key) for key in keys)
+    return default if absent and default is not None else config.first_integer(*keys)
 
 
 def widths(  # noqa: PLR0913 - the defaults are the family's, one for each number

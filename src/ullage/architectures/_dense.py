@@ -1,12 +1,12 @@
 """A dense decoder with separate projections, and the places where Llama's many relatives differ from it."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypedDict, Unpack
 
 from ullage.architectures._decoder import Widths, decoder
 from ullage.architectures._rotary import rotary
 from ullage.domain.architecture import DenseFeedForward, DualChunk, FullAttention, Layer, Mixer, RotaryTable, SlidingAttention
-from ullage.domain.checkpoint import Tensor
+from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
@@ -15,6 +15,19 @@ from ullage.formulas import tensors as block
 PRE_NORMS = ("input_layernorm", "post_attention_layernorm")
 POST_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
 FOUR_NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+
+
+class Outside(TypedDict, total=False):
+    """What ``decoder`` is told of the parts outside the layers."""
+
+    prefix: str
+    table: str
+    final_norm: str | None
+    head_name: str
+    before: tuple[Tensor, ...]
+    after: tuple[Tensor, ...]
+    norm_bias: bool
+    head_bias: bool
 
 
 def full(size: Widths, *, dual_chunk: DualChunk | None = None) -> FullAttention:
@@ -81,7 +94,9 @@ def qk_norms(at: str, index: int, size: Widths, kind: Literal["", "head", "heads
     return (*block.norm(f"{at}.q_norm", index, query, size.fmt), *block.norm(f"{at}.k_norm", index, key, size.fmt))
 
 
-def attention(at: str, index: int, size: Widths, *, qkv_bias: bool = False, out_bias: bool = False) -> tuple[Tensor, ...]:
+def attention(
+    at: str, index: int, size: Widths, *, qkv_bias: bool = False, out_bias: bool = False, out_name: str = "o_proj"
+) -> tuple[Tensor, ...]:
     """The four projections of a layer of the model's usual widths."""
     return block.attention(
         at,
@@ -93,6 +108,7 @@ def attention(at: str, index: int, size: Widths, *, qkv_bias: bool = False, out_
         key_dim=size.head_dim,
         qkv_bias=qkv_bias,
         out_bias=out_bias,
+        out_name=out_name,
     )
 
 
@@ -106,6 +122,51 @@ def mlp(
     return block.mlp(up, down, index, size.fmt, hidden=size.hidden, intermediate=intermediate, bias=bias)
 
 
+def fused_qkv(name: str, index: int, size: Widths, *, bias: bool = False) -> tuple[Tensor, ...]:
+    """Queries, keys and values in one matrix."""
+    rows = (size.query_heads + 2 * size.kv_heads) * size.head_dim
+    return block.linear(name, Role.QKV, index, rows, size.hidden, size.fmt, bias=bias)
+
+
+def output(name: str, index: int, size: Widths, *, bias: bool = False) -> tuple[Tensor, ...]:
+    """The output projection of attention."""
+    return block.linear(name, Role.O, index, size.hidden, size.query_heads * size.head_dim, size.fmt, bias=bias)
+
+
+def fused_mlp(names: tuple[str, str], index: int, size: Widths, intermediate: int, *, bias: bool = False) -> tuple[Tensor, ...]:
+    """Gate and up in one matrix, and down, named in full."""
+    return (
+        *block.linear(names[0], Role.GATE_UP, index, 2 * intermediate, size.hidden, size.fmt, bias=bias),
+        *block.linear(names[1], Role.DOWN, index, size.hidden, intermediate, size.fmt, bias=bias),
+    )
+
+
+def norms(at: str, names: Iterable[str], index: int, size: Widths, *, bias: bool = False) -> tuple[Tensor, ...]:
+    """The norms of a layer, of the model's width."""
+    return tuple(tensor for name in names for tensor in block.norm(f"{at}.{name}", index, size.hidden, size.fmt, bias=bias))
+
+
+def stack(
+    config: Hyperparameters,
+    size: Widths,
+    layers: str,
+    parts: Callable[[str, int], tuple[Tensor, ...]],
+    feed_forward: DenseFeedForward,
+    *,
+    mixers: tuple[Mixer, ...] | None = None,
+    rotary_tables: tuple[RotaryTable, ...] | None = None,
+    **outside: Unpack[Outside],
+) -> Blueprint:
+    """Layers called ``layers`` and a number, each with the tensors ``parts(name, number)``; rotary over whole heads unless said."""
+    each = mixers or all_alike(size, None)
+
+    def layer(index: int) -> tuple[Layer, tuple[Tensor, ...]]:
+        return Layer(mixers=(each[index],), feed_forward=feed_forward), parts(f"{layers}.{index}", index)
+
+    tables = rotary(config, size.head_dim, size.positions) if rotary_tables is None else rotary_tables
+    return decoder(config, size, layer=layer, rotary_tables=tables, **outside)
+
+
 def dense(  # noqa: PLR0913 - each argument is one way in which relatives of Llama differ
     config: Hyperparameters,
     size: Widths,
@@ -116,35 +177,22 @@ def dense(  # noqa: PLR0913 - each argument is one way in which relatives of Lla
     out_bias: bool = False,
     mlp_bias: bool = False,
     ungated: tuple[str, str] | None = None,
-    norms: tuple[str, ...] = PRE_NORMS,
-    norm_bias: bool = False,
+    layer_norms: tuple[str, ...] = PRE_NORMS,
     qk_norm: Literal["", "head", "heads"] = "",
     rotary_tables: tuple[RotaryTable, ...] | None = None,
-    final_norm: str | None = "norm",
-    head_bias: bool = False,
-    after: tuple[Tensor, ...] = (),
+    **outside: Unpack[Outside],
 ) -> Blueprint:
     """Full attention and a gated MLP in every layer unless said otherwise; ``ungated`` names the two matrices of a plain MLP."""
     width = intermediate or config.integer("intermediate_size")
-    each = mixers or all_alike(size, None)
-    feed_forward = DenseFeedForward(intermediate=width, gated=ungated is None)
+    norm_bias = outside.get("norm_bias", False)
 
-    def layer(index: int) -> tuple[Layer, tuple[Tensor, ...]]:
-        at = f"model.layers.{index}"
-        return Layer(mixers=(each[index],), feed_forward=feed_forward), (
+    def parts(at: str, index: int) -> tuple[Tensor, ...]:
+        return (
             *attention(f"{at}.self_attn", index, size, qkv_bias=qkv_bias, out_bias=out_bias),
             *qk_norms(f"{at}.self_attn", index, size, qk_norm),
             *mlp(f"{at}.mlp", index, size, width, bias=mlp_bias, ungated=ungated),
-            *(tensor for name in norms for tensor in block.norm(f"{at}.{name}", index, size.hidden, size.fmt, bias=norm_bias)),
+            *norms(at, layer_norms, index, size, bias=norm_bias),
         )
 
-    return decoder(
-        config,
-        size,
-        layer=layer,
-        rotary_tables=rotary(config, size.head_dim, size.positions) if rotary_tables is None else rotary_tables,
-        final_norm=final_norm,
-        norm_bias=norm_bias,
-        head_bias=head_bias,
-        after=after,
-    )
+    feed_forward = DenseFeedForward(intermediate=width, gated=ungated is None)
+    return stack(config, size, "model.layers", parts, feed_forward, mixers=mixers, rotary_tables=rotary_tables, **outside)

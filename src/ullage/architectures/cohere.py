@@ -29,7 +29,7 @@ def read(config: Hyperparameters) -> Blueprint:
         config,
         size,
         mixers=mixers,
-        norms=PRE_NORMS[:1],
+        layer_norms=PRE_NORMS[:1],
         qkv_bias=bias,
         out_bias=bias,
         after=_head_norms(size) if config.flag("use_qk_norm", default=False) else (),

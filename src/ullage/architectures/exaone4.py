@@ -31,7 +31,7 @@ def _mixers(config: Hyperparameters, size: Widths) -> tuple[Mixer, ...]:
 def read(config: Hyperparameters) -> Blueprint:
     """No biases."""
     size = widths(config, positions=2048)
-    return dense(config, size, mixers=_mixers(config, size), norms=POST_NORMS, qk_norm="head")
+    return dense(config, size, mixers=_mixers(config, size), layer_norms=POST_NORMS, qk_norm="head")
 
 
 FAMILY = Family(model_types=("exaone4",), read=read, title="EXAONE 4")

@@ -13,7 +13,7 @@ def read(config: Hyperparameters) -> Blueprint:
     config.ignore("sliding_window_size")  # the same number in a conversion's spelling
     bias = config.flag("attention_bias", default=False)
     mixers = by_type(config, size, window_tokens, every(2, size.layers))
-    return dense(config, size, mixers=mixers, norms=FOUR_NORMS, qkv_bias=bias, out_bias=bias)
+    return dense(config, size, mixers=mixers, layer_norms=FOUR_NORMS, qkv_bias=bias, out_bias=bias)
 
 
 FAMILY = Family(model_types=("gemma2",), read=read, title="Gemma 2")

@@ -17,7 +17,7 @@ def read(config: Hyperparameters) -> Blueprint:
     bias = config.flag("attention_bias", default=False)
     local = RotaryTable(dim=size.head_dim, positions=size.positions)
     tables = (*rotary(config, size.head_dim, size.positions), local)
-    return dense(config, size, mixers=mixers, norms=FOUR_NORMS, qkv_bias=bias, out_bias=bias, qk_norm="head", rotary_tables=tables)
+    return dense(config, size, mixers=mixers, layer_norms=FOUR_NORMS, qkv_bias=bias, out_bias=bias, qk_norm="head", rotary_tables=tables)
 
 
 FAMILY = Family(model_types=("gemma3_text",), read=read, title="Gemma 3, text")

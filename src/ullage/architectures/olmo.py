@@ -10,7 +10,7 @@ def read(config: Hyperparameters) -> Blueprint:
     """No norm is in the checkpoint."""
     size = widths(config, positions=2048)
     bias = config.flag("attention_bias", default=False)
-    return dense(config, size, norms=(), final_norm=None, qkv_bias=bias, out_bias=bias)
+    return dense(config, size, layer_norms=(), final_norm=None, qkv_bias=bias, out_bias=bias)
 
 
 FAMILY = Family(model_types=("olmo",), read=read, title="OLMo 1")

@@ -13,7 +13,7 @@ def read(config: Hyperparameters) -> Blueprint:
     mixers = all_alike(size, None)
     if config.text("model_type") == "olmo3":
         mixers = by_type(config, size, config.integer_or("sliding_window", 4096), every(4, size.layers))
-    return dense(config, size, mixers=mixers, norms=POST_NORMS, qk_norm="heads", qkv_bias=bias, out_bias=bias)
+    return dense(config, size, mixers=mixers, layer_norms=POST_NORMS, qk_norm="heads", qkv_bias=bias, out_bias=bias)
 
 
 FAMILY = Family(model_types=("olmo2", "olmo3"), read=read, title="OLMo 2 and 3")

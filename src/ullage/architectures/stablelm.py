@@ -28,7 +28,7 @@ def read(config: Hyperparameters) -> Blueprint:
         config,
         size,
         qkv_bias=config.flag("use_qkv_bias", default=False),
-        norms=PRE_NORMS[:1] if parallel else PRE_NORMS,
+        layer_norms=PRE_NORMS[:1] if parallel else PRE_NORMS,
         norm_bias=True,
         rotary_tables=rotary(config, rotary_dim(config, size.head_dim, 0.25), size.positions),
         after=_head_norms(size) if config.flag("qk_layernorm", default=False) else (),
