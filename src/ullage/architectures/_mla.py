@@ -140,5 +140,5 @@ def latent_mixture(
             dense(mlp, index, size, intermediate) if index in plain else routed(mlp, index, size, mixture),
         )
 
-    drafts = next_token_layers(config.integer_or("num_nextn_predict_layers", 0), size, layer, own_tables=own_tables)
+    drafts = next_token_layers(config.integer_or("num_nextn_predict_layers", 0), size, layer, own_table=own_tables, own_head=own_tables)
     return decoder(config, size, layer=layer, rotary_tables=rotary(config, own.rope), after=drafts)

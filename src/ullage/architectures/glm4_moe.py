@@ -30,7 +30,7 @@ def read(config: Hyperparameters) -> Blueprint:
         )
 
     # GLM-4.5 repeats token table and head in its draft layer, 4.6 and later do not; the configurations do not tell them apart.
-    drafts = next_token_layers(config.integer_or("num_nextn_predict_layers", 0), size, layer, own_tables=False)
+    drafts = next_token_layers(config.integer_or("num_nextn_predict_layers", 0), size, layer)
     tables = rotary(config, rotary_dim(config, size.head_dim, 0.5))
     return decoder(config, size, layer=layer, rotary_tables=tables, after=drafts)
 

@@ -21,14 +21,24 @@ class DualChunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Indexer:
+    """The sparse indexer beside a cache: one key per token, and the tokens it selects."""
+
+    heads: int
+    key_dim: int
+    selected_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FullAttention:
-    """Keys and values of every past token."""
+    """Keys and values of every past token; with an indexer each token keeps one key more and attends to a selection."""
 
     query_heads: int
     kv_heads: int
     key_dim: int
     value_dim: int
     dual_chunk: DualChunk | None = None
+    indexer: Indexer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +61,6 @@ class ChunkedAttention:
     key_dim: int
     value_dim: int
     chunk_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indexer:
-    """The sparse indexer beside a latent cache: one key per token, and the tokens it selects."""
-
-    heads: int
-    key_dim: int
-    selected_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,9 @@ def mixer_bytes(
     """
     kept = mixer_tokens(mixer, tokens=tokens)
     match mixer:
-        case FullAttention() | SlidingAttention() | ChunkedAttention() | CrossAttention():
+        case FullAttention():
+            return kept * (pair_bytes(mixer, fmt) + _indexer_bytes(mixer.indexer, fmt))
+        case SlidingAttention() | ChunkedAttention() | CrossAttention():
             return kept * pair_bytes(mixer, fmt)
         case LatentAttention():
             return kept * (fmt.nbytes(mixer.latent_dim + mixer.rope_dim) + _indexer_bytes(mixer.indexer, fmt))
