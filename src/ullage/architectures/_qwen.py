@@ -13,12 +13,12 @@ def dual_chunk(config: Hyperparameters) -> DualChunk | None:
     settings = config.child_or_none(_KEY)
     if settings is None:
         return None
-    sparse_config = settings.has("sparse_attention_config")
+    settings.ignore("sparse_attention_config")  # which heads keep how many keys; a file of its own beside every published model
     return DualChunk(
         chunk_tokens=settings.integer_or("chunk_size", 8192, low=1),
         local_tokens=settings.integer_or("local_size", 1024),
         original_max_tokens=settings.integer_or("original_max_position_embeddings", 0),
-        sparse=settings.flag("sparse_attention_enabled", default=sparse_config),
+        sparse=settings.flag("sparse_attention_enabled", default=True),
         sparse_threshold_tokens=settings.integer_or("sparse_attention_threshold", 32768),
         sparse_last_queries=settings.integer_or("sparse_attention_last_q", 64),
     )
