@@ -99,10 +99,8 @@ def _tower(config: Hyperparameters, image: _Image, fmt: TensorFormat) -> Tensors
 
 def _crossing(at: str, index: int, size: Widths) -> tuple[Tensor, ...]:
     """Attention to the image: its own name, norms of query and key, and one learned number before each sum."""
-    gates = tuple(
-        block.weight(f"{at}.{name}", Role.ATTENTION_OTHER, index, (1,), size.fmt)
-        for name in ("cross_attn_attn_gate", "cross_attn_mlp_gate")
-    )
+    names = ("cross_attn_attn_gate", "cross_attn_mlp_gate")
+    gates = tuple(block.weight(f"{at}.{name}", Role.ATTENTION_OTHER, index, (1,), size.fmt) for name in names)
     return (*attention(f"{at}.cross_attn", index, size), *qk_norms(f"{at}.cross_attn", index, size, "head"), *gates)
 
 

@@ -1,0 +1,33 @@
+"""Kimi K2.5 and later: DeepSeek V3's decoder, seeing through MoonViT."""
+
+from typing import Final
+
+from ullage.architectures._moonvit import moonvit_tokens, moonvit_tower
+from ullage.architectures._wrapped import part, read_text, text_format, text_part, wrapped
+from ullage.domain.family import Blueprint, Family
+from ullage.domain.hyperparameters import Hyperparameters
+
+_VALUES: Final = (
+    "ignore_index",
+    "image_token_id",
+    "media_placeholder_token_id",
+    "projection_layer_norm_eps",
+    "use_unified_vision_chunk",
+    "video_placeholder",
+    "video_token_id",
+    "vision_end_token_id",
+    "vision_start_token_id",
+)
+_RENAME: Final = (("model.", "language_model.model."), ("lm_head", "language_model.lm_head"))
+
+
+def read(config: Hyperparameters) -> Blueprint:
+    """The decoder with tower and projector."""
+    config.ignore(*_VALUES)
+    text = read_text(text_part(config, tied=True), "deepseek_v3")
+    vision = part(config, "vision_config")
+    tower = moonvit_tower(vision, text_format(text), hidden=text.architecture.hidden_size)
+    return wrapped(config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision))
+
+
+FAMILY = Family(model_types=("kimi_k25",), read=read, title="Kimi K2.5 and later")
