@@ -64,7 +64,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _as_null(word: str) -> None:  # noqa: ARG001 - NaN, Infinity or -Infinity: Python writes them, JSON has none
+def _as_null(word: str) -> None:  # NaN, Infinity or -Infinity: Python writes them, JSON has none
     """What no number is counts as not said."""
 
 

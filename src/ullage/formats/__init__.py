@@ -13,8 +13,22 @@ from typing import cast
 from ullage.domain.checkpoint import Checkpoint
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
-from ullage.domain.weight_format import Recipe, WeightFormat
+from ullage.domain.weight_format import Header, Recipe, WeightFormat
 from ullage.errors import InputError, UnsupportedModelError
+from ullage.formats._gguf_config import gguf_config
+from ullage.formats._gguf_names import file_type
+from ullage.formats._stored import dominant_format, read_tensors
+
+__all__ = [
+    "checkpoint",
+    "checkpoint_from_headers",
+    "gguf_config",
+    "named_scheme",
+    "quantization_of",
+    "recipes",
+    "scheme_words",
+    "weight_formats",
+]
 
 
 @cache
@@ -60,13 +74,35 @@ def checkpoint(blueprint: Blueprint, quantization: Hyperparameters | None) -> Ch
     """
     if quantization is None:
         return Checkpoint(tensors=blueprint.tensors, scheme=blueprint.architecture.dtype, exact=False)
-    recipe = next((known for known in recipes() if known.reads(quantization)), None)
+    recipe = _recipe_of(quantization)
     if recipe is None:
         method = quantization.raw("quant_method")
         known = ", ".join(known.name for known in recipes())
-        raise UnsupportedModelError(f"quant_method {method!r} has no rule; known schemes are {known}")
+        raise UnsupportedModelError(f"quant_method {str(method)[:60]!r} has no rule; known schemes are {known}")
     tensors, scheme = recipe.apply(blueprint.tensors, quantization)
     return Checkpoint(tensors=tensors, scheme=scheme, exact=False)
+
+
+def _recipe_of(quantization: Hyperparameters) -> Recipe | None:
+    return next((known for known in recipes() if known.reads(quantization)), None)
+
+
+def checkpoint_from_headers(
+    blueprint: Blueprint, headers: tuple[Header, ...], quantization: Hyperparameters | None
+) -> tuple[Checkpoint, tuple[str, ...]]:
+    """The tensors that the files hold, and notes on names that nobody knows or that are missing. Sizes are exact.
+
+    The scheme only gives the checkpoint its name here, so one without a rule is no obstacle.
+    """
+    tensors, notes = read_tensors(blueprint, headers)
+    recipe = _recipe_of(quantization) if quantization is not None else None
+    if recipe is not None and quantization is not None:
+        scheme = recipe.apply(blueprint.tensors, quantization)[1]
+    elif quantization is not None:
+        scheme = str(quantization.raw("quant_method"))[:60]
+    else:
+        scheme = file_type(headers) or dominant_format(tensors)
+    return Checkpoint(tensors=tensors, scheme=scheme, exact=True), notes
 
 
 def scheme_words() -> tuple[str, ...]:

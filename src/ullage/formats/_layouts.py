@@ -57,9 +57,9 @@ def fp8_block(weight: Tensor, block: tuple[int, int], *, suffix: str = "weight_s
     return fp8(weight, (scale(weight, suffix, (ceil_div(rows, block[0]), ceil_div(columns, block[1])), fmt),))
 
 
-def int8_channel(weight: Tensor, *, suffix: str = "weight_scale", shape: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
-    """One signed byte a weight and one scale for every output row."""
-    return (replace(weight, format=I8), scale(weight, suffix, (weight.shape[-2], 1) if shape is None else shape))
+def int8(weight: Tensor, *, per_row: bool = True) -> tuple[Tensor, ...]:
+    """One signed byte a weight and one scale for every output row, or for all."""
+    return (replace(weight, format=I8), scale(weight, "weight_scale", (weight.shape[-2], 1) if per_row else (1,)))
 
 
 def nvfp4(weight: Tensor, group: int, names: tuple[str, str, tuple[str, ...]]) -> tuple[Tensor, ...]:

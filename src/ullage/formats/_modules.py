@@ -18,6 +18,11 @@ _LARGEST_INDEX = 4096
 Chosen = Callable[[Tensor], bool]
 
 
+def bare_name(name: str) -> str:
+    """A name without the wrappers before it: ``model.language_model.layers.0`` is ``layers.0``."""
+    return _ROOT.sub("", name)
+
+
 def module_of(tensor: Tensor) -> str:
     """The module a tensor belongs to: its name without the last word where that names a parameter."""
     name = tensor.name.replace("{expert}", "0")
@@ -33,7 +38,7 @@ class Patterns:
 
     def match(self, module: str) -> bool:
         """Whether the module, or one that it is part of, is in the list."""
-        name = _ROOT.sub("", module)
+        name = bare_name(module)
         if self.bare is not None and self.bare.match(name):
             return True
         return any(expression.match(root + name) for expression in self.expressions for root in _ROOTS)
@@ -45,7 +50,7 @@ def patterns(words: Iterable[str]) -> Patterns:
     for word in written:
         if len(word) > _LONGEST_PATTERN:
             raise MalformedFileError(f"the module pattern {word[:60]!r}... has {len(word)} characters; at most {_LONGEST_PATTERN} are read")
-    bare = [_translate(_ROOT.sub("", word)) for word in written if not word.startswith("re:")]
+    bare = [_translate(bare_name(word)) for word in written if not word.startswith("re:")]
     return Patterns(
         bare=_compiled(f"(?:.*\\.)?(?:{'|'.join(bare)})(?:\\..*)?$") if bare else None,
         expressions=tuple(_compiled(word[3:]) for word in written if word.startswith("re:")),
