@@ -1,0 +1,197 @@
+"""The command line: builds the real world, reads the words, prints the answer, and turns errors into one line and an exit code."""
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from ullage import __version__
+from ullage.commands.verb import Answer, Argument, Flags, Option, Verb, parse
+from ullage.errors import UllageError
+from ullage.report.document import Document
+
+if TYPE_CHECKING:
+    from ullage.report.as_text import Look
+
+VERBS = ("plan", "check", "models", "devices", "engines")
+_DUMB_WIDTH = 120
+
+
+def load(name: str) -> Verb:
+    """The verb of that name; only its own module is imported."""
+    return cast("Verb", import_module(f"ullage.commands.{name}").VERB)
+
+
+def main(words: tuple[str, ...] | None = None) -> int:
+    """Answer one command line and return its exit code."""
+    given = tuple(sys.argv[1:]) if words is None else words
+    if given in {("--version",), ("-V",)}:
+        _say(f"ullage {__version__}\n")
+        return 0
+    if given and given[0] in VERBS:
+        verb = load(given[0])
+        flags = parse(verb, given[1:])
+        if flags is not None:
+            return perform(verb, flags)
+    return explain(given)
+
+
+def perform(verb: Verb, flags: Flags) -> int:
+    """Run a verb in the real world and print what it answers. An error is one line on standard error."""
+    from ullage.world import real
+
+    world = real.world(offline=flags.flag("offline"))
+    try:
+        answer = verb.run(flags, world)
+        path = flags.text("output")
+        if path is None:
+            _print(answer)
+        else:
+            world.desk.write(path, _as_file(answer))
+            _complain(f"written to {path}")
+    except UllageError as error:
+        _complain(f"ullage: {error}")
+        return error.exit_code
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return answer.exit_code
+
+
+def _json_text(answer: Answer) -> str:
+    from ullage import wire
+
+    return wire.dumps(answer.json, indent=2) + "\n"
+
+
+def _as_file(answer: Answer) -> str:
+    from ullage.report import as_text
+
+    if answer.document is None:
+        return _json_text(answer)
+    return as_text.plain_text(answer.document, as_text.Look(width=_DUMB_WIDTH, is_ascii=False))
+
+
+def _print(answer: Answer) -> None:
+    if answer.document is None:
+        _say(_json_text(answer))
+    else:
+        _show(answer.document)
+
+
+def _show(document: Document) -> None:
+    from ullage.report import as_text
+
+    look = _look()
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        as_text.print_coloured(document, look)
+    else:
+        _say(as_text.plain_text(document, look))
+
+
+def _look() -> "Look":
+    from ullage.report import as_text
+
+    is_ascii = (sys.stdout.encoding or "ascii").lower().replace("-", "") not in {"utf8", "utf16", "utf32"}
+    width = os.environ.get("COLUMNS", "")
+    if width.isascii() and width.isdigit():
+        return as_text.Look(max(int(width), as_text.NARROWEST), is_ascii)
+    if not sys.stdout.isatty():
+        return as_text.Look(_DUMB_WIDTH, is_ascii)
+    return as_text.Look(max(os.get_terminal_size(sys.stdout.fileno()).columns, as_text.NARROWEST), is_ascii)
+
+
+def _say(text: str) -> None:
+    """To standard output, with a question mark for what its encoding lacks."""
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    line = " ".join(text.split())
+    encoding = sys.stderr.encoding or "ascii"
+    sys.stderr.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+
+
+def explain(words: tuple[str, ...]) -> int:
+    """Help, and what is wrong with a command line, by Typer built from the same verbs. Returns the exit code."""
+    app = parser()
+    try:
+        result = app(list(words), prog_name="ullage", standalone_mode=True)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return int(result or 0)
+
+
+def parser() -> Any:
+    """The Typer application: every verb with its options."""
+    import typer
+
+    app = typer.Typer(
+        name="ullage",
+        help="Say, before and while a large language model is served, how every byte of every device is used.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    def version(*, show: bool = typer.Option(False, "--version", "-V", help="Print the version and exit.")) -> None:
+        if show:
+            _say(f"ullage {__version__}\n")
+            raise typer.Exit
+
+    app.callback(invoke_without_command=True)(version)
+    for name in VERBS:
+        verb = load(name)
+        takes_rest = verb.argument is not None and verb.argument.kind == "rest"
+        app.command(name, help=verb.help, context_settings={"allow_interspersed_args": not takes_rest})(_function(verb))
+    return app
+
+
+def _function(verb: Verb) -> Any:
+    """A function with the signature that Typer reads a command from."""
+    import inspect
+
+    def run(**values: Any) -> None:
+        import typer
+
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        raise typer.Exit(perform(verb, Flags(given)))
+
+    made = [*([_argument(verb.argument)] if verb.argument is not None else []), *(_option(option) for option in verb.options)]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([inspect.Parameter(name, kind, default=value, annotation=note) for name, note, value in made])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: note for name, note, _ in made}
+    run.__name__ = verb.name
+    return run
+
+
+def _argument(argument: Argument) -> tuple[str, Any, Any]:
+    import typer
+
+    match argument.kind:
+        case "rest":
+            return argument.name, list[str], typer.Argument(..., help=argument.help)
+        case "maybe":
+            return argument.name, str | None, typer.Argument(None, help=argument.help)
+        case _:
+            return argument.name, str, typer.Argument(..., help=argument.help)
+
+
+def _option(option: Option) -> tuple[str, Any, Any]:
+    import typer
+
+    shown = {"help": option.help, "metavar": option.metavar or None, "rich_help_panel": option.panel or None}
+    match option.kind:
+        case "flag":
+            return option.name, bool, typer.Option(False, *option.spellings, help=option.help, rich_help_panel=option.panel or None)
+        case "many":
+            return option.name, list[str], typer.Option([], *option.spellings, **shown)
+        case "whole":
+            return option.name, int | None, typer.Option(None, *option.spellings, min=1, **shown)
+        case _:
+            return option.name, str | None, typer.Option(None, *option.spellings, **shown)

@@ -1,0 +1,61 @@
+"""``ullage check -- COMMAND``: the same answer for an engine command that somebody already has."""
+
+from dataclasses import replace
+
+from ullage import engines
+from ullage.commands.plan import finish, report
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, WORKLOAD, pairs, parse_version, read_case
+from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
+from ullage.domain.engine import Engine, Request
+from ullage.domain.plan import Plan
+from ullage.errors import InputError
+from ullage.planning.answer import answer
+from ullage.ports import World
+
+_MODEL = Option("model", "text", "The model, where the command names it by a path that is not here.", "MODEL", panel="Machine")
+_WHICH_ENGINE = Option("engine", "text", "The engine, where the command does not tell.", "NAME", panel="Engine")
+
+
+def read_request(words: tuple[str, ...], flags: Flags) -> tuple[Engine, Request]:
+    """The engine whose command this is, and what it says. Raises InputError when no engine knows it."""
+    text = flags.text("engine_version")
+    version = parse_version(text) if text is not None else None
+    count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))
+    argv = words[count:]
+    if argv[:1] == ("env",):
+        return read_request(argv[1:], flags)
+    environment = dict((*pairs("environment", words[:count]), *pairs("--env", flags.texts("env"))))
+    named = flags.text("engine")
+    for engine in (engines.find(named),) if named is not None else engines.engines().values():
+        request = engine.read_command(argv, environment, version)
+        if request is not None:
+            return engine, request
+    shown = " ".join(argv)[:80]
+    raise InputError(
+        f"{shown!r} is the command of no known engine ({', '.join(engines.names())}): write it as you would start it, after --"
+    )
+
+
+def make_check(flags: Flags, world: World) -> Plan:
+    """The plan of the command as it stands. Raises every error of the tree."""
+    engine, request = read_request(flags.texts("command"), flags)
+    model_word = flags.text("model") or request.model
+    if not model_word:
+        raise InputError("the command names no model: add it, or say it with --model before the --")
+    case = read_case(flags, world, engine, model_word, request)
+    plan = finish(answer(engine, case), flags, engine)
+    return replace(plan, findings=(*request.findings, *plan.findings))
+
+
+def run(flags: Flags, world: World) -> Answer:
+    """Check and report."""
+    return report(make_check(flags, world), flags)
+
+
+VERB = Verb(
+    name="check",
+    help="Say the same of an engine command you have, and name wrong or stale flags: ullage check [OPTIONS] -- COMMAND.",
+    run=run,
+    options=(_MODEL, *MACHINE, *WORKLOAD, _WHICH_ENGINE, *ENGINE, *FORMATS, *OUTPUT),
+    argument=Argument("command", "rest", "The engine's command, as you would start it."),
+)

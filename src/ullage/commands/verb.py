@@ -1,0 +1,144 @@
+"""What a verb is: its options as values, so that a plain command line is read without building a parser.
+
+The command line hands anything this reader does not take at once (help, a misspelt flag, a missing value) to Typer, which is built from
+the same values and explains it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from ullage.domain.hyperparameters import Json
+from ullage.ports import World
+from ullage.report.document import Document
+
+Given = str | int | bool | tuple[str, ...] | None
+
+
+class Option(NamedTuple):
+    """One option. ``kind``: "text" (one value), "many" (repeatable), "whole" (a whole number from 1), "flag" (no value)."""
+
+    name: str
+    kind: str
+    help: str
+    metavar: str = ""
+    flags: tuple[str, ...] = ()  # none: the name with dashes
+    panel: str = ""
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The flags a person may write."""
+        return self.flags or ("--" + self.name.replace("_", "-"),)
+
+    @property
+    def absent(self) -> Given:
+        """The value when it is not given."""
+        return {"many": (), "flag": False}.get(self.kind)
+
+
+class Argument(NamedTuple):
+    """The words that are no options. ``kind``: "one" (needed), "maybe" (one or none), "rest" (all that follow, flags too)."""
+
+    name: str
+    kind: str
+    help: str
+
+
+class Answer(NamedTuple):
+    """What a verb answers: the exit code, the report for people, and the same as JSON. One of the two may be left out when not asked."""
+
+    exit_code: int
+    document: Document | None = None
+    json: Json = None
+
+
+class Flags:
+    """The values given, by name."""
+
+    def __init__(self, given: Mapping[str, Given]) -> None:
+        self._given = given
+
+    def text(self, name: str) -> str | None:
+        """One value, or None."""
+        value = self._given.get(name)
+        return None if value is None else str(value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """All values of a repeatable option, in order."""
+        value = self._given.get(name)
+        return value if isinstance(value, tuple) else ()
+
+    def whole(self, name: str) -> int | None:
+        """A whole number, or None."""
+        value = self._given.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def flag(self, name: str) -> bool:
+        """Whether it was given."""
+        return self._given.get(name) is True
+
+
+class Verb(NamedTuple):
+    """One verb of the command line."""
+
+    name: str
+    help: str
+    run: Callable[[Flags, World], Answer]
+    options: tuple[Option, ...]
+    argument: Argument | None = None
+
+
+def parse(verb: Verb, words: tuple[str, ...]) -> Flags | None:
+    """The values of a command line written without fault; None where Typer has to explain something."""
+    spelt = {spelling: option for option in verb.options for spelling in option.spellings}
+    given: dict[str, Given] = {option.name: option.absent for option in verb.options}
+    others: list[str] = []
+    position = 0
+    takes_rest = verb.argument is not None and verb.argument.kind == "rest"
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word == "--" or (takes_rest and not word.startswith("-")):
+            others.extend(words[position - (word != "--") :])
+            break
+        if not word.startswith("-") or word == "-":
+            others.append(word)
+            continue
+        name, has_value, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        option = spelt.get(name)
+        if option is None or (has_value and option.kind == "flag"):
+            return None
+        if option.kind != "flag" and not has_value:
+            if position == len(words) or words[position].startswith("-"):
+                return None
+            value = words[position]
+            position += 1
+        if not _put(given, option, value):
+            return None
+    return _with_argument(given, verb.argument, others)
+
+
+def _put(given: dict[str, Given], option: Option, value: str) -> bool:
+    """Note one option; False where the value is not of its kind."""
+    match option.kind:
+        case "flag":
+            given[option.name] = True
+        case "many":
+            before = given[option.name]
+            given[option.name] = (*(before if isinstance(before, tuple) else ()), value)
+        case "whole":
+            if not (value.isascii() and value.isdigit() and int(value)):
+                return False
+            given[option.name] = int(value)
+        case _:
+            given[option.name] = value
+    return True
+
+
+def _with_argument(given: dict[str, Given], argument: Argument | None, others: list[str]) -> Flags | None:
+    if argument is None:
+        return None if others else Flags(given)
+    if argument.kind == "rest":
+        return Flags({**given, argument.name: tuple(others)}) if others else None
+    if len(others) > 1 or (argument.kind == "one" and not others):
+        return None
+    return Flags({**given, argument.name: others[0] if others else None})
