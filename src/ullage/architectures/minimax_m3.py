@@ -85,4 +85,4 @@ def _selecting(at: str, index: int, size: Widths, attending: Attending, indexer:
     )
 
 
-FAMILY = Family(model_types=("minimax_m3", "minimax_m3_vl_text"), read=read, title="MiniMax M3")
+FAMILY = Family(model_types=("minimax_m3",), read=read, title="MiniMax M3")
