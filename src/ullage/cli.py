@@ -185,7 +185,7 @@ def _argument(argument: Argument) -> tuple[str, Any, Any]:
 def _option(option: Option) -> tuple[str, Any, Any]:
     import typer
 
-    shown = {"help": option.help, "metavar": option.metavar or None, "rich_help_panel": option.panel or None}
+    shown: dict[str, Any] = {"help": option.help, "metavar": option.metavar or None, "rich_help_panel": option.panel or None}
     match option.kind:
         case "flag":
             return option.name, bool, typer.Option(False, *option.spellings, help=option.help, rich_help_panel=option.panel or None)

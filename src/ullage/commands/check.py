@@ -1,10 +1,8 @@
 """``ullage check -- COMMAND``: the same answer for an engine command that somebody already has."""
 
-from dataclasses import replace
-
 from ullage import engines
 from ullage.commands.plan import finish, report
-from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, WORKLOAD, pairs, parse_version, read_case
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, WORKLOAD, pairs, parse_version, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.engine import Engine, Request
 from ullage.domain.plan import Plan
@@ -42,9 +40,8 @@ def make_check(flags: Flags, world: World) -> Plan:
     model_word = flags.text("model") or request.model
     if not model_word:
         raise InputError("the command names no model: add it, or say it with --model before the --")
-    case = read_case(flags, world, engine, model_word, request)
-    plan = finish(answer(engine, case), flags, engine)
-    return replace(plan, findings=(*request.findings, *plan.findings))
+    question = read_question(flags, world, engine, model_word, request)
+    return finish(answer(engine, question.case, findings=request.findings), flags, engine, question.notes)
 
 
 def run(flags: Flags, world: World) -> Answer:

@@ -1,5 +1,7 @@
 """The model a person means: a bundled name, a path, or a Hub id; read from its configuration and its headers, never its weights."""
 
+from typing import NamedTuple
+
 from ullage import architectures, formats, wire
 from ullage.catalog import models as catalogue
 from ullage.domain.case import Model
@@ -16,7 +18,14 @@ _PATH_ENDS = (".json", ".gguf", ".safetensors", "/")
 _SCHEME_DOCUMENTS = ("quantization_config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json")
 
 
-def read_model(word: str, files: ModelFiles, *, quantisation: str | None = None) -> Model:
+class Loaded(NamedTuple):
+    """A model, and what was noticed while its files were read."""
+
+    model: Model
+    notes: tuple[str, ...] = ()
+
+
+def read_model(word: str, files: ModelFiles, *, quantisation: str | None = None) -> Loaded:
     """The model, with ``quantisation`` applied by rule when a scheme was named. Raises every error of the tree."""
     if not word.strip():
         raise InputError("the model is an empty word: give a bundled name (`ullage models`), a Hub id or a path")
@@ -33,10 +42,13 @@ def read_model(word: str, files: ModelFiles, *, quantisation: str | None = None)
     named = Hyperparameters(formats.named_scheme(quantisation), "--quant") if quantisation is not None else None
     if folder.weights and named is None:
         headers = _headers(folder)
-        return _model(folder, config, blueprint, formats.checkpoint_from_headers(blueprint, headers, stored))
+        checkpoint, notes = formats.checkpoint_from_headers(blueprint, headers, stored)
+        return Loaded(_model(folder, config, blueprint, checkpoint), notes)
     plain = formats.checkpoint(blueprint, None)
     scheme = stored or named
-    return _model(folder, config, blueprint, formats.checkpoint(blueprint, scheme) if scheme else plain, plain if scheme else None)
+    if scheme is None:
+        return Loaded(_model(folder, config, blueprint, plain))
+    return Loaded(_model(folder, config, blueprint, formats.checkpoint(blueprint, scheme), plain))
 
 
 def _find(word: str, files: ModelFiles) -> ModelFolder:
@@ -120,13 +132,14 @@ def _headers(folder: ModelFolder) -> tuple[Header, ...]:
     return tuple(_header(weight, folder.source) for weight in folder.weights)
 
 
-def _from_gguf(folder: ModelFolder, quantisation: str | None) -> Model:
+def _from_gguf(folder: ModelFolder, quantisation: str | None) -> Loaded:
     if quantisation is not None:
         raise InputError(f"{folder.name} is a GGUF file and quantised as it is: drop --quant {quantisation}")
     headers = _headers(folder)
     config = Hyperparameters(formats.gguf_config(headers[0]))
     blueprint = architectures.read(config)
-    return _model(folder, config, blueprint, formats.checkpoint_from_headers(blueprint, headers, None))
+    checkpoint, notes = formats.checkpoint_from_headers(blueprint, headers, None)
+    return Loaded(_model(folder, config, blueprint, checkpoint), notes)
 
 
 def _model(

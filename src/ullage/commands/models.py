@@ -31,7 +31,7 @@ def set_of_families() -> tuple[Family, ...]:
 
 
 def _one(word: str, flags: Flags, world: World) -> Answer:
-    model = read_model(word, world.models)
+    model, notes = read_model(word, world.models)
     architecture = model.architecture
     known = catalogue.lookup(model.name)
     facts: dict[str, Json] = {
@@ -48,6 +48,7 @@ def _one(word: str, flags: Flags, world: World) -> Answer:
         "vocab_size": architecture.vocab_size,
         "max_context_tokens": architecture.max_context_tokens,
         "unread_keys": list(model.unread),
+        "notes": list(notes),
     }
     if flags.flag("json"):
         return Answer(0, json={"schema": "ullage.model/1", **facts})

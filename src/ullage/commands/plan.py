@@ -2,17 +2,16 @@
 
 from dataclasses import replace
 
-from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, find_engine, read_case, unread_note
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, find_engine, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
 from ullage.domain.plan import Plan, Verdict
 from ullage.errors import InputError
 from ullage.planning.answer import answer
-from ullage.planning.search import solve
+from ullage.planning.search import OBJECTIVES, solve
 from ullage.ports import World
 
-OBJECTIVES = ("context", "concurrency", "devices")
 _WHICH_ENGINE = Option("engine", "text", "The serving engine (`ullage engines`).", "NAME", panel="Engine")
 _OBJECTIVE = Option("objective", "text", f"What to make the most of: {', '.join(OBJECTIVES)}.", "WORD", panel="Load")
 
@@ -20,26 +19,22 @@ _OBJECTIVE = Option("objective", "text", f"What to make the most of: {', '.join(
 def make_plan(flags: Flags, world: World) -> Plan:
     """The plan that the options ask for. Raises every error of the tree."""
     engine = find_engine(flags)
-    objective = _objective(flags)
-    case = read_case(flags, world, engine, flags.text("model") or "")
-    return finish(solve(engine, case, objective=objective), flags, engine)
+    question = read_question(flags, world, engine, flags.text("model") or "")
+    return finish(solve(engine, question.case, objective=_objective(flags)), flags, engine, question.notes)
 
 
 def _objective(flags: Flags) -> str:
-    word = flags.text("objective")
-    if word is None:
-        return "concurrency" if flags.text("context") is not None and flags.whole("concurrency") is None else "context"
-    if word not in OBJECTIVES:
-        raise InputError(f"--objective {word[:40]!r} is not known: {', '.join(OBJECTIVES)} are")
-    return word
+    """As said; otherwise the most sequences where the length is known, and the longest context where it is not."""
+    asks_length_only = flags.text("context") is not None and flags.whole("concurrency") is None
+    return flags.text("objective") or ("concurrency" if asks_length_only else "context")
 
 
-def finish(plan: Plan, flags: Flags, engine: Engine) -> Plan:
-    """With the remedy of ``--apply`` applied, and what was not understood noted."""
+def finish(plan: Plan, flags: Flags, engine: Engine, notes: tuple[str, ...]) -> Plan:
+    """With the remedy of ``--apply`` applied, and the notes of reading the model."""
     wanted = flags.whole("apply")
     if wanted is not None:
-        plan = answer(engine, _remedied(plan, wanted))
-    return replace(plan, notes=(*plan.notes, *unread_note(plan.case.model)))
+        plan = answer(engine, _remedied(plan, wanted), findings=plan.findings)
+    return replace(plan, notes=(*plan.notes, *notes))
 
 
 def _remedied(plan: Plan, number: int) -> Case:

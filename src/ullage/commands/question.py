@@ -1,12 +1,13 @@
 """The options of every question about memory, and the case they describe."""
 
 import re
+from typing import NamedTuple
 
 from ullage import engines
 from ullage.commands.machine import read_machine
 from ullage.commands.model import read_model
 from ullage.commands.verb import Flags, Option
-from ullage.domain.case import Case, Model, Settings, Value, Version
+from ullage.domain.case import Case, Settings, Value, Version
 from ullage.domain.engine import Engine, Request
 from ullage.domain.placement import Parallel
 from ullage.domain.workload import Workload
@@ -124,27 +125,28 @@ def _stated(flags: Flags, settings: dict[str, Value], request: Request | None) -
     return frozenset({*said, *settings, *(request.stated if request is not None else ())})
 
 
-def read_case(flags: Flags, world: World, engine: Engine, model_word: str, request: Request | None = None) -> Case:
+class Question(NamedTuple):
+    """A case as it was asked, and what was noticed while its model was read."""
+
+    case: Case
+    notes: tuple[str, ...]
+
+
+def read_question(flags: Flags, world: World, engine: Engine, model_word: str, request: Request | None = None) -> Question:
     """The case that the options describe, on top of a command somebody wrote where there is one. Raises every error of the tree."""
-    model = read_model(model_word, world.models, quantisation=flags.text("quant"))
+    model, notes = read_model(model_word, world.models, quantisation=flags.text("quant"))
     machine = read_machine(
         flags.text("gpu"), flags.text("host_memory"), flags.texts("reserve"), flags.texts("total_memory"), world.hardware
     )
     own = _settings(engine, flags)
     settings = request.settings.with_(**own) if request is not None else Settings.of(own)
     context = flags.text("context")
-    parallel = _parallel(flags, request.parallel if request is not None else Parallel())
-    if parallel.devices > len(machine.devices):
-        raise InputError(
-            f"tensor {parallel.tensor} x pipeline {parallel.pipeline} x data {parallel.data} needs {parallel.devices} devices; "
-            f"there are {len(machine.devices)}: name more with --gpu, or lower a degree"
-        )
-    return Case(
+    case = Case(
         model=model,
         engine=engine.profile.name,
         version=_version(engine, flags, request),
         machine=machine,
-        parallel=parallel,
+        parallel=_parallel(flags, request.parallel if request is not None else Parallel()),
         workload=Workload(
             context_tokens=_context(context) if context is not None else None, concurrent_sequences=flags.whole("concurrency") or 1
         ),
@@ -152,6 +154,7 @@ def read_case(flags: Flags, world: World, engine: Engine, model_word: str, reque
         environment=(*(request.environment if request is not None else ()), *pairs("--env", flags.texts("env"))),
         stated=_stated(flags, own, request),
     )
+    return Question(case, notes)
 
 
 def _context(text: str) -> int:
@@ -164,10 +167,3 @@ def _context(text: str) -> int:
 def find_engine(flags: Flags) -> Engine:
     """The engine of ``--engine``. Raises InputError."""
     return engines.find(flags.text("engine") or DEFAULT_ENGINE)
-
-
-def unread_note(model: Model) -> tuple[str, ...]:
-    """A sentence about configuration keys that nobody read."""
-    if not model.unread:
-        return ()
-    return (f"the configuration has keys that no rule reads, so they may matter: {', '.join(model.unread)}",)

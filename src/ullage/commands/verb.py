@@ -32,7 +32,13 @@ class Option(NamedTuple):
     @property
     def absent(self) -> Given:
         """The value when it is not given."""
-        return {"many": (), "flag": False}.get(self.kind)
+        match self.kind:
+            case "many":
+                return ()
+            case "flag":
+                return False
+            case _:
+                return None
 
 
 class Argument(NamedTuple):

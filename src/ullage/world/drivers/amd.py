@@ -10,7 +10,7 @@ _CARDS = Path("/sys/class/drm")
 
 def read(cards: Path = _CARDS) -> tuple[Device, ...]:
     """One device for each card that states its memory; what is used now is reserved."""
-    found = []
+    found: list[Device] = []
     for total in sorted(cards.glob("card[0-9]*/device/mem_info_vram_total")):
         if number(total):
             found.append(
