@@ -23,7 +23,7 @@ class Names:
     down: str
     norms: tuple[str, ...]
     table: str
-    final_norm: str
+    final_norm: str | None
     head: str = "lm_head"
 
 

@@ -33,6 +33,7 @@ _SCALING_KEYS = (
 
 def _scaling(config: Hyperparameters) -> Hyperparameters | None:
     """The one scaling of all layers; ``rope_parameters`` is the newer key. Scalings listed by layer type are the family's to read."""
+    config.ignore("original_max_position_embeddings")  # read where the scaling needs it
     for key in ("rope_scaling", "rope_parameters"):
         value = config.raw(key)
         if isinstance(value, dict) and not any(isinstance(item, dict) for item in value.values()):
