@@ -24,14 +24,12 @@ CONFIGS = Path(__file__).parents[2] / "src" / "ullage" / "catalog" / "configs"
 LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "layers", "encoder_layers", "decoder_layers", "depth")
 
 # The class of this transformers does not build what the publisher's own code builds; the reason, not the model, is the key.
-OWN_FIELDS = "remote code with field names of its own, which the class reads as something else"
 NOT_COMPARED = {
     "falcon_h1": "the class refuses the published head count",
     "grok-1": "the file lacks sizes",
-    "zamba2": OWN_FIELDS,
 }
 # Their checkpoints use names that transformers maps to its own and cannot map back whole; the shapes must agree all the same.
-NAMED_OTHERWISE = frozenset({"deepseek_v4"})
+NAMED_OTHERWISE = frozenset({"deepseek_v4", "kimi_linear"})
 
 # transformers multiplies the experts from the other side; the blocks of the published mxfp4 files are (out, in).
 TRANSPOSED = frozenset({"gpt_oss"})
