@@ -39,7 +39,7 @@ _CLASS: Final[dict[str, Json]] = {
     "sliding_window": 512,
     "vocab_size": 262_144,
 }
-_UNIFIED: Final[dict[str, Json]] = {**_CLASS, "hidden_size_per_layer_input": 0, "max_position_embeddings": 262_144, "sliding_window": 1024}
+_UNIFIED: Final[dict[str, Json]] = {**_CLASS, "max_position_embeddings": 262_144, "sliding_window": 1024}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class _Text:
     bias: bool
 
 
-def _read_text(config: Hyperparameters) -> _Text:
+def _read_text(config: Hyperparameters, *, unified: bool) -> _Text:
     size = widths(config, tied=True, head_dim=256, kv_heads=4)
     listed = config.words("layer_types", length=size.layers) if config.has("layer_types") else every(6, size.layers)
     alike = config.flag("attention_k_eq_v", default=False)
@@ -75,12 +75,12 @@ def _read_text(config: Hyperparameters) -> _Text:
         full_head_dim=config.integer_or("global_head_dim", 512, low=1),
         full_kv_heads=global_heads if alike else size.kv_heads,
         full_values_are_keys=alike,
-        window=config.integer_or("sliding_window", 512, low=1),
+        window=config.integer_or("sliding_window", 1024 if unified else 512, low=1),
         intermediate=intermediate,
         first_shared=size.layers - config.integer_or("num_kv_shared_layers", 0),
         shared_scale=2 if double else 1,
         experts=_experts(config, intermediate),
-        per_layer=config.integer_or("hidden_size_per_layer_input", 256),
+        per_layer=0 if unified else config.integer_or("hidden_size_per_layer_input", 256),
         bias=config.flag("attention_bias", default=False),
     )
 
@@ -174,8 +174,8 @@ def _layer(text: _Text, index: int) -> tuple[Layer, tuple[Tensor, ...]]:
     )
 
 
-def _text(config: Hyperparameters) -> Blueprint:
-    text = _read_text(config)
+def _text(config: Hyperparameters, *, unified: bool) -> Blueprint:
+    text = _read_text(config, unified=unified)
     size = text.size
     after: tuple[Tensor, ...] = ()
     if text.per_layer:
@@ -194,10 +194,10 @@ def _text(config: Hyperparameters) -> Blueprint:
 def read(config: Hyperparameters) -> Blueprint:
     """The text alone, or with the towers whose configurations are there."""
     model_type = config.text("model_type")
-    if model_type in {"gemma4_text", "gemma4_unified_text"}:
-        return _text(config)
-    unified = model_type == "gemma4_unified"
-    text = _text(text_part(config, defaults=_UNIFIED if unified else _CLASS, tied=True))
+    unified = model_type.startswith("gemma4_unified")
+    if model_type.endswith("_text"):
+        return _text(config, unified=unified)
+    text = _text(text_part(config, defaults=_UNIFIED if unified else _CLASS, tied=True), unified=unified)
     fmt, hidden = text_format(text), text.architecture.hidden_size
     see, hear = (unified_vision, unified_audio) if unified else (vision_tower, audio_tower)
     vision, audio = config.child_or_none("vision_config"), config.child_or_none("audio_config")
