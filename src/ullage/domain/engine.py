@@ -54,7 +54,7 @@ class Engine:
     """One file or folder in ``engines/``, found by existing. No function does I/O; each is tested with recorded text.
 
     ``resolve`` fills every default that matters, so that all others read a complete case. ``objections`` may use the ledger's
-    numbers. ``levers`` lists what could be changed, for the search and the remedies.
+    numbers. ``levers`` lists what could be changed, for the search and the remedies; ``layouts`` where the model could lie.
     """
 
     profile: Profile
@@ -63,6 +63,7 @@ class Engine:
     ledger: Callable[[Case], Ledger]
     capacity: Callable[[Case, Ledger], Capacity]
     levers: Callable[[Case], tuple[Lever, ...]]
+    layouts: Callable[[Case], tuple[Parallel, ...]]  # ways to spread over the machine's devices, the preferred first
     command: Callable[[Case], Command]
     read_command: Callable[[tuple[str, ...], Mapping[str, str], Version | None], Request | None]  # None: not this engine's command
     read_log_line: Callable[[str], Fact | None]

@@ -70,11 +70,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
-    """The budgeted entries of a device that together fill exactly ``nbytes``: the cache takes what the others leave."""
+    """The budgeted entries of a device that together fill exactly ``nbytes``: the cache takes what the others leave.
+
+    ``idle_bytes`` of it are not in use while a prefill runs that the engine did not foresee, and so are free for its workspace.
+    """
 
     device: str
     nbytes: int
     because: str
+    idle_bytes: int = 0
 
 
 def total(amounts: Iterable[Amount]) -> Amount:
@@ -85,6 +89,11 @@ def total(amounts: Iterable[Amount]) -> Amount:
         expected += amount.expected
         high += amount.high
     return Amount(low, expected, high)
+
+
+def _beyond(workspace: Amount, join: Join) -> Amount:
+    """What of an unforeseen workspace the idle part of the budget does not cover."""
+    return Amount(*(max(0, part - join.idle_bytes) for part in (workspace.low, workspace.expected, workspace.high)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +121,8 @@ class Ledger:
         join = next((join for join in self.joins if join.device == device), None)
         if join is None or phase is Phase.LOAD:
             return total(entry.amount for entry in alive)
-        outside = total(entry.amount for entry in alive if not entry.budgeted)
+        outside = total(entry.amount for entry in alive if not entry.budgeted and entry.purpose is not Purpose.WORKSPACE)
+        outside += _beyond(total(entry.amount for entry in alive if not entry.budgeted and entry.purpose is Purpose.WORKSPACE), join)
         inside = total(entry.amount for entry in alive if entry.budgeted and entry.purpose is not Purpose.KV_CACHE)
         return Amount(
             outside.low + max(join.nbytes, inside.low),

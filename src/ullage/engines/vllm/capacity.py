@@ -1,0 +1,85 @@
+"""What the pool holds: blocks, tokens as the engine's own log counts them, sequences, the longest context."""
+
+from dataclasses import replace
+
+from ullage.domain.case import Case
+from ullage.domain.ledger import Amount, Ledger
+from ullage.domain.placement import Parallel
+from ullage.domain.plan import Capacity
+from ullage.engines.vllm.cache import Pool, in_flight_tokens, pools, spare_states
+from ullage.engines.vllm.ledger import Rank, ranks
+from ullage.engines.vllm.resolve import rules
+
+
+def scarcest(case: Case) -> Rank:
+    """The rank with the fewest blocks: every rank uses as many as this one has."""
+    return min(ranks(case), key=lambda rank: (rank.blocks.expected, rank.blocks.low))
+
+
+def sequence_blocks(case: Case, pool: Pool, tokens: int) -> int:
+    """Blocks one sequence of ``tokens`` takes over all groups of the pool."""
+    return pool.blocks_for(tokens, in_flight=in_flight_tokens(case), spare_states=spare_states(case))
+
+
+def usable_blocks(case: Case, blocks: int) -> int:
+    """Blocks that sequences can have: newer releases keep one null block back."""
+    return max(0, blocks - (1 if rules(case).null_block else 0))
+
+
+def longest(case: Case, pool: Pool, blocks: int) -> int:
+    """The longest single sequence that ``blocks`` hold, by bisection: a longer one never needs fewer blocks."""
+    usable = usable_blocks(case, blocks)
+    if not pool.groups or sequence_blocks(case, pool, 1) > usable:
+        return 0
+    growing = [group for group in pool.groups if group.kind != "state" and group.kept_tokens is None]
+    if not growing:
+        return case.model.architecture.max_context_tokens or case.settings.integer("max_model_len") or 0
+    low, high = 1, usable * max(group.block_tokens for group in growing)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sequence_blocks(case, pool, middle) <= usable:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def stated_tokens(case: Case, pool: Pool, blocks: int) -> int:
+    """The engine's own figure for the size of its cache in tokens."""
+    if not pool.groups:
+        return 0
+    length = case.settings.integer("max_model_len") or 1
+    if rules(case).tokens_by_concurrency or any(group.kind == "state" for group in pool.groups):
+        need = sequence_blocks(case, pool, length)
+        return blocks * length // need if need else 0
+    return blocks // len(pool.groups) * pool.block_tokens
+
+
+def model_token_bytes(case: Case) -> int:
+    """Cache bytes of one token over all layers of the whole model, before any division."""
+    whole = replace(case, parallel=Parallel(), environment=())
+    return sum(pool.token_bytes for pool in pools(whole))
+
+
+def capacity(case: Case, _ledger: Ledger) -> Capacity:
+    """Of the rank that holds least. ``max_sequences`` counts sequences of the asked context, at most ``max_num_seqs``."""
+    rank = scarcest(case)
+    pool, blocks = rank.pool, rank.blocks
+    context = case.workload.context_tokens or case.settings.integer("max_model_len") or 1
+    each = sequence_blocks(case, pool, context) if pool.groups else 0
+    slots = (case.settings.integer("max_num_seqs") or 1) * case.parallel.data
+    counts = (blocks.low, blocks.expected, blocks.high)
+
+    def sequences(count: int) -> int:
+        return min(slots, usable_blocks(case, count) // each * case.parallel.data) if each else slots
+
+    return Capacity(
+        kv_bytes_per_token=model_token_bytes(case),
+        kv_cache_bytes=rank.cache,
+        kv_blocks=blocks,
+        kv_tokens=Amount(*(stated_tokens(case, pool, count) for count in counts)),
+        max_context_tokens=Amount(*(longest(case, pool, count) for count in counts)),
+        max_sequences=Amount(*(sequences(count) for count in counts)),
+        block_tokens=pool.block_tokens,
+        needed_bytes=each * pool.block_bytes * -(-case.workload.concurrent_sequences // case.parallel.data),
+    )

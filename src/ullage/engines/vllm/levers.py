@@ -1,0 +1,205 @@
+"""What can be changed: each setting with values to try, what it relieves and what it costs."""
+
+from collections.abc import Iterator
+
+from ullage.domain.case import Case, Value
+from ullage.domain.placement import Parallel
+from ullage.domain.plan import Lever, Limit
+from ullage.engines.vllm import dual_chunk
+from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks
+from ullage.engines.vllm.ledger import is_capped
+from ullage.engines.vllm.resolve import rules
+from ullage.engines.vllm.versions import Core
+
+CACHE, WORKSPACE, WEIGHTS, START = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS, Limit.START
+_FRACTIONS = (0.60, 0.70, 0.80, 0.85, 0.88, 0.90, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
+LAST_DUAL_CHUNK = "0.10.2"
+_BATCHES = (131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256)
+
+
+def levers(case: Case) -> tuple[Lever, ...]:
+    """Every lever of this release for this case, in the order to try."""
+    return (
+        *_release(case),
+        *_pool(case),
+        *_fraction(case),
+        *_batch(case),
+        *_length(case),
+        *_graphs(case),
+        *_quality(case),
+        *_parallel(case),
+    )
+
+
+def _release(case: Case) -> Iterator[Lever]:
+    """The last release that can run a model which this one refuses."""
+    if case.model.architecture.dual_chunk is not None and rules(case).core is Core.V1:
+        yield Lever(
+            setting="engine_version",
+            values=(LAST_DUAL_CHUNK,),
+            relieves=frozenset({START}),
+            cost="an older release, its V0 engine",
+            cost_rank=1,
+        )
+
+
+def _pool(case: Case) -> Iterator[Lever]:
+    """Cap the pool at what the workload needs, so that what the profile did not see has the rest."""
+    if is_capped(case):
+        return
+    rank = scarcest(case)
+    tokens = max(case.settings.integer("max_model_len") or 1, case.workload.context_tokens or 1)
+    need = sequence_blocks(case, rank.pool, tokens) * max(1, case.workload.concurrent_sequences) if rank.pool.groups else 0
+    if rules(case).null_block:
+        need += 1
+    if 0 < need < rank.blocks.expected and case.version.parts >= (0, 4):
+        yield Lever(
+            setting="num_gpu_blocks_override",
+            values=(need,),
+            relieves=frozenset({WORKSPACE}),
+            cost="no prefix cache beyond the sequences asked for",
+            cost_rank=0,
+        )
+
+
+def _fraction(case: Case) -> Iterator[Lever]:
+    now = case.settings.number("gpu_memory_utilization") or 0.9
+    if is_capped(case):
+        return
+    yield Lever(
+        setting="gpu_memory_utilization",
+        values=tuple(value for value in _FRACTIONS if value > now),
+        relieves=frozenset({CACHE, WEIGHTS}),
+        cost="less room for what the profile does not see",
+        cost_rank=1,
+        searched=True,
+    )
+    yield Lever(
+        setting="gpu_memory_utilization",
+        values=tuple(value for value in reversed(_FRACTIONS) if value < now),
+        relieves=frozenset({WORKSPACE}),
+        cost="a smaller cache",
+        cost_rank=1,
+    )
+
+
+def _batch(case: Case) -> Iterator[Lever]:
+    now, length = case.settings.integer("max_num_batched_tokens") or 0, case.settings.integer("max_model_len") or 0
+    chunked = bool(case.settings.flag("enable_chunked_prefill"))
+    sequences = case.settings.integer("max_num_seqs") or 1
+    smaller: tuple[Value, ...] = tuple(value for value in _BATCHES if value < now and (chunked or value >= length))
+    if smaller:
+        yield Lever(
+            setting="max_num_batched_tokens",
+            values=smaller,
+            relieves=frozenset({CACHE, WORKSPACE, START}),
+            cost="slower prefill of long prompts",
+            cost_rank=1,
+            searched=True,
+        )
+    if not chunked and rules(case).core is Core.V0 and case.version.parts >= (0, 4):
+        yield Lever(
+            setting="enable_chunked_prefill",
+            values=(True,),
+            relieves=frozenset({CACHE, WORKSPACE, START}),
+            cost="slower prefill of long prompts",
+            cost_rank=1,
+            also=(("max_num_batched_tokens", None),),
+        )
+    fewer: tuple[Value, ...] = tuple(value for value in (512, 256, 128, 64, 32, 16, 8) if value < sequences)
+    if fewer:
+        yield Lever(
+            setting="max_num_seqs",
+            values=fewer,
+            relieves=frozenset({CACHE, WORKSPACE}),
+            cost="fewer sequences at once; a smaller sampler and fewer graphs",
+            cost_rank=2,
+        )
+
+
+def _length(case: Case) -> Iterator[Lever]:
+    """The longest length that fits; and, where chunked prefill then switches itself on, longer ones that may fit as well."""
+    now = case.settings.integer("max_model_len") or 0
+    rank, rule = scarcest(case), rules(case)
+    if not rank.pool.groups:
+        return
+    most = longest(case, rank.pool, rank.blocks.expected)
+    safe = longest(case, rank.pool, rank.blocks.low)
+    steps = [value for size in (most, safe) for value in (size, size // 1024 * 1024) if 0 < value < now]
+    steps += [value for value in (32768, 24576, 16384, 12288, 8192, 6144, 4096, 2048, 1024) if value < now]
+    yield Lever(
+        setting="max_model_len",
+        values=tuple(sorted(set(steps), reverse=True)),
+        relieves=frozenset({CACHE, START}),
+        cost="shorter sequences",
+        cost_rank=2,
+    )
+    allowed = case.model.architecture.max_context_tokens or 0
+    if rule.chunked_above is not None and now <= rule.chunked_above < allowed and "enable_chunked_prefill" not in case.stated:
+        yield Lever(
+            setting="max_model_len",
+            values=tuple(value for value in (rule.chunked_above + 1, 40960, 65536, allowed) if now < value <= allowed),
+            relieves=frozenset({CACHE}),
+            cost=f"none: above {rule.chunked_above:,} chunked prefill switches itself on and the profile shrinks",
+            cost_rank=0,
+            also=(("max_num_batched_tokens", None), ("enable_chunked_prefill", None)),
+        )
+
+
+def _graphs(case: Case) -> Iterator[Lever]:
+    if case.settings.flag("enforce_eager") or dual_chunk.applies(case):
+        return
+    relieved = {CACHE, WEIGHTS} if rules(case).graphs_budgeted else {WORKSPACE}
+    yield Lever(
+        setting="enforce_eager", values=(True,), relieves=frozenset(relieved), cost="slower decoding without CUDA graphs", cost_rank=1
+    )
+
+
+def _quality(case: Case) -> Iterator[Lever]:
+    if (case.settings.text("kv_cache_dtype") or "auto") == "auto" and case.version.parts >= (0, 4) and not dual_chunk.applies(case):
+        yield Lever(
+            setting="kv_cache_dtype",
+            values=("fp8",),
+            relieves=frozenset({CACHE}),
+            cost="8-bit keys and values: some quality on long contexts",
+            cost_rank=3,
+        )
+
+
+def _parallel(case: Case) -> Iterator[Lever]:
+    """More of the machine's devices."""
+    free = len(case.machine.devices) // max(1, case.parallel.pipeline * case.parallel.data)
+    larger = tuple(value for value in range(case.parallel.tensor + 1, free + 1) if _divides(case, value))
+    if larger:
+        yield Lever(
+            setting="tensor",
+            values=larger,
+            relieves=frozenset({CACHE, WEIGHTS, WORKSPACE}),
+            cost="more devices",
+            cost_rank=4,
+        )
+    if case.version.parts >= (0, 6) and not case.settings.has("cpu_offload_gb"):
+        yield Lever(
+            setting="cpu_offload_gb",
+            values=(1, 2, 4, 8, 16, 32, 64),
+            relieves=frozenset({WEIGHTS}),
+            cost="weights cross the bus at every step",
+            cost_rank=4,
+        )
+
+
+def _divides(case: Case, tensor: int) -> bool:
+    heads = [getattr(mixer, "query_heads", tensor) for layer in case.model.architecture.layers for mixer in layer.mixers]
+    return all(count % tensor == 0 for count in heads)
+
+
+def layouts(case: Case) -> tuple[Parallel, ...]:
+    """Tensor parallelism as wide as heads and devices allow, the rest in pipeline stages; then the same on fewer devices."""
+    found = []
+    for devices in range(len(case.machine.devices), 0, -1):
+        for tensor in range(devices, 0, -1):
+            pipeline = devices // tensor
+            if devices % tensor == 0 and _divides(case, tensor) and pipeline <= len(case.model.architecture.layers):
+                found.append(Parallel(tensor=tensor, pipeline=pipeline))
+                break
+    return tuple(found) or (Parallel(),)

@@ -1,0 +1,36 @@
+"""A case as it was asked, answered in full."""
+
+from ullage.domain.case import Case
+from ullage.domain.engine import Engine
+from ullage.domain.plan import Finding, Plan
+from ullage.planning.fit import Outcome, evaluate
+from ullage.planning.remedy import failed_attempts
+from ullage.planning.remedy import remedies as find_remedies
+
+
+def answer(engine: Engine, case: Case, *, remedies: bool = True, findings: tuple[Finding, ...] = ()) -> Plan:
+    """The plan of a case whose settings are as stated or the engine's defaults."""
+    return as_plan(engine, evaluate(engine, case), remedies=remedies, findings=findings)
+
+
+def as_plan(engine: Engine, outcome: Outcome, *, remedies: bool = True, findings: tuple[Finding, ...] = ()) -> Plan:
+    """An outcome with its command, its notes and, when wanted, its remedies."""
+    case = outcome.case
+    notes = list(engine.notes(case, outcome.ledger))
+    notes.extend(f"the configuration has keys this program does not know: {', '.join(case.model.unread)}" for _ in case.model.unread[:1])
+    if remedies:
+        notes.extend(failed_attempts(engine, outcome))
+    return Plan(
+        case=case,
+        ledger=outcome.ledger,
+        verdict=outcome.verdict,
+        devices=outcome.devices,
+        capacity=outcome.capacity,
+        limit=outcome.limit,
+        binding=outcome.binding,
+        objections=outcome.objections,
+        command=engine.command(case),
+        remedies=find_remedies(engine, outcome) if remedies else (),
+        notes=tuple(notes),
+        findings=findings,
+    )

@@ -1,0 +1,50 @@
+"""One change to a question, in the engine's words or ours."""
+
+from dataclasses import replace
+
+from ullage.domain.case import Case, Value, Version
+from ullage.domain.placement import Parallel
+from ullage.domain.plan import Lever
+
+LENGTH_SETTINGS = frozenset({"max_model_len"})
+
+
+def apply_change(  # noqa: PLR0911 - one answer for each word
+    case: Case, name: str, value: Value
+) -> Case:
+    """The case with one thing changed; None takes a setting back to its default. Words of ours: tensor, pipeline, context, ..."""
+    match name, value:
+        case "tensor", int():
+            return replace(case, parallel=replace(case.parallel, tensor=value))
+        case "pipeline", int():
+            return replace(case, parallel=replace(case.parallel, pipeline=value))
+        case "context", int():
+            return replace(case, workload=replace(case.workload, context_tokens=value))
+        case "concurrency", int():
+            return replace(case, workload=replace(case.workload, concurrent_sequences=value))
+        case "engine_version", str():
+            return replace(case, version=Version(tuple(int(part) for part in value.split(".")), value))
+        case _, None:
+            return replace(case, settings=case.settings.without(name))
+        case _:
+            changed = case.with_settings(**{name: value})
+            return _within(changed, value) if name in LENGTH_SETTINGS and isinstance(value, int) else changed
+
+
+def _within(case: Case, length: int) -> Case:
+    """A shorter model length shortens what is asked of it."""
+    asked = case.workload.context_tokens
+    return replace(case, workload=replace(case.workload, context_tokens=length)) if asked is not None and asked > length else case
+
+
+def apply_lever(case: Case, lever: Lever, value: Value) -> Case:
+    """A lever's value and what has to go along with it."""
+    changed = apply_change(case, lever.setting, value)
+    for name, other in lever.also:
+        changed = apply_change(changed, name, other)
+    return changed
+
+
+def with_parallel(case: Case, parallel: Parallel) -> Case:
+    """The case on another layout."""
+    return replace(case, parallel=parallel)

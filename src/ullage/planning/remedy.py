@@ -1,0 +1,81 @@
+"""Single changes that would make a case fit, each planned again, ranked by what they lead to and what they cost."""
+
+from collections.abc import Iterator
+
+from ullage.domain.case import Value
+from ullage.domain.engine import Engine
+from ullage.domain.plan import Lever, Limit, Remedy, Verdict
+from ullage.errors import UllageError
+from ullage.planning.change import apply_lever
+from ullage.planning.fit import Outcome, evaluate
+
+MOST = 8
+
+
+def remedies(engine: Engine, outcome: Outcome) -> tuple[Remedy, ...]:
+    """The smallest value of each lever that leads to a better verdict, best first. Empty when the case fits."""
+    return tuple(remedy for remedy, _ in _ranked(engine, outcome) if remedy.verdict in {Verdict.FITS, Verdict.TIGHT})[:MOST]
+
+
+def failed_attempts(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
+    """Levers that relieve what binds and still do not reach, each with how far it gets."""
+    lines = []
+    for remedy, lever in _ranked(engine, outcome):
+        if remedy.verdict in {Verdict.FITS, Verdict.TIGHT} or lever.cost_rank > 1:
+            continue
+        (name, value), *_ = remedy.changes
+        seen = evaluate(engine, remedy.case)
+        lines.append(f"{name} {value} alone does not help: {seen.binding}")
+    return tuple(lines)
+
+
+def _ranked(engine: Engine, outcome: Outcome) -> list[tuple[Remedy, Lever]]:
+    if outcome.verdict is Verdict.FITS or outcome.limit is None:
+        return []
+    found = [(remedy, lever) for lever in _relevant(engine, outcome) for remedy in _best(engine, outcome, lever)]
+    return sorted(found, key=lambda pair: (pair[0].verdict.rank, pair[1].cost_rank, -pair[0].frees_bytes))
+
+
+def _relevant(engine: Engine, outcome: Outcome) -> Iterator[Lever]:
+    """Only levers for what binds: a cache that is too small and a workspace that is too small need opposite changes."""
+    limit = outcome.limit
+    for lever in engine.levers(outcome.case):
+        if limit in lever.relieves or (limit is Limit.WEIGHTS and Limit.CACHE in lever.relieves and lever.setting == "tensor"):
+            yield lever
+
+
+def _best(engine: Engine, outcome: Outcome, lever: Lever) -> Iterator[Remedy]:
+    """The first value that fits; else the first that is tight; else the last tried, to show that it does not help."""
+    best: tuple[Value, Outcome] | None = None
+    for value in lever.values:
+        try:
+            seen = evaluate(engine, apply_lever(outcome.asked, lever, value))
+        except UllageError:
+            continue
+        if best is None or seen.verdict.rank < best[1].verdict.rank or _is_failure(best[1]):
+            best = (value, seen)
+        if seen.verdict is Verdict.FITS:
+            break
+    if best is None:
+        return
+    value, seen = best
+    yield Remedy(
+        changes=((lever.setting, value), *((name, other) for name, other in lever.also if other is not None)),
+        frees_bytes=_freed(outcome, seen),
+        cost=lever.cost,
+        verdict=seen.verdict,
+        case=seen.asked,
+    )
+
+
+def _is_failure(outcome: Outcome) -> bool:
+    return outcome.verdict in {Verdict.DOES_NOT_FIT, Verdict.REFUSED}
+
+
+def _freed(before: Outcome, after: Outcome) -> int:
+    """Bytes gained on the device that binds: more cache or less need of it, or a lower peak."""
+    if before.limit in {Limit.CACHE, Limit.START}:
+        more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
+        less = before.capacity.needed_bytes - after.capacity.needed_bytes
+        return max(0, more) + max(0, less)
+    return max(0, before.peak_bytes - after.peak_bytes)

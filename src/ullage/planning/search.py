@@ -1,0 +1,126 @@
+"""What nobody stated is solved for: where the model lies, how long a context, and the settings that make it fit.
+
+Effects are not assumed to be monotonic: every candidate is a full case, evaluated as the engine would run it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import product
+
+from ullage.domain.case import Case, Value
+from ullage.domain.engine import Engine
+from ullage.domain.placement import Parallel
+from ullage.domain.plan import Finding, Lever, Plan, Verdict
+from ullage.errors import InputError
+from ullage.planning.answer import as_plan
+from ullage.planning.change import apply_change
+from ullage.planning.fit import Outcome, evaluate
+
+OBJECTIVES = ("context", "concurrency", "devices")
+ROUNDS = 5  # how often a length is shortened to what the last one's cache held
+COMFORTABLE_TOKENS = 8192  # the context assumed when only concurrency is asked for
+
+
+def solve(engine: Engine, case: Case, *, objective: str = "context", remedies: bool = True, findings: tuple[Finding, ...] = ()) -> Plan:
+    """The best plan for the objective. Stated settings, degrees and lengths are kept as they are. Raises InputError."""
+    if objective not in OBJECTIVES:
+        raise InputError(f"objective {objective!r} is not known: use {', '.join(OBJECTIVES)}")
+    if objective == "concurrency" and case.workload.context_tokens is None and not case.settings.has("max_model_len"):
+        length = min(COMFORTABLE_TOKENS, case.model.architecture.max_context_tokens or COMFORTABLE_TOKENS)
+        case = replace(case, workload=replace(case.workload, context_tokens=length))
+    best: Outcome | None = None
+    for outcome in _candidates(engine, case, objective):
+        if best is None or _key(outcome, objective) < _key(best, objective):
+            best = outcome
+    if best is None:
+        best = evaluate(engine, case)
+    return as_plan(engine, best, remedies=remedies, findings=findings)
+
+
+def _candidates(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
+    """Layouts first; within each, the defaults; only where they fall short, the searched levers."""
+    satisfied = False
+    for layout in _layouts(engine, case, objective):
+        placed = replace(case, parallel=layout)
+        outcomes = list(_settled(engine, placed, objective))
+        yield from outcomes
+        satisfied = satisfied or any(_is_enough(outcome, case) for outcome in outcomes)
+        if satisfied:
+            return
+
+
+def _layouts(engine: Engine, case: Case, objective: str) -> Iterable[Parallel]:
+    if "parallel" in case.stated:
+        return (case.parallel,)
+    layouts = engine.layouts(case)
+    return sorted(layouts, key=lambda layout: layout.devices) if objective == "devices" else layouts
+
+
+def _settled(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
+    first = list(_lengths(engine, case))
+    yield from first
+    if any(_is_enough(outcome, case) for outcome in first) and objective != "concurrency":
+        return
+    levers = [lever for lever in engine.levers(first[0].case) if lever.searched and lever.setting not in case.stated]
+    for values in product(*(_choices(lever) for lever in levers)):
+        changed = case
+        for lever, value in zip(levers, values, strict=True):
+            changed = changed if value is _UNCHANGED else apply_change(changed, lever.setting, value)  # type: ignore[arg-type]
+        if changed is not case:
+            yield from _lengths(engine, changed)
+
+
+_UNCHANGED = object()
+
+
+def _choices(lever: Lever) -> tuple[Value | object, ...]:
+    return (_UNCHANGED, *lever.values)
+
+
+def _is_enough(outcome: Outcome, case: Case) -> bool:
+    """Fits, at the length asked for or at the model's whole length."""
+    if outcome.verdict is not Verdict.FITS:
+        return False
+    wanted = case.workload.context_tokens or case.model.architecture.max_context_tokens or 0
+    return (outcome.case.workload.context_tokens or outcome.capacity.max_context_tokens.low) >= wanted
+
+
+def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
+    """As asked; and where the length was left open, shorter ones that the cache of the one before would hold."""
+    outcome = evaluate(engine, case)
+    yield outcome
+    if case.workload.context_tokens is not None or case.settings.has("max_model_len"):
+        return
+    tried: set[int] = set()
+    for _ in range(ROUNDS):
+        if outcome.verdict is Verdict.FITS:
+            return
+        length = _rounded(outcome.capacity.max_context_tokens.low)
+        if length <= 0 or length in tried:
+            length = _rounded(min([*tried, outcome.case.model.architecture.max_context_tokens or COMFORTABLE_TOKENS]) // 2)
+        if length <= 0:
+            return
+        tried.add(length)
+        outcome = evaluate(engine, replace(case, workload=replace(case.workload, context_tokens=length)))
+        yield outcome
+
+
+def _rounded(tokens: int) -> int:
+    """Down to a round number that is easy to type and keeps blocks whole."""
+    step = 1024 if tokens >= 4096 else 256 if tokens >= 1024 else 16  # noqa: PLR2004 - three sizes of a round number
+    return tokens // step * step
+
+
+def _key(outcome: Outcome, objective: str) -> tuple[int, int, int, int]:
+    """Smaller is better: verdict, then the objective, then how little was changed."""
+    said = len(outcome.asked.settings.items)
+    refused = outcome.verdict.rank
+    context = outcome.case.workload.context_tokens or outcome.capacity.max_context_tokens.low
+    context = min(context, outcome.case.model.architecture.max_context_tokens or context)
+    match objective:
+        case "concurrency":
+            return refused, -outcome.capacity.max_sequences.low, outcome.case.parallel.devices, said
+        case "devices":
+            return refused, outcome.case.parallel.devices, -context, said
+        case _:
+            return refused, -context, outcome.case.parallel.devices, said
