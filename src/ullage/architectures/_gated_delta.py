@@ -1,16 +1,23 @@
 """Gated delta net layers with gated attention among them: what Qwen3-Next, Qwen3.5 and Qwen3.8-Flash-Next share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ullage.architectures._decoder import Widths
 from ullage.architectures._dense import full, qk_norms
 from ullage.architectures._drafts import as_draft
 from ullage.architectures._experts import Attending, Built, Feeding, Mixture, routed
+from ullage.architectures._qwen_tower import IMAGE_TOKENS, qwen3_tower
 from ullage.architectures._recurrent import convolution, layer_kinds
+from ullage.architectures._wrapped import part, text_format, text_part, wrapped
 from ullage.domain.architecture import Recurrent
 from ullage.domain.checkpoint import Role, Tensor
+from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+
+_IDS: Final = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "language_model_only")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +116,29 @@ def gated_mixture(at: str, index: int, size: Widths, mixture: Mixture) -> Feedin
     """Routed experts and a shared one behind a gate of its own."""
     outline, tensors = routed(at, index, size, mixture)
     return outline, (*tensors, *block.linear(f"{at}.shared_expert_gate", Role.SHARED_ROUTER, index, 1, size.hidden, size.fmt))
+
+
+def gated_experts_of(config: Hyperparameters, *, experts: int, per_token: int) -> Mixture:
+    """The experts of a layer; the arguments are the class's defaults."""
+    return Mixture(
+        experts=config.integer_or("num_experts", experts, low=1),
+        per_token=config.integer_or("num_experts_per_tok", per_token, low=1),
+        intermediate=config.integer_or("moe_intermediate_size", 512, low=1),
+        shared=config.integer_or("shared_expert_intermediate_size", 512, low=1),
+        shared_name="shared_expert",
+    )
+
+
+def beside_tower(config: Hyperparameters, decode: Callable[[Hyperparameters], Blueprint]) -> Blueprint:
+    """What ``decode`` makes of the configuration, or of its ``text_config`` with the tower of ``vision_config`` beside it."""
+    if not config.has("text_config"):
+        return decode(config)
+    config.ignore(*_IDS)
+    text = decode(text_part(config))
+    vision = part(config, "vision_config", {"deepstack_visual_indexes": []})
+    vision.ignore("dtype", "torch_dtype")  # the tower is loaded in the text's
+    tower = qwen3_tower(vision, text_format(text))
+    return wrapped(config, text, rename=(("model.", "model.language_model."),), tower=tower, encoder_tokens=IMAGE_TOKENS)
 
 
 def drafts(count: int, size: Widths, layer: Built) -> tuple[Tensor, ...]:

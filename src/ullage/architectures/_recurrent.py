@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from ullage.architectures._decoder import Widths
+from ullage.architectures._decoder import Widths, decoder
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.architecture import Recurrent
+from ullage.domain.architecture import Layer, Recurrent
 from ullage.domain.checkpoint import Role, Tensor, TensorFormat
+from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
@@ -170,6 +171,17 @@ def attention_free(config: Hyperparameters, *, hidden: int, layers: int, vocab: 
         dtype=word.removeprefix("torch."),
         fmt=model_dtype(word),
     )
+
+
+def mixers_only(config: Hyperparameters, size: Widths, spec: Mamba1 | Mamba2) -> Blueprint:
+    """A model whose layers are a norm and a mixer."""
+    outline = Layer(mixers=(spec.mixer,), feed_forward=None)
+
+    def layer(index: int) -> tuple[Layer, tuple[Tensor, ...]]:
+        at = f"backbone.layers.{index}"
+        return outline, (*block.norm(f"{at}.norm", index, size.hidden, size.fmt), *spec.tensors(f"{at}.mixer", index, size.fmt))
+
+    return decoder(config, size, layer=layer, prefix="backbone", table="embeddings", final_norm="norm_f")
 
 
 _KINDS = {"mamba": "linear", "linear_attention": "linear", "attention": "full", "full_attention": "full"}

@@ -1,7 +1,9 @@
 """LFM2, dense and mixture: short convolutions with a few attention layers among them."""
 
+from dataclasses import replace
+
 from ullage.architectures._decoder import Widths, decoder, widths
-from ullage.architectures._dense import full
+from ullage.architectures._dense import attention, full
 from ullage.architectures._experts import Attending, Built, Feeding, Mixture, routed
 from ullage.architectures._recurrent import convolution, layer_kinds
 from ullage.architectures._rotary import rotary
@@ -77,16 +79,7 @@ def _mixture(config: Hyperparameters) -> Mixture:
 
 def _attention(at: str, index: int, size: Widths) -> Attending:
     norms = (tensor for name in ("q_layernorm", "k_layernorm") for tensor in block.norm(f"{at}.{name}", index, size.head_dim, size.fmt))
-    projections = block.attention(
-        at,
-        index,
-        size.fmt,
-        hidden=size.hidden,
-        query_heads=size.query_heads,
-        kv_heads=size.kv_heads,
-        key_dim=size.head_dim,
-        out_name="out_proj",
-    )
+    projections = (replace(tensor, name=tensor.name.replace(".o_proj.", ".out_proj.")) for tensor in attention(at, index, size))
     return full(size), (*projections, *norms)
 
 

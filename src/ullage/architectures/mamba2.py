@@ -1,12 +1,8 @@
 """Mamba 2: layers of nothing but a state space mixer."""
 
-from ullage.architectures._decoder import decoder
-from ullage.architectures._recurrent import Mamba2, attention_free, ignore_inert
-from ullage.domain.architecture import Layer
-from ullage.domain.checkpoint import Tensor
+from ullage.architectures._recurrent import Mamba2, attention_free, ignore_inert, mixers_only
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
-from ullage.formulas import tensors as block
 
 
 def read(config: Hyperparameters) -> Blueprint:
@@ -26,15 +22,7 @@ def read(config: Hyperparameters) -> Blueprint:
         out_bias=bias,
         conv_bias=config.flag("use_conv_bias", default=True),
     )
-
-    def layer(index: int) -> tuple[Layer, tuple[Tensor, ...]]:
-        at = f"backbone.layers.{index}"
-        return Layer(mixers=(spec.mixer,), feed_forward=None), (
-            *block.norm(f"{at}.norm", index, size.hidden, size.fmt),
-            *spec.tensors(f"{at}.mixer", index, size.fmt),
-        )
-
-    return decoder(config, size, layer=layer, prefix="backbone", table="embeddings", final_norm="norm_f")
+    return mixers_only(config, size, spec)
 
 
 FAMILY = Family(model_types=("mamba2",), read=read, title="Mamba 2")

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+from ullage.architectures import _gated_delta as net
 from ullage.architectures._decoder import Widths, decoder, widths
 from ullage.architectures._drafts import as_draft
-from ullage.architectures._experts import Attending, Built, Mixture
-from ullage.architectures._gated_delta import delta_layer, gated_attention, gated_delta, gated_mixture, kinds
+from ullage.architectures._experts import Attending, Built
 from ullage.architectures._ngrams import ngram_layer, ngrams_of
-from ullage.architectures._qwen_tower import IMAGE_TOKENS, qwen3_tower
 from ullage.architectures._rotary import rotary, rotary_dim
-from ullage.architectures._wrapped import part, text_format, text_part, wrapped
 from ullage.domain.architecture import FullAttention, Indexer, Layer
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint, Family
@@ -26,15 +24,8 @@ class _Streams:
 
 
 def read(config: Hyperparameters) -> Blueprint:
-    """A decoder alone, or ``text_config`` beside ``vision_config``."""
-    if not config.has("text_config"):
-        return decode(config)
-    config.ignore("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    text = decode(text_part(config))
-    vision = part(config, "vision_config", {"deepstack_visual_indexes": []})
-    vision.ignore("dtype", "torch_dtype")
-    tower = qwen3_tower(vision, text_format(text))
-    return wrapped(config, text, rename=(("model.", "model.language_model."),), tower=tower, encoder_tokens=IMAGE_TOKENS)
+    """A decoder alone, or one beside a vision tower."""
+    return net.beside_tower(config, decode)
 
 
 def decode(config: Hyperparameters) -> Blueprint:
@@ -43,18 +34,18 @@ def decode(config: Hyperparameters) -> Blueprint:
     size = widths(config, kv_heads=2, head_dim=256, vocab=248320, dtype="bfloat16")
     bias = config.flag("attention_bias", default=False)
     streams = _Streams(count=config.integer_or("hc_count", 4, low=1), rank=config.integer_or("hc_lowrank", 320, low=1))
-    delta = gated_delta(config, fused=False)
-    each = kinds(config, size.layers, indexed_attention="full", qwen_sparse_attention="full")
-    experts, indexer = _mixture(config), _indexer_of(config)
+    delta = net.gated_delta(config, fused=False)
+    each = net.kinds(config, size.layers, indexed_attention="full", qwen_sparse_attention="full")
+    experts, indexer = net.gated_experts_of(config, experts=512, per_token=10), _indexer_of(config)
     tables = ngrams_of(config, size.hidden)
 
     def built(at: str, index: int, kind: str) -> Built:
         mixer, mixing = (
-            delta_layer(f"{at}.linear_attn", index, size, delta)
+            net.delta_layer(f"{at}.linear_attn", index, size, delta)
             if kind == "linear"
             else _sparse(f"{at}.self_attn", index, size, indexer, bias=bias)
         )
-        feed_forward, mlp = gated_mixture(f"{at}.mlp", index, size, experts)
+        feed_forward, mlp = net.gated_mixture(f"{at}.mlp", index, size, experts)
         return Layer(mixers=(mixer,), feed_forward=feed_forward), (
             *mixing,
             *mlp,
@@ -80,16 +71,6 @@ def decode(config: Hyperparameters) -> Blueprint:
     )
 
 
-def _mixture(config: Hyperparameters) -> Mixture:
-    return Mixture(
-        experts=config.integer_or("num_experts", 512, low=1),
-        per_token=config.integer_or("num_experts_per_tok", 10, low=1),
-        intermediate=config.integer_or("moe_intermediate_size", 512, low=1),
-        shared=config.integer_or("shared_expert_intermediate_size", 512, low=1),
-        shared_name="shared_expert",
-    )
-
-
 def _indexer_of(config: Hyperparameters) -> Indexer:
     """Keys are averaged over ``indexer_compress_ratio`` tokens when scored; what is kept is one key for every token."""
     config.must_be("indexer_kv_heads", 1)
@@ -102,7 +83,7 @@ def _indexer_of(config: Hyperparameters) -> Indexer:
 
 
 def _sparse(at: str, index: int, size: Widths, indexer: Indexer, *, bias: bool) -> Attending:
-    mixer, tensors = gated_attention(at, index, size, bias=bias)
+    mixer, tensors = net.gated_attention(at, index, size, bias=bias)
     if not isinstance(mixer, FullAttention):
         raise TypeError(mixer)
     rows = (indexer.heads + 1) * indexer.key_dim
