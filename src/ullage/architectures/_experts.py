@@ -14,12 +14,16 @@ Built = tuple[Layer, tuple[Tensor, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """How many experts a layer has, how many a token takes, and how wide they are; ``shared`` is the always active width."""
+    """How many experts a layer has, how many a token takes, and how wide they are.
+
+    ``shared`` is the always active width; ``latent`` is what routed experts read and write where that is not the model's width.
+    """
 
     experts: int
     per_token: int
     intermediate: int
     shared: int = 0
+    latent: int | None = None
     shared_name: str = "shared_experts"
     names: tuple[str, str, str] = block.GATED
 
@@ -44,7 +48,7 @@ def routed(at: str, index: int, size: Widths, mixture: Mixture) -> Feeding:
             at,
             index,
             size.fmt,
-            hidden=size.hidden,
+            hidden=mixture.latent or size.hidden,
             intermediate=mixture.intermediate,
             experts=mixture.experts,
             names=mixture.names,

@@ -81,7 +81,7 @@ def _indexer(at: str, index: int, size: Widths, own: Latent, indexer: Indexer) -
         *block.linear(f"{at}.wk", Role.INDEXER, index, indexer.key_dim, size.hidden, size.fmt),
         *block.norm(f"{at}.k_norm", index, indexer.key_dim, size.fmt, bias=True),
         # Never quantised: published fp8 files keep it in the model's dtype.
-        *block.linear(f"{at}.weights_proj", Role.ATTENTION_OTHER, index, indexer.heads, size.hidden, size.fmt),
+        *block.linear(f"{at}.weights_proj", Role.OTHER, index, indexer.heads, size.hidden, size.fmt),
     )
 
 

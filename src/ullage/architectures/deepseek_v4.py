@@ -143,12 +143,12 @@ def _attention(at: str, index: int, own: _Numbers, ratio: int) -> tuple[Tensor, 
 
 
 def _compressor(at: str, index: int, own: _Numbers, ratio: int, width: int) -> tuple[Tensor, ...]:
-    """Gated pooling of ``ratio`` tokens into one entry. Published fp8 and fp4 files keep it in the model's dtype."""
+    """Gated pooling of ``ratio`` tokens into one entry. Published fp8 and fp4 files keep it in the model's dtype; no rank divides it."""
     wide = width * (2 if ratio == SELECTED else 1)
     return (
-        *block.linear(f"{at}.wkv", Role.ATTENTION_OTHER, index, wide, own.size.hidden, own.size.fmt),
-        *block.linear(f"{at}.wgate", Role.ATTENTION_OTHER, index, wide, own.size.hidden, own.size.fmt),
-        block.weight(f"{at}.ape", Role.ATTENTION_OTHER, index, (ratio, wide), F32),
+        *block.linear(f"{at}.wkv", Role.OTHER, index, wide, own.size.hidden, own.size.fmt),
+        *block.linear(f"{at}.wgate", Role.OTHER, index, wide, own.size.hidden, own.size.fmt),
+        block.weight(f"{at}.ape", Role.OTHER, index, (ratio, wide), F32),
         *block.norm(f"{at}.norm", index, width, own.size.fmt),
     )
 
@@ -157,7 +157,7 @@ def _indexer(at: str, index: int, own: _Numbers, ratio: int) -> tuple[Tensor, ..
     heads, width = own.indexer.heads, own.indexer.key_dim
     return (
         *block.linear(f"{at}.wq_b", Role.INDEXER, index, heads * width, own.query_latent, own.size.fmt),
-        *block.linear(f"{at}.weights_proj", Role.ATTENTION_OTHER, index, heads, own.size.hidden, own.size.fmt),
+        *block.linear(f"{at}.weights_proj", Role.OTHER, index, heads, own.size.hidden, own.size.fmt),
         *_compressor(f"{at}.compressor", index, own, ratio, width),
     )
 
