@@ -16,7 +16,7 @@ from ullage.domain.architecture import (
     LatentAttention,
     SlidingAttention,
 )
-from ullage.domain.checkpoint import Role
+from ullage.domain.checkpoint import EXPERT_ROLES, Role
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.errors import UnsupportedModelError
@@ -152,6 +152,27 @@ def test_phi_moe_has_biases_in_every_norm_and_in_the_head() -> None:
 def test_an_incomplete_configuration_is_refused_by_the_key_it_lacks(name: str, key: str) -> None:
     with pytest.raises(UnsupportedModelError, match=key):
         _model(name)
+
+
+def test_kimi_k3_takes_the_published_1_56_terabytes_when_its_experts_take_17_bytes_for_32_weights() -> None:
+    model = _model("moonshotai__Kimi-K3")
+    experts = sum(tensor.elements for tensor in model.tensors if tensor.role in EXPERT_ROLES)
+    assert len(model.architecture.layers) == 93
+    assert round((experts * 17 // 32 + (_parameters(model) - experts) * 2) / 1e10) == 156
+
+
+def test_only_the_latent_layers_of_kimi_k3_keep_anything_per_token() -> None:
+    assert bytes_per_token(_model("moonshotai__Kimi-K3").architecture, BF16) == 24 * 576 * 2
+
+
+def test_the_windowed_layers_of_step_3_5_have_heads_of_their_own() -> None:
+    model = _model(
+        "stepfun-ai__Step-3.7-Flash", model_type="step3p5", attention_other_setting={"num_attention_heads": 96, "num_attention_groups": 8}
+    )
+    first, second = (layer.mixers[0] for layer in model.architecture.layers[:2])
+    assert isinstance(first, FullAttention)
+    assert isinstance(second, SlidingAttention)
+    assert (first.query_heads, second.query_heads, second.window_tokens) == (64, 96, 512)
 
 
 def test_grok_2_with_its_missing_sizes_has_270_billion_parameters() -> None:
