@@ -130,8 +130,6 @@ def _place(name: str, recurrent: set[str]) -> tuple[Role, int | None, bool]:
         role = _TOWERS.get(name.partition(".")[0]) or _GLOBAL.get(stem)
         return role or Role.OTHER, None, role is not None
     layer, stem = int(found[1]), found[2].removesuffix(".weight").removesuffix(".bias").removesuffix(".scale")
-    if stem.startswith("nextn."):
-        return Role.MTP, None, True
     role = _by_kind(stem) or _IN_BLOCK.get(stem, Role.RECURRENT_IN if stem.startswith("ssm_") else None)
     if role is not None and found[1] in recurrent:
         role = _ATTENTION_OF_STATE_SPACE.get(role, role)
@@ -142,6 +140,8 @@ def _by_kind(stem: str) -> Role | None:
     """The role of tensors whose names have a part that says it."""
     if "norm" in stem:
         return Role.NORM
+    if stem.startswith("nextn."):
+        return Role.MTP
     if stem.startswith("indexer."):
         return Role.INDEXER
     if stem.startswith("ssm_conv1d"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ullage.catalog.tensor_formats import E8M0, F16, F32, FP8_E4M3, I8, I32, U8
 from ullage.domain.checkpoint import Part, Tensor, TensorFormat
 from ullage.errors import UnsupportedModelError
-from ullage.formats._modules import beside
+from ullage.formats._modules import beside, is_expert
 
 INT32_BITS = 32
 
@@ -85,9 +85,11 @@ def mxfp4(weight: Tensor, names: tuple[str, str], *, group: int = 32, fmt: Tenso
     )
 
 
-def fp4_experts(weight: Tensor) -> tuple[Tensor, ...]:
-    """The experts of an FP8 checkpoint that keeps them in four bits."""
-    return mxfp4(weight, ("weight", "scale"), fmt=E8M0)
+def fp8_block_or_fp4(weight: Tensor, block: tuple[int, int], expert_dtype: str) -> tuple[Tensor, ...]:
+    """A block-scaled FP8 checkpoint whose experts may be in four bits; all its scales are exponents then."""
+    if expert_dtype != "fp4":
+        return fp8_block(weight, block)
+    return mxfp4(weight, ("weight", "scale"), fmt=E8M0) if is_expert(weight) else fp8_block(weight, block, suffix="scale", fmt=E8M0)
 
 
 def int32_rows(count: int, bits: int) -> int:

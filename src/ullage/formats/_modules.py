@@ -14,6 +14,7 @@ _ROOTS = ("", "model.", "language_model.model.", "model.language_model.", "backb
 _RANGE = re.compile(r"\{([0-9,\- ]+)\}")
 _LONGEST_PATTERN = 2000
 _LARGEST_INDEX = 4096
+_NEVER = (".weights_proj.weight",)  # the sparse indexer's one number a head, which every scheme leaves alone
 
 Chosen = Callable[[Tensor], bool]
 
@@ -111,7 +112,7 @@ def linears(tensors: tuple[Tensor, ...], *, skip: Patterns, head: bool = False) 
             known = module_of(tensor).rpartition(".")[2] in leaves
         else:
             known = tensor.is_linear or (head and tensor.role is Role.HEAD)
-        return known and not skip.match(module_of(tensor))
+        return known and not tensor.name.endswith(_NEVER) and not skip.match(module_of(tensor))
 
     return chosen
 

@@ -1,11 +1,10 @@
 """FP8 checkpoints: one byte a weight with scales by tensor, by output row or by block."""
 
-from ullage.catalog.tensor_formats import E8M0
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
-from ullage.formats._layouts import fp4_experts, fp8_block, fp8_channel, fp8_tensor
-from ullage.formats._modules import Chosen, convert, is_expert, linears, named
+from ullage.formats._layouts import fp8_block_or_fp4, fp8_channel, fp8_tensor
+from ullage.formats._modules import Chosen, convert, linears, named
 
 _METHODS = frozenset({"fp8", "fbgemm_fp8", "finegrained_fp8", "deepseek_fp8"})
 _BLOCK: list[Json] = [128, 128]
@@ -39,15 +38,9 @@ def apply(tensors: tuple[Tensor, ...], config: Hyperparameters) -> tuple[tuple[T
 def _by_block(tensors: tuple[Tensor, ...], config: Hyperparameters, chosen: Chosen) -> tuple[tuple[Tensor, ...], str]:
     rows, columns = config.integers("weight_block_size", length=2, low=1)
     config.must_be("expert_dtype", "fp8", "fp4")
-    if config.raw("expert_dtype") != "fp4":
-        return convert(tensors, chosen, lambda weight: fp8_block(weight, (rows, columns))), f"fp8 block {rows}x{columns}"
-
-    def layout(weight: Tensor) -> tuple[Tensor, ...]:
-        if is_expert(weight):
-            return fp4_experts(weight)
-        return fp8_block(weight, (rows, columns), suffix="scale", fmt=E8M0)
-
-    return convert(tensors, chosen, layout), f"fp8 block {rows}x{columns}, fp4 experts"
+    experts = config.text_or("expert_dtype", "fp8")
+    name = f"fp8 block {rows}x{columns}" + (", fp4 experts" if experts == "fp4" else "")
+    return convert(tensors, chosen, lambda weight: fp8_block_or_fp4(weight, (rows, columns), experts)), name
 
 
 RECIPE = Recipe(name="fp8", reads=reads, apply=apply, words=tuple(_WORDS), named=_WORDS.get)
