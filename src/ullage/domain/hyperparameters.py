@@ -12,21 +12,24 @@ IRRELEVANT_KEYS = frozenset(
     """
     _attn_implementation _attn_implementation_internal _from_model_config _name_or_path activation_function add_bos_token add_prefix_space
     ai2_license architectures attention_dropout attention_dropout_prob attention_multiplier attention_probs_dropout_prob attention_sink_size
-    attention_softmax_in_fp32 attn_dropout_prob attn_logit_softcapping attn_pdrop auto_map aux_loss_alpha begin_suppress_tokens bos_token_id
-    cache_implementation classifier_dropout clip_qkv context_window_size decoder_start_token_id dropout dropout_rate emb_dropout_prob
-    emb_pdrop embd_pdrop embed_dropout embedding_dropout embedding_dropout_prob embedding_multiplier eos_token_id epsilon ffn_dropout_prob
-    final_logit_softcapping finetuning_task flash_attn flash_rotary forced_bos_token_id forced_eos_token_id fused_dense
-    gradient_checkpointing hidden_act hidden_activation hidden_dropout hidden_dropout_prob id2label init_config init_device
-    initializer_factor initializer_range is_decoder is_encoder_decoder is_llama_config keys_to_ignore_at_inference label2id layer_norm_eps
-    layer_norm_epsilon layernorm_epsilon logit_scale logits_scaling mask_token_id mlp_dropout n_special norm_eps norm_epsilon norm_topk_prob
-    output_attentions output_hidden_states output_past output_router_logits pad_token_id position_embedding_type predict_special_tokens
-    prefill_chunk_size prefix pretraining_tp problem_type query_pre_attn_scalar reorder_and_upcast_attn rescale_every resid_pdrop
+    attention_softmax_in_fp32 attn_dropout_prob attn_logit_softcapping attn_pdrop audio_token_id auto_map aux_loss_alpha
+    begin_suppress_tokens boa_token_id boi_token_id boi_token_index bos_token_id cache_implementation chunk_size_feed_forward
+    classifier_dropout clip_qkv context_window_size decoder_start_token_id dropout dropout_rate emb_dropout_prob emb_pdrop embd_pdrop
+    embed_dropout embedding_dropout embedding_dropout_prob embedding_multiplier eoa_token_id eoa_token_index eoi_token_id eoi_token_index
+    eos_token_id epsilon ffn_dropout_prob final_logit_softcapping finetuning_task flash_attn flash_rotary forced_bos_token_id
+    forced_eos_token_id fused_dense gradient_checkpointing hidden_act hidden_activation hidden_dropout hidden_dropout_prob id2label
+    ignore_index image_token_id image_token_index init_config init_device initializer_factor initializer_range is_decoder is_encoder_decoder
+    is_llama_config keys_to_ignore_at_inference label2id layer_norm_eps layer_norm_epsilon layernorm_epsilon logit_scale logits_scaling
+    mask_token_id media_placeholder_token_id mlp_dropout n_special norm_eps norm_epsilon norm_topk_prob output_attentions
+    output_hidden_states output_past output_router_logits pad_token_id position_embedding_type predict_special_tokens prefill_chunk_size
+    prefix pretraining_tp problem_type projector_hidden_act query_pre_attn_scalar reorder_and_upcast_attn rescale_every resid_pdrop
     residual_dropout residual_multiplier return_dict rms_norm_eps rms_norm_epsilon rope_embedding_base rope_interleave rope_interleaved
     rope_parameters rope_ratio rope_scaling rope_theta rotary_base rotary_emb_base routed_scaling_factor router_aux_loss_coef
     router_bias_update_speed router_jitter_noise scale_attention_softmax_in_fp32 scale_attn_by_inverse_layer_idx scale_attn_weights
     scoring_func sep_token_id seq_aux summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
     task_specific_params tokenizer_class topk_group topk_method torchscript transformers.js_config transformers_version typical_p
-    unsloth_fixed unsloth_version use_bfloat16 use_cache use_flash_attn use_logn_attn verbose z_loss_weight
+    unsloth_fixed unsloth_version use_bfloat16 use_cache use_flash_attn use_logn_attn verbose video_token_id video_token_index
+    vision_end_token_id vision_start_token_id vision_token_id z_loss_weight
     """.split()
 )
 
@@ -110,6 +113,11 @@ class Hyperparameters:
             raise MalformedFileError(f"{self._named(key)} should be a number, but is {_shown(value)}")
         return float(value)
 
+    def number(self, key: str) -> float:
+        """A number that must be there."""
+        self._needed(key)
+        return self.number_or(key, 0.0)
+
     def flag(self, key: str, *, default: bool) -> bool:
         """A true/false value, or the default."""
         value = self.raw(key)
@@ -160,25 +168,31 @@ class Hyperparameters:
             return self.integers(key, length=layers, low=low)
         return (self._integer(key, value, low),) * layers
 
-    def child(self, key: str, *, defaults: Mapping[str, Json] | None = None) -> "Hyperparameters":
-        """A nested object that must be there; ``defaults`` stand for keys it lacks or has as null, and are never reported as unread."""
+    def child(
+        self, key: str, *, defaults: Mapping[str, Json] | None = None, overrides: Mapping[str, Json] | None = None
+    ) -> "Hyperparameters":
+        """A nested object that must be there.
+
+        ``defaults`` stand for keys it lacks or has as null, ``overrides`` for whatever it says; neither is reported as unread.
+        """
         if key not in self._children:
             value = self._needed(key)
             if not isinstance(value, dict):
                 raise MalformedFileError(f"{self._named(key)} should be an object, but is {_shown(value)}")
             missing = {name: item for name, item in (defaults or {}).items() if value.get(name) is None}
-            self._children[key] = Hyperparameters({**value, **missing}, self._named(key))
-            self._children[key].ignore(*missing)
+            given = {**missing, **(overrides or {})}
+            self._children[key] = Hyperparameters({**value, **given}, self._named(key))
+            self._children[key].ignore(*given)
         return self._children[key]
 
     def child_or_none(self, key: str) -> "Hyperparameters | None":
         """A nested object, or None."""
         return self.child(key) if self.has(key) else None
 
-    def children(self, key: str) -> "tuple[Hyperparameters, ...]":
-        """A list of nested objects that must be there."""
+    def children(self, key: str, *, length: int | None = None) -> "tuple[Hyperparameters, ...]":
+        """A list of nested objects that must be there; ``length`` is how many are needed."""
         found = []
-        for index, item in enumerate(self._list(key, None)):
+        for index, item in enumerate(self._list(key, length)):
             name = f"{key}[{index}]"
             if not isinstance(item, dict):
                 raise MalformedFileError(f"{self._named(name)} should be an object, but is {_shown(item)}")
