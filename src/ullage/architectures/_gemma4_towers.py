@@ -109,14 +109,14 @@ def unified_vision(config: Hyperparameters, fmt: TensorFormat, *, hidden: int) -
     positions = config.integer_or("mm_posemb_size", 1120, low=1)
     out = config.integer_or("output_proj_dims", 3840, low=1)
     config.ignore(*UNSIZED, "model_patch_size", "num_soft_tokens")
-    at = "model.embed_vision"
+    at = "model.vision_embedder"
     return (
         *weight(f"{at}.pos_embedding", fmt, positions, 2, width, role=Role.PROJECTOR),
         *norm(f"{at}.patch_ln1", 3 * side**2, fmt, role=Role.PROJECTOR),
         *linear(f"{at}.patch_dense", width, 3 * side**2, fmt, role=Role.PROJECTOR),
         *norm(f"{at}.patch_ln2", width, fmt, role=Role.PROJECTOR),
         *norm(f"{at}.pos_norm", width, fmt, role=Role.PROJECTOR),
-        *linear(f"{at}.multimodal_embedder.embedding_projection", hidden, out, fmt, bias=False, role=Role.PROJECTOR),
+        *linear("model.embed_vision.embedding_projection", hidden, out, fmt, bias=False, role=Role.PROJECTOR),
     )
 
 

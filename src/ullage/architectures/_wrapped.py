@@ -22,16 +22,22 @@ def part(config: Hyperparameters, key: str, defaults: Mapping[str, Json] | None 
 def text_part(config: Hyperparameters, *, defaults: Mapping[str, Json] | None = None, tied: bool = False) -> Hyperparameters:
     """``text_config``, or the configuration itself where it is flat.
 
-    The nested one takes dtype and ``tie_word_embeddings`` from outside where it has none; ``tied`` is the outer class's default.
+    The nested one takes the dtype from outside where it has none. Tables are tied where either level says so; ``tied`` is the
+    outer class's default, for files in which neither says anything.
     """
     raw = config.raw("text_config")
     if not isinstance(raw, dict):
         return config
-    filled: dict[str, Json] = {**(defaults or {}), "tie_word_embeddings": config.flag("tie_word_embeddings", default=tied)}
     outer = {key: config.raw(key) for key in _DTYPE_KEYS}
-    if not any(raw.get(key) is not None for key in _DTYPE_KEYS):
-        filled.update({key: word for key, word in outer.items() if word is not None})
-    return config.child("text_config", defaults=filled)
+    inner = any(raw.get(key) is not None for key in _DTYPE_KEYS)
+    dtype = {} if inner else {key: word for key, word in outer.items() if word is not None}
+    both = config.flag("tie_word_embeddings", default=False)
+    silent = not config.has("tie_word_embeddings") and raw.get("tie_word_embeddings") is None
+    return config.child(
+        "text_config",
+        defaults={**(defaults or {}), **dtype},
+        overrides={"tie_word_embeddings": True} if both or (silent and tied) else None,
+    )
 
 
 def read_text(config: Hyperparameters, model_type: str) -> Blueprint:

@@ -64,7 +64,8 @@ def _read_text(config: Hyperparameters, *, unified: bool) -> _Text:
     size = widths(config, tied=True, head_dim=256, kv_heads=4)
     listed = config.words("layer_types", length=size.layers) if config.has("layer_types") else every(6, size.layers)
     alike = config.flag("attention_k_eq_v", default=False)
-    global_heads = config.integer_or("num_global_key_value_heads", size.kv_heads, low=1)
+    wide = _full_layer(config)
+    global_heads = config.integer_or("num_global_key_value_heads", wide.integer_or("num_key_value_heads", size.kv_heads, low=1), low=1)
     intermediate = config.integer("intermediate_size")
     double = config.flag("use_double_wide_mlp", default=False)
     config.must_be("use_bidirectional_attention", "vision", False)
@@ -72,7 +73,7 @@ def _read_text(config: Hyperparameters, *, unified: bool) -> _Text:
     return _Text(
         size=size,
         kinds=(*listed[:-1], _FULL),  # the class makes the last layer a full one whatever is listed
-        full_head_dim=config.integer_or("global_head_dim", 512, low=1),
+        full_head_dim=config.integer_or("global_head_dim", wide.integer_or("head_dim", 512, low=1), low=1),
         full_kv_heads=global_heads if alike else size.kv_heads,
         full_values_are_keys=alike,
         window=config.integer_or("sliding_window", 1024 if unified else 512, low=1),
@@ -83,6 +84,20 @@ def _read_text(config: Hyperparameters, *, unified: bool) -> _Text:
         per_layer=0 if unified else config.integer_or("hidden_size_per_layer_input", 256),
         bias=config.flag("attention_bias", default=False),
     )
+
+
+def _full_layer(config: Hyperparameters) -> Hyperparameters:
+    """What newer files list for each full layer; all of them are alike."""
+    listed = config.raw("per_layer_config")
+    if not isinstance(listed, dict) or not listed:
+        return Hyperparameters({})
+    group = config.child("per_layer_config")
+    layers = [group.child(key) for key in listed]
+    if any(item != listed[next(iter(listed))] for item in listed.values()):
+        raise UnsupportedModelError("per_layer_config has layers that differ; only one kind of full layer is known for this family")
+    for layer in layers:
+        layer.ignore("head_dim", "num_key_value_heads")
+    return layers[0]
 
 
 def _experts(config: Hyperparameters, intermediate: int) -> ExpertFeedForward | None:
@@ -202,8 +217,6 @@ def read(config: Hyperparameters) -> Blueprint:
     see, hear = (unified_vision, unified_audio) if unified else (vision_tower, audio_tower)
     vision, audio = config.child_or_none("vision_config"), config.child_or_none("audio_config")
     told = vision.integer_or("default_output_length", 280) if vision is not None else 0
-    config.ignore("audio_token_id", "boa_token_id", "boi_token_id", "eoa_token_id", "eoa_token_index", "eoi_token_id", "image_token_id")
-    config.ignore("video_token_id")
     return wrapped(
         config,
         text,

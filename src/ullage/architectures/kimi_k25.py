@@ -7,17 +7,7 @@ from ullage.architectures._wrapped import part, read_text, text_format, text_par
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 
-_VALUES: Final = (
-    "ignore_index",
-    "image_token_id",
-    "media_placeholder_token_id",
-    "projection_layer_norm_eps",
-    "use_unified_vision_chunk",
-    "video_placeholder",
-    "video_token_id",
-    "vision_end_token_id",
-    "vision_start_token_id",
-)
+_VALUES: Final = ("projection_layer_norm_eps", "use_unified_vision_chunk", "video_placeholder")
 _RENAME: Final = (("model.", "language_model.model."), ("lm_head", "language_model.lm_head"))
 
 

@@ -16,7 +16,6 @@ def read(config: Hyperparameters) -> Blueprint:
     text = read_text(text_part(config), "deepseek_v3")
     vision = part(config, "vision_config")
     vision.ignore(*_TOWER_SIZES)
-    config.ignore("ignore_index", "media_placeholder_token_id")
     return wrapped(config, text, rename=_RENAME, encoder_tokens=moonvit_tokens(vision))
 
 

@@ -163,7 +163,6 @@ def read(config: Hyperparameters) -> Blueprint:
     text = _text(text_part(config, defaults=_CLASS))
     vision = part(config, "vision_config")
     _, patches = patch_grid(vision, image=448, patch=14)
-    config.ignore("boi_token_index", "eoi_token_index", "image_token_index")
     return wrapped(
         config,
         text,

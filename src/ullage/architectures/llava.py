@@ -50,6 +50,10 @@ def _tower(config: Hyperparameters, fmt: TensorFormat) -> Tensors:
             )
 
 
+def _width(vision: Hyperparameters) -> int:
+    return vision.integer_or("hidden_size", 1024 if vision.text_or("model_type", "") == "pixtral" else 768, low=1)
+
+
 def _projector(config: Hyperparameters, fmt: TensorFormat, *, width: int, hidden: int) -> Tensors:
     """Two projections; the first takes as many layers' features as ``vision_feature_layer`` lists."""
     depths = config.raw("vision_feature_layer")
@@ -98,11 +102,10 @@ def read(config: Hyperparameters) -> Blueprint:
     text = read_text(text_part(config, defaults=_DECODERS.get(name, {})), name)
     fmt, hidden = text_format(text), text.architecture.hidden_size
     vision = part(config, "vision_config", {} if config.has("vision_config") else _TOWER)
-    config.ignore("ignore_index", "image_seq_length", "image_token_id", "image_token_index", "projector_hidden_act")
-    config.ignore("use_image_newline_parameter", "vocab_size")
+    config.ignore("image_seq_length", "use_image_newline_parameter", "vision_feature_select_strategy", "vocab_size")
     tower = (
         *_tower(vision, fmt),
-        *_projector(config, fmt, width=vision.integer_or("hidden_size", 1024, low=1), hidden=hidden),
+        *_projector(config, fmt, width=_width(vision), hidden=hidden),
         *(weight("image_newline", fmt, hidden, role=Role.PROJECTOR) if tiled else ()),
     )
     return wrapped(

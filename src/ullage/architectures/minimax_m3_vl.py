@@ -12,12 +12,9 @@ _RENAME: Final = (("model.", "language_model.model."), ("lm_head", "language_mod
 _VALUES: Final = (
     "image_grid_pinpoints",
     "image_seq_length",
-    "image_token_index",
     "img_token_compression_config",
     "num_reward_heads",
     "process_image_mode",
-    "projector_hidden_act",
-    "video_token_index",
     "vision_feature_layer",
     "vision_feature_select_strategy",
 )

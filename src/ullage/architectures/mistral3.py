@@ -1,11 +1,16 @@
 """Mistral 3: Mistral Small 3.1 and later, Devstral, Ministral 3; a Mistral decoder behind a Pixtral tower that merges patches."""
 
+from typing import Final
+
 from ullage.architectures._pixtral import pixtral_tokens, pixtral_tower
 from ullage.architectures._tower import Tensors, linear, norm
 from ullage.architectures._wrapped import part, read_text, text_format, text_part, wrapped
 from ullage.domain.checkpoint import Role, TensorFormat
 from ullage.domain.family import Blueprint, Family
-from ullage.domain.hyperparameters import Hyperparameters
+from ullage.domain.hyperparameters import Hyperparameters, Json
+
+# transformers, configuration_mistral3.py: the tower where none is described.
+_TOWER: Final[dict[str, Json]] = {"image_size": 1540, "patch_size": 14}
 
 
 def _projector(config: Hyperparameters, fmt: TensorFormat, *, width: int, hidden: int, merge: int) -> Tensors:
@@ -27,9 +32,9 @@ def read(config: Hyperparameters) -> Blueprint:
     inner = text_part(config, defaults={"model_type": "mistral"}, tied=True)
     text = read_text(inner, inner.text("model_type"))
     fmt = text_format(text)
-    vision = part(config, "vision_config")
+    vision = part(config, "vision_config", {} if config.has("vision_config") else _TOWER)
+    vision.ignore("vocab_size")
     merge = config.integer_or("spatial_merge_size", 2, low=1)
-    config.ignore("image_token_index", "image_token_id", "projector_hidden_act")
     tower = (
         *pixtral_tower(vision, fmt, prefix="vision_tower"),
         *_projector(

@@ -143,7 +143,6 @@ def read(config: Hyperparameters) -> Blueprint:
     text = _text(text_part(config, defaults=_CLASS), image)
     text = replace(text, tensors=tuple(_with_image_rows(tensor) for tensor in text.tensors))
     fmt, hidden = text_format(text), text.architecture.hidden_size
-    config.ignore("image_token_index", "image_token_id")
     return wrapped(
         config,
         text,

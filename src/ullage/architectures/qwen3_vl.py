@@ -1,24 +1,17 @@
 """Qwen3-VL, dense and mixture: the Qwen3 decoders with a vision tower that also feeds their first layers."""
 
-from typing import Final
-
 from ullage.architectures._qwen_tower import IMAGE_TOKENS, qwen3_tower
 from ullage.architectures._stacked import with_stacked_experts
 from ullage.architectures._wrapped import part, read_text, text_format, text_part, wrapped
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 
-_IDS: Final = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-
 
 def read(config: Hyperparameters) -> Blueprint:
     """The checkpoint stacks the experts of a layer; Qwen3's own does not."""
-    config.ignore(*_IDS)
     inner = text_part(config)
-    if config.text("model_type") == "qwen3_vl_moe":
-        text = with_stacked_experts(read_text(inner, "qwen3_moe"))
-    else:
-        text = read_text(inner, "qwen3")
+    mixture = config.text("model_type") == "qwen3_vl_moe"
+    text = with_stacked_experts(read_text(inner, "qwen3_moe")) if mixture else read_text(inner, "qwen3")
     return wrapped(
         config,
         text,
