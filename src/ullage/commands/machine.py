@@ -33,13 +33,13 @@ def _one(card: str, device_id: str) -> Device:
 
 def parse_devices(text: str) -> tuple[Device, ...]:
     """The devices of ``--gpu``, numbered in the order they are written. Raises InputError with the nearest known cards."""
-    found: list[Device] = []
+    cards: list[str] = []
     for word in text.split(","):
         count, card = _count_and_card(word.strip())
-        if not card or not 1 <= count <= MOST_DEVICES or len(found) + count > MOST_DEVICES:
+        if not card or not 1 <= count <= MOST_DEVICES or len(cards) + count > MOST_DEVICES:
             raise InputError(f"--gpu {text[:60]!r} names no devices: write H100-80GB, 8xH800-80GB, 4090,4090,3090, 24GiB or local")
-        found.extend(_one(card, f"gpu{len(found) + index}") for index in range(count))
-    return tuple(found)
+        cards.extend([card] * count)
+    return tuple(_one(card, f"gpu{index}") for index, card in enumerate(cards))
 
 
 def _amounts(flag: str, words: tuple[str, ...], ids: tuple[str, ...]) -> dict[str, int]:
