@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ullage.architectures._decoder import Widths
 from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, FeedForward, FullAttention, Layer, Mixer, SlidingAttention
 from ullage.domain.checkpoint import Role, Tensor
+from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
 
 Attending = tuple[Mixer, tuple[Tensor, ...]]
@@ -33,6 +34,16 @@ class Mixture:
         return ExpertFeedForward(
             experts=self.experts, experts_per_token=self.per_token, intermediate=self.intermediate, shared_intermediate=self.shared
         )
+
+
+def numbered_mixture(config: Hyperparameters) -> Mixture:
+    """Mixtral's spelling of the counts, and its names of the matrices."""
+    return Mixture(
+        experts=config.integer("num_local_experts"),
+        per_token=config.integer_or("num_experts_per_tok", 2, low=1),
+        intermediate=config.integer("intermediate_size"),
+        names=block.NUMBERED,
+    )
 
 
 def routed(at: str, index: int, size: Widths, mixture: Mixture) -> Feeding:

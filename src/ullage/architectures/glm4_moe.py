@@ -20,14 +20,10 @@ def read(config: Hyperparameters) -> Blueprint:
 
     def layer(index: int) -> Built:
         at = f"model.layers.{index}"
+        attending = grouped(f"{at}.self_attn", index, size, qkv_bias=bias, head_norms=norms)
         mlp = f"{at}.mlp"
-        return pre_norm(
-            at,
-            index,
-            size,
-            grouped(f"{at}.self_attn", index, size, qkv_bias=bias, head_norms=norms),
-            dense(mlp, index, size, intermediate) if index in plain else routed(mlp, index, size, mixture),
-        )
+        feeding = dense(mlp, index, size, intermediate) if index in plain else routed(mlp, index, size, mixture)
+        return pre_norm(at, index, size, attending, feeding)
 
     # GLM-4.5 repeats token table and head in its draft layer, 4.6 and later do not; the configurations do not tell them apart.
     drafts = next_token_layers(config.integer_or("num_nextn_predict_layers", 0), size, layer)

@@ -26,14 +26,10 @@ def read(config: Hyperparameters) -> Blueprint:
 
     def layer(index: int) -> Built:
         at = f"model.layers.{index}"
+        attending = _attention(config, f"{at}.self_attn", index, size, windowed=windowed[index])
         mlp = f"{at}.mlp"
-        return pre_norm(
-            at,
-            index,
-            size,
-            _attention(config, f"{at}.self_attn", index, size, windowed=windowed[index]),
-            routed(mlp, index, size, mixture) if routes[index] else dense(mlp, index, size, intermediate),
-        )
+        feeding = routed(mlp, index, size, mixture) if routes[index] else dense(mlp, index, size, intermediate)
+        return pre_norm(at, index, size, attending, feeding)
 
     return decoder(config, size, layer=layer, rotary_tables=tables * (2 if own_table else 1))
 

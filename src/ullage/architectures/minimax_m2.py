@@ -2,11 +2,10 @@
 
 from ullage.architectures._decoder import decoder, widths
 from ullage.architectures._dense import qk_norms
-from ullage.architectures._experts import Built, Mixture, grouped, pre_norm, routed
+from ullage.architectures._experts import Built, grouped, numbered_mixture, pre_norm, routed
 from ullage.architectures._rotary import rotary
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
-from ullage.formulas import tensors as block
 
 
 def read(config: Hyperparameters) -> Blueprint:
@@ -16,12 +15,7 @@ def read(config: Hyperparameters) -> Blueprint:
     config.must_be("use_qk_norm", True)
     config.must_be("qk_norm_type", "per_layer")
     config.ignore("partial_rotary_factor", "use_mtp", "mtp_transformer_layers", "num_mtp_modules", "use_routing_bias", "attn_type_list")
-    mixture = Mixture(
-        experts=config.integer("num_local_experts"),
-        per_token=config.integer("num_experts_per_tok"),
-        intermediate=config.integer("intermediate_size"),
-        names=block.NUMBERED,
-    )
+    mixture = numbered_mixture(config)
 
     def layer(index: int) -> Built:
         at = f"model.layers.{index}"

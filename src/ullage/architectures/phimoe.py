@@ -1,35 +1,23 @@
 """Phi-3.5-MoE and Phi-mini-MoE."""
 
 from ullage.architectures._decoder import decoder, rotary, widths
-from ullage.architectures._experts import Built, Mixture, grouped, pre_norm, routed
+from ullage.architectures._experts import Built, grouped, numbered_mixture, pre_norm, routed
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
-from ullage.formulas import tensors as block
 
 
 def read(config: Hyperparameters) -> Blueprint:
     """Mixtral's routing with layer norms, and biases in attention and head."""
     size = widths(config, dtype="bfloat16")
     bias = config.flag("attention_bias", default=False)
-    mixture = Mixture(
-        experts=config.integer_or("num_local_experts", 16, low=1),
-        per_token=config.integer_or("num_experts_per_tok", 2, low=1),
-        intermediate=config.integer("intermediate_size"),
-        names=block.NUMBERED,
-    )
+    mixture = numbered_mixture(config)
     window = config.integer_or("sliding_window", 0) or None
     config.ignore("expert_dropout", "input_jitter_noise", "original_max_position_embeddings")
 
     def layer(index: int) -> Built:
         at = f"model.layers.{index}"
-        return pre_norm(
-            at,
-            index,
-            size,
-            grouped(f"{at}.self_attn", index, size, window_tokens=window, qkv_bias=bias, out_bias=bias),
-            routed(f"{at}.block_sparse_moe", index, size, mixture),
-            norm_bias=True,
-        )
+        attending = grouped(f"{at}.self_attn", index, size, window_tokens=window, qkv_bias=bias, out_bias=bias)
+        return pre_norm(at, index, size, attending, routed(f"{at}.block_sparse_moe", index, size, mixture), norm_bias=True)
 
     return decoder(
         config,

@@ -21,13 +21,9 @@ def read(config: Hyperparameters) -> Blueprint:
 
     def layer(index: int) -> Built:
         at = f"model.layers.{index}"
-        return pre_norm(
-            at,
-            index,
-            size,
-            grouped(f"{at}.self_attn", index, size, qkv_bias=bias, out_bias=bias, head_norms=True),
-            feeding(f"{at}.mlp", index, size, experts, routes=routes, intermediate=intermediate),
-        )
+        attending = grouped(f"{at}.self_attn", index, size, qkv_bias=bias, out_bias=bias, head_norms=True)
+        fed = feeding(f"{at}.mlp", index, size, experts, routes=routes, intermediate=intermediate)
+        return pre_norm(at, index, size, attending, fed)
 
     return decoder(config, size, layer=layer, rotary_tables=rotary(config, size.head_dim))
 
