@@ -41,6 +41,10 @@ def _when(condition: Callable[[Asked], bool], name: str, other: str | None = Non
     return lambda asked: name if condition(asked) else other
 
 
+def _before(index: int) -> Callable[[Asked], bool]:
+    return lambda asked: asked.index < index
+
+
 def _many_heads(asked: Asked) -> bool:
     return asked.grouped >= _MANY_HEADS
 
@@ -86,14 +90,10 @@ def _tiny(better: str, out: str | None) -> Rules:
 
 
 _Q2_K = {"v": _when(_many_heads, "q4_k", "q3_k"), "down": _always("q3_k"), "o": _always("q3_k")}
-_Q3_K_M = {
-    "v": _when(lambda a: a.index < 2, "q5_k", "q4_k"),
-    "down": _when(lambda a: a.index < a.layers // 16, "q5_k", "q4_k"),
-    "o": _always("q4_k"),
-    "qkv": _always("q4_k"),
-}  # noqa: PLR2004
+_FIRST_SIXTEENTH = _when(lambda asked: asked.index < asked.layers // 16, "q5_k", "q4_k")
+_Q3_K_M = {"v": _when(_before(2), "q5_k", "q4_k"), "down": _FIRST_SIXTEENTH, "o": _always("q4_k"), "qkv": _always("q4_k")}
 _Q3_K_L = {"v": _always("q5_k"), "down": _always("q5_k"), "o": _always("q5_k"), "qkv": _always("q4_k")}
-_Q4_K_S = {"v": _when(lambda a: a.index < 4, "q5_k"), "down": _when(_first_eighth, "q5_k")}  # noqa: PLR2004
+_Q4_K_S = {"v": _when(_before(4), "q5_k"), "down": _when(_first_eighth, "q5_k")}
 _Q4_K_M = {"v": _when(_more_bits, "q6_k"), "down": _when(_more_bits, "q6_k"), "qkv": _always("q5_k")}
 _Q5_K_M = {"v": _when(_more_bits, "q6_k"), "down": _when(_more_bits, "q6_k"), "qkv": _always("q6_k")}
 _IQ4 = {"v": _when(_many_heads, "q5_k"), "down": _when(_first_eighth, "q5_k")}

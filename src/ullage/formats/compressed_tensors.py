@@ -89,7 +89,7 @@ def _group(group: Hyperparameters, default_format: str) -> tuple[tuple[str, ...]
     bits, kind = weights.integer("num_bits"), weights.text_or("type", "int")
     size = weights.integer_or("group_size", -1, low=-1)
     strategy = weights.text_or("strategy", "group" if size > 0 else "tensor")
-    weights.ignore("observer", "observer_kwargs", "dynamic", "block_structure", "zp_dtype", "scale_dtype")
+    weights.ignore("observer", "observer_kwargs", "dynamic", "block_structure", "zp_dtype", "scale_dtype", "symmetric", "actorder")
     title = f"{kind}{bits}" + (f" g{size}" if size > 0 else f" {strategy}")
     match kind, bits:
         case "float", 4:

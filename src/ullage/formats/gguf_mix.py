@@ -1,7 +1,7 @@
 """The mixtures llama.cpp's quantiser makes: which block type each tensor gets under a name such as ``q4_k_m``.
 
-The choices are those of ``llama_tensor_get_type`` in llama.cpp (2026); types below three and a half bits are made with an importance matrix, as
-published files are.
+The choices are those of ``llama_tensor_get_type`` in llama.cpp (2026).
+Types below three and a half bits are made with an importance matrix, as published files are.
 """
 
 from collections.abc import Callable
