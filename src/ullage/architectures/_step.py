@@ -12,7 +12,7 @@ from ullage.domain.architecture import DenseFeedForward, FeedForward, Layer
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
-from ullage.errors import UnsupportedModelError
+from ullage.errors import MalformedFileError, UnsupportedModelError
 from ullage.formulas import tensors as block
 
 _SPELLING: Final = Spelling(kv_heads=("num_key_value_heads", "num_attention_groups"))
@@ -45,7 +45,7 @@ def _read_text(config: Hyperparameters, size: Widths) -> _Text:
         kinds=kinds,
         window=config.integer("sliding_window") if "sliding_attention" in kinds else 0,
         intermediate=config.integer("intermediate_size"),
-        sparse=frozenset(int(word) for word in listed.split(",")) if listed else frozenset(range(dense, size.layers)),
+        sparse=_listed_layers(listed) if listed else frozenset(range(dense, size.layers)),
         mixture=Mixture(
             experts=experts,
             per_token=config.first_integer("num_experts_per_tok", "moe_top_k"),
@@ -53,6 +53,13 @@ def _read_text(config: Hyperparameters, size: Widths) -> _Text:
             shared=config.first_integer("share_expert_dim", "share_expert_dims"),
         ),
     )
+
+
+def _listed_layers(text: str) -> frozenset[int]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words):
+        raise MalformedFileError(f"moe_layers_enum should be layer numbers with commas between, but is {text[:40]!r}")
+    return frozenset(int(word) for word in words)
 
 
 def _windowed(config: Hyperparameters, size: Widths) -> Widths:

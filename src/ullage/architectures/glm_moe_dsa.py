@@ -1,9 +1,14 @@
 """GLM-5: latent attention with a sparse indexer, which GLM-5.2 lets some layers share."""
 
+from typing import Final
+
 from ullage.architectures._mla import indexer_of, latent_mixture
 from ullage.domain.architecture import Indexer
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
+from ullage.errors import UnsupportedModelError
+
+OWNS: Final = {"full": True, "F": True, "shared": False, "S": False}  # whether a layer of this type has an indexer
 
 
 def read(config: Hyperparameters) -> Blueprint:
@@ -18,7 +23,7 @@ def read(config: Hyperparameters) -> Blueprint:
 
     def indexer(index: int) -> Indexer | None:
         if listed and index < layers:
-            return own if listed[index] == "full" else None
+            return own if OWNS[listed[index]] else None
         return own if max(index - offset + 1, 0) % every == 0 else None
 
     # The published draft layer names no token table and no head of its own (modules_to_not_convert of GLM-5-FP8).
@@ -27,14 +32,16 @@ def read(config: Hyperparameters) -> Blueprint:
 
 def _listed(config: Hyperparameters, layers: int) -> tuple[str, ...]:
     """The type of each layer's indexer; a list of another length says nothing about layers, then the schedule holds."""
+    words: tuple[str, ...] = ()
     if config.has("indexer_types"):
         words = config.words("indexer_types")
-        return words if len(words) == layers else ()
-    if not config.has("index_topk_pattern"):
-        return ()
-    pattern = config.raw("index_topk_pattern")
-    letters = pattern if isinstance(pattern, str) else config.words("index_topk_pattern", length=layers)
-    return tuple({"F": "full", "S": "shared"}.get(letter, letter) for letter in letters)
+    elif config.has("index_topk_pattern"):
+        pattern = config.raw("index_topk_pattern")
+        words = tuple(pattern) if isinstance(pattern, str) else config.words("index_topk_pattern")
+    unknown = set(words) - set(OWNS)
+    if unknown:
+        raise UnsupportedModelError(f"an indexer is of type {min(unknown)!r}; only {', '.join(OWNS)} are known for this family")
+    return words if len(words) == layers else ()
 
 
 FAMILY = Family(model_types=("glm_moe_dsa",), read=read, title="GLM-5")

@@ -1,6 +1,7 @@
 """gpt-oss: every other layer has a window, every head a sink, and a layer's experts are one tensor."""
 
 from ullage.architectures._decoder import Widths, decoder, rotary, widths
+from ullage.architectures._dense import by_type
 from ullage.architectures._experts import Built, Feeding, grouped, pre_norm
 from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.checkpoint import Part, Role, Tensor
@@ -15,7 +16,7 @@ def read(config: Hyperparameters) -> Blueprint:
     bias = config.flag("attention_bias", default=True)
     window = config.integer("sliding_window")
     every_other = tuple("full_attention" if index % 2 else "sliding_attention" for index in range(size.layers))
-    kinds = config.words("layer_types", length=size.layers) if config.has("layer_types") else every_other
+    mixers = by_type(config, size, window, every_other)
     outline = ExpertFeedForward(
         experts=config.integer("num_local_experts"),
         experts_per_token=config.first_integer("num_experts_per_tok", "experts_per_token"),
@@ -25,10 +26,9 @@ def read(config: Hyperparameters) -> Blueprint:
 
     def layer(index: int) -> Built:
         at = f"model.layers.{index}"
-        windowed = window if kinds[index] == "sliding_attention" else None
-        mixer, attention = grouped(f"{at}.self_attn", index, size, window_tokens=windowed, qkv_bias=bias, out_bias=bias)
+        _, attention = grouped(f"{at}.self_attn", index, size, qkv_bias=bias, out_bias=bias)
         sinks = block.weight(f"{at}.self_attn.sinks", Role.ATTENTION_OTHER, index, (size.query_heads,), size.fmt)
-        return pre_norm(at, index, size, (mixer, (*attention, sinks)), _experts(f"{at}.mlp", index, size, outline))
+        return pre_norm(at, index, size, (mixers[index], (*attention, sinks)), _experts(f"{at}.mlp", index, size, outline))
 
     return decoder(config, size, layer=layer, rotary_tables=rotary(config, size.head_dim))
 
