@@ -33,11 +33,8 @@ def text_part(config: Hyperparameters, *, defaults: Mapping[str, Json] | None = 
     dtype = {} if inner else {key: word for key, word in outer.items() if word is not None}
     both = config.flag("tie_word_embeddings", default=False)
     silent = not config.has("tie_word_embeddings") and raw.get("tie_word_embeddings") is None
-    return config.child(
-        "text_config",
-        defaults={**(defaults or {}), **dtype},
-        overrides={"tie_word_embeddings": True} if both or (silent and tied) else None,
-    )
+    overrides: dict[str, Json] = {"tie_word_embeddings": True} if both or (silent and tied) else {}
+    return config.child("text_config", defaults={**(defaults or {}), **dtype}, overrides=overrides)
 
 
 def read_text(config: Hyperparameters, model_type: str) -> Blueprint:
