@@ -32,20 +32,20 @@ class _Text:
 
 
 def _read_text(config: Hyperparameters, size: Widths) -> _Text:
-    dense = config.integer_or("first_k_dense_replace", 3)
-    listed = config.text_or("moe_layers_enum", "")
     experts = config.first_integer("n_routed_experts", "num_experts", "moe_num_experts", "num_local_experts")
     kinds = config.words("layer_types") if config.has("layer_types") else ("full_attention",)
     config.ignore(
         "sliding_window", "n_shared_experts", "use_moe_router_bias", "moe_router_scaling_factor", "swiglu_limits", "swiglu_limits_shared"
     )
+    config.must_be("attention_bias", False)
+    config.must_be("mlp_bias", False)
     return _Text(
         size=size,
         windowed=_windowed(config, size),
         kinds=kinds,
         window=config.integer("sliding_window") if "sliding_attention" in kinds else 0,
         intermediate=config.integer("intermediate_size"),
-        sparse=_listed_layers(listed) if listed else frozenset(range(dense, size.layers)),
+        sparse=_sparse_layers(config, size.layers),
         mixture=Mixture(
             experts=experts,
             per_token=config.first_integer("num_experts_per_tok", "moe_top_k"),
@@ -53,6 +53,15 @@ def _read_text(config: Hyperparameters, size: Widths) -> _Text:
             shared=config.first_integer("share_expert_dim", "share_expert_dims"),
         ),
     )
+
+
+def _sparse_layers(config: Hyperparameters, layers: int) -> frozenset[int]:
+    """The layers that route: listed by kind or by number, or all after the first ones."""
+    dense = config.integer_or("first_k_dense_replace", 3)
+    listed = config.text_or("moe_layers_enum", "")
+    if config.has("mlp_layer_types"):
+        return frozenset(index for index, kind in enumerate(config.words("mlp_layer_types", length=layers)) if kind == "sparse")
+    return _listed_layers(listed) if listed else frozenset(range(dense, layers))
 
 
 def _listed_layers(text: str) -> frozenset[int]:
@@ -65,6 +74,7 @@ def _listed_layers(text: str) -> frozenset[int]:
 def _windowed(config: Hyperparameters, size: Widths) -> Widths:
     other = config.child_or_none("attention_other_setting")
     if other is None:
+        config.ignore("per_layer_config")  # repeats the heads of the sliding layers
         return replace(size, query_heads=config.integer_or("num_sliding_attention_heads", size.query_heads, low=1))
     other.ignore("attention_type")
     return replace(
