@@ -4,7 +4,7 @@ import pytest
 from tests.cases import GPU_80, RTX_3090, vllm_case
 
 from ullage.domain.ledger import Purpose
-from ullage.engines.vllm import cache, capacity, dual_chunk, ledger, needed, objections, shards
+from ullage.engines.vllm import cache, capacity, dual_chunk, ledger, needed, objections, ranks, shards
 from ullage.units import GiB
 
 # Weights with buffers per rank, block bytes and blocks of an 8 GiB cache, tokens vLLM 0.32 states: its own code on the meta device.
@@ -20,7 +20,7 @@ ORACLE = [
 @pytest.mark.parametrize(("name", "weights_gib", "block_bytes", "blocks", "tokens"), ORACLE)
 def test_blocks_and_tokens_are_those_of_vllms_own_code(name: str, weights_gib: float, block_bytes: int, blocks: int, tokens: int) -> None:
     case = vllm_case(name, "0.32.0", total_gib=2000, kv_cache_memory_bytes=8 * GiB)
-    rank = ledger.ranks(case)[0]
+    rank = ranks.ranks(case)[0]
     assert rank.pool.block_bytes == block_bytes
     assert rank.blocks.expected == blocks
     assert capacity.capacity(case, ledger.ledger(case)).kv_tokens.expected == tokens

@@ -113,24 +113,29 @@ class Ledger:
 
     def at(self, device: str, phase: Phase) -> Amount:
         """What is alive on a device in a phase. A join replaces the budgeted sum, unless what is fixed alone passes it."""
-        alive = [
-            entry
-            for entry in self.entries
-            if entry.device == device and (entry.phase is phase or (entry.phase is Phase.RESIDENT and phase is not Phase.LOAD))
-        ]
-        join = next((join for join in self.joins if join.device == device), None)
-        if join is None or phase is Phase.LOAD:
-            return total(entry.amount for entry in alive)
-        outside = total(entry.amount for entry in alive if not entry.budgeted and entry.purpose is not Purpose.WORKSPACE)
-        outside += _beyond(total(entry.amount for entry in alive if not entry.budgeted and entry.purpose is Purpose.WORKSPACE), join)
-        inside = total(entry.amount for entry in alive if entry.budgeted and entry.purpose is not Purpose.KV_CACHE)
-        return Amount(
-            outside.low + max(join.nbytes, inside.low),
-            outside.expected + max(join.nbytes, inside.expected),
-            outside.high + max(join.nbytes, inside.high),
-        )
+        return _alive(self.on(device), phase, self._join(device))
 
     def peak(self, device: str) -> Amount:
         """The largest amount over all phases."""
-        phases = [self.at(device, phase) for phase in Phase]
+        entries, join = self.on(device), self._join(device)
+        phases = [_alive(entries, phase, join) for phase in {Phase.RESIDENT, *(entry.phase for entry in entries)}]
         return Amount(max(p.low for p in phases), max(p.expected for p in phases), max(p.high for p in phases))
+
+    def _join(self, device: str) -> Join | None:
+        return next((join for join in self.joins if join.device == device), None)
+
+
+def _alive(entries: tuple[Entry, ...], phase: Phase, join: Join | None) -> Amount:
+    if phase is Phase.LOAD:
+        return total(entry.amount for entry in entries if entry.phase is Phase.LOAD)
+    alive = [entry for entry in entries if entry.phase is phase or entry.phase is Phase.RESIDENT]
+    if join is None:
+        return total(entry.amount for entry in alive)
+    outside = total(entry.amount for entry in alive if not entry.budgeted and entry.purpose is not Purpose.WORKSPACE)
+    outside += _beyond(total(entry.amount for entry in alive if not entry.budgeted and entry.purpose is Purpose.WORKSPACE), join)
+    inside = total(entry.amount for entry in alive if entry.budgeted and entry.purpose is not Purpose.KV_CACHE)
+    return Amount(
+        outside.low + max(join.nbytes, inside.low),
+        outside.expected + max(join.nbytes, inside.expected),
+        outside.high + max(join.nbytes, inside.high),
+    )

@@ -80,7 +80,7 @@ class Lever:
     """One setting that could be changed: candidate values in the order to try, what it relieves, what it costs.
 
     ``setting`` is the engine's own name, or one of the words "tensor", "pipeline", "context", "concurrency".
-    ``searched`` levers are solved for when nobody stated them.
+    ``searched`` are the values to try when the setting is solved for; empty for levers that are only remedies.
     """
 
     setting: str
@@ -88,7 +88,7 @@ class Lever:
     relieves: frozenset[Limit]
     cost: str
     cost_rank: int  # 0 free, 1 speed, 2 capacity, 3 quality, 4 hardware
-    searched: bool = False
+    searched: tuple[Value, ...] = ()
     also: tuple[tuple[str, Value], ...] = ()  # settings that have to go along with it
 
 

@@ -14,14 +14,19 @@ MOST = 8
 
 def remedies(engine: Engine, outcome: Outcome) -> tuple[Remedy, ...]:
     """The smallest value of each lever that leads to a better verdict, best first. Empty when the case fits."""
-    return tuple(remedy for remedy, _ in _ranked(engine, outcome) if remedy.verdict in {Verdict.FITS, Verdict.TIGHT})[:MOST]
+    better = (remedy for remedy, _ in _ranked(engine, outcome) if _helps(remedy, outcome))
+    return tuple(better)[:MOST]
+
+
+def _helps(remedy: Remedy, outcome: Outcome) -> bool:
+    return remedy.verdict.rank < outcome.verdict.rank and remedy.verdict in {Verdict.FITS, Verdict.TIGHT}
 
 
 def failed_attempts(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
     """Levers that relieve what binds and still do not reach, each with how far it gets."""
     lines = []
     for remedy, lever in _ranked(engine, outcome):
-        if remedy.verdict in {Verdict.FITS, Verdict.TIGHT} or lever.cost_rank > 1:
+        if remedy.verdict in {Verdict.FITS, Verdict.TIGHT} or lever.cost_rank > 1 or outcome.limit is Limit.START:
             continue
         (name, value), *_ = remedy.changes
         seen = evaluate(engine, remedy.case)

@@ -6,6 +6,7 @@ Effects are not assumed to be monotonic: every candidate is a full case, evaluat
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import product
+from math import log
 
 from ullage.domain.case import Case, Value
 from ullage.domain.engine import Engine
@@ -61,7 +62,7 @@ def _settled(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
     yield from first
     if any(_is_enough(outcome, case) for outcome in first) and objective != "concurrency":
         return
-    levers = [lever for lever in engine.levers(first[0].case) if lever.searched and lever.setting not in case.stated]
+    levers = [lever for lever in engine.levers(first[0].case) if lever.searched and not case.settings.has(lever.setting)]
     for values in product(*(_choices(lever) for lever in levers)):
         changed = case
         for lever, value in zip(levers, values, strict=True):
@@ -74,7 +75,7 @@ _UNCHANGED = object()
 
 
 def _choices(lever: Lever) -> tuple[Value | object, ...]:
-    return (_UNCHANGED, *lever.values)
+    return (_UNCHANGED, *lever.searched)
 
 
 def _is_enough(outcome: Outcome, case: Case) -> bool:
@@ -111,16 +112,29 @@ def _rounded(tokens: int) -> int:
     return tokens // step * step
 
 
-def _key(outcome: Outcome, objective: str) -> tuple[int, int, int, int]:
-    """Smaller is better: verdict, then the objective, then how little was changed."""
+def _key(outcome: Outcome, objective: str) -> tuple[int, int, int, int, int]:
+    """Smaller is better: verdict, how far it is from fitting, then the objective, then how little was changed."""
     said = len(outcome.asked.settings.items)
-    refused = outcome.verdict.rank
+    rank, devices = outcome.verdict.rank, outcome.case.parallel.devices
+    if rank > Verdict.TIGHT.rank:
+        return rank, _shortfall(outcome), -devices, said, 0
     context = outcome.case.workload.context_tokens or outcome.capacity.max_context_tokens.low
     context = min(context, outcome.case.model.architecture.max_context_tokens or context)
     match objective:
         case "concurrency":
-            return refused, -outcome.capacity.max_sequences.low, outcome.case.parallel.devices, said
+            return rank, -_coarse(outcome.capacity.max_sequences.low), devices, said, 0
         case "devices":
-            return refused, outcome.case.parallel.devices, -context, said
+            return rank, devices, -_coarse(context), said, 0
         case _:
-            return refused, -context, outcome.case.parallel.devices, said
+            return rank, -_coarse(context), devices, said, -context
+
+
+def _coarse(count: int) -> int:
+    """Counts within a few percent of each other are alike, so that nothing is changed for a trifle."""
+    return int(log(max(count, 1)) / log(1.04))
+
+
+def _shortfall(outcome: Outcome) -> int:
+    """Bytes by which devices are passed, plus what the cache lacks."""
+    over = sum(max(0, seen.peak.expected - seen.total_bytes) for seen in outcome.devices)
+    return over + max(0, outcome.capacity.needed_bytes - outcome.capacity.kv_cache_bytes.expected)

@@ -1,16 +1,16 @@
 """The activation peak of the start-up profile: one forward pass over a full batch, then logits and the sampler."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import (
-    Architecture,
     ExpertFeedForward,
     LatentAttention,
     Layer,
     Recurrent,
 )
-from ullage.domain.case import Case
+from ullage.domain.case import Case, Model
 from ullage.domain.ledger import Amount
 from ullage.engines.vllm.resolve import activation_dtype, rules
 from ullage.engines.vllm.versions import Core, Rules
@@ -41,8 +41,10 @@ def element_bytes(case: Case) -> int:
     return model_dtype(activation_dtype(case)).block_bytes
 
 
-def widest_layer(architecture: Architecture, tensor: int) -> int:
+@lru_cache(maxsize=512)
+def widest_layer(model: Model, tensor: int) -> int:
     """Elements per token of the widest pair of buffers in any layer beside the hidden-sized ones."""
+    architecture = model.architecture
     distinct = set(architecture.layers)
     return max((max(_mixer_width(layer, tensor), _feed_width(layer, architecture.hidden_size, tensor)) for layer in distinct), default=0)
 
@@ -83,7 +85,7 @@ def _feed_width(layer: Layer, hidden: int, tensor: int) -> int:
 def layer_bytes(case: Case, tokens: int) -> int:
     """Peak of one layer over ``tokens`` tokens: tokens x element x (copies x hidden + widest pair). Checked against vllm#10517."""
     architecture, rule = case.model.architecture, rules(case)
-    width = rule.hidden_copies * architecture.hidden_size + widest_layer(architecture, case.parallel.tensor)
+    width = rule.hidden_copies * architecture.hidden_size + widest_layer(case.model, case.parallel.tensor)
     return tokens * element_bytes(case) * width
 
 
@@ -118,7 +120,7 @@ def _tower_bytes(case: Case, tokens: int) -> int:
 
 def _because(case: Case, rule: Rules, *, tokens: int, rows: int, vocab: int, layer: int, sampler: int) -> str:
     hidden = case.model.architecture.hidden_size
-    widest = widest_layer(case.model.architecture, case.parallel.tensor)
+    widest = widest_layer(case.model, case.parallel.tensor)
     if layer >= sampler:
         return (
             f"profile of {tokens:,} batched tokens x {element_bytes(case)} B x ({rule.hidden_copies} x hidden {hidden:,} + widest pair "

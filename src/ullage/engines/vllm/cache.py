@@ -6,7 +6,6 @@ from math import lcm
 
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import (
-    Architecture,
     ChunkedAttention,
     CompressedAttention,
     CrossAttention,
@@ -18,7 +17,7 @@ from ullage.domain.architecture import (
     SharedCache,
     SlidingAttention,
 )
-from ullage.domain.case import Case
+from ullage.domain.case import Case, Model
 from ullage.engines.vllm.resolve import activation_dtype, rules
 from ullage.engines.vllm.shards import stage_layers
 from ullage.errors import UnsupportedModelError
@@ -109,7 +108,7 @@ def pools(case: Case) -> tuple[Pool, ...]:
     rule = rules(case)
     hybrid = rule.hybrid_manager and not case.settings.flag("disable_hybrid_kv_cache_manager")
     return _pools(
-        case.model.architecture,
+        case.model,
         case.parallel.tensor,
         stage_layers(len(case.model.architecture.layers), case.parallel.pipeline, dict(case.environment).get("VLLM_PP_LAYER_PARTITION")),
         case.settings.integer("block_size") or 16,
@@ -122,7 +121,7 @@ def pools(case: Case) -> tuple[Pool, ...]:
 
 @lru_cache(maxsize=1024)
 def _pools(
-    architecture: Architecture,
+    model: Model,
     tensor: int,
     stages: tuple[tuple[int, int], ...],
     block_tokens: int,
@@ -136,7 +135,7 @@ def _pools(
     for start, end in stages:
         specs = [
             spec
-            for layer in architecture.layers[start:end]
+            for layer in model.architecture.layers[start:end]
             for mixer in layer.mixers
             if (spec := _spec(mixer, tensor=tensor, element=element, kv_dtype=kv_dtype, latent=latent)) is not None
         ]

@@ -7,7 +7,7 @@ from ullage.domain.ledger import Amount, Ledger
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Capacity
 from ullage.engines.vllm.cache import Pool, in_flight_tokens, pools, spare_states
-from ullage.engines.vllm.ledger import Rank, ranks
+from ullage.engines.vllm.ranks import Rank, ranks
 from ullage.engines.vllm.resolve import rules
 
 
@@ -34,10 +34,18 @@ def longest(case: Case, pool: Pool, blocks: int) -> int:
     growing = [group for group in pool.groups if group.kind != "state" and group.kept_tokens is None]
     if not growing:
         return case.model.architecture.max_context_tokens or case.settings.integer("max_model_len") or 0
-    low, high = 1, usable * max(group.block_tokens for group in growing)
+    if len(growing) == len(pool.groups) == 1:
+        return usable * growing[0].block_tokens
+    return _bisect(case, pool, usable, usable * max(group.block_tokens for group in growing))
+
+
+def _bisect(case: Case, pool: Pool, usable: int, most: int) -> int:
+    """The largest length of at most ``most`` whose blocks fit ``usable``."""
+    in_flight, spare = in_flight_tokens(case), spare_states(case)
+    low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
-        if sequence_blocks(case, pool, middle) <= usable:
+        if pool.blocks_for(middle, in_flight=in_flight, spare_states=spare) <= usable:
             low = middle
         else:
             high = middle - 1

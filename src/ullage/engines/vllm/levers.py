@@ -7,13 +7,14 @@ from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
 from ullage.engines.vllm import dual_chunk
 from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks
-from ullage.engines.vllm.ledger import is_capped
+from ullage.engines.vllm.ranks import is_capped
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.versions import Core
 
 CACHE, WORKSPACE, WEIGHTS, START = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS, Limit.START
-_FRACTIONS = (0.60, 0.70, 0.80, 0.85, 0.88, 0.90, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
+_FRACTIONS = (0.60, 0.70, 0.80, 0.85, 0.88, 0.90, 0.92, 0.93, 0.94, 0.95)
 LAST_DUAL_CHUNK = "0.10.2"
+_COMFORTABLE = (8192, 4096, 2048, 1024)  # smaller batches cost too much speed to be chosen unasked
 _BATCHES = (131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256)
 
 
@@ -59,6 +60,7 @@ def _pool(case: Case) -> Iterator[Lever]:
             relieves=frozenset({WORKSPACE}),
             cost="no prefix cache beyond the sequences asked for",
             cost_rank=0,
+            searched=(need,),
         )
 
 
@@ -72,7 +74,7 @@ def _fraction(case: Case) -> Iterator[Lever]:
         relieves=frozenset({CACHE, WEIGHTS}),
         cost="less room for what the profile does not see",
         cost_rank=1,
-        searched=True,
+        searched=tuple(value for value in _FRACTIONS if value > now),
     )
     yield Lever(
         setting="gpu_memory_utilization",
@@ -95,7 +97,7 @@ def _batch(case: Case) -> Iterator[Lever]:
             relieves=frozenset({CACHE, WORKSPACE, START}),
             cost="slower prefill of long prompts",
             cost_rank=1,
-            searched=True,
+            searched=tuple(value for value in smaller if value in _COMFORTABLE),
         )
     if not chunked and rules(case).core is Core.V0 and case.version.parts >= (0, 4):
         yield Lever(
@@ -125,8 +127,9 @@ def _length(case: Case) -> Iterator[Lever]:
         return
     most = longest(case, rank.pool, rank.blocks.expected)
     safe = longest(case, rank.pool, rank.blocks.low)
+    step = max(1024, now // 32 // 1024 * 1024)
     steps = [value for size in (most, safe) for value in (size, size // 1024 * 1024) if 0 < value < now]
-    steps += [value for value in (32768, 24576, 16384, 12288, 8192, 6144, 4096, 2048, 1024) if value < now]
+    steps += list(range(step, now, step))
     yield Lever(
         setting="max_model_len",
         values=tuple(sorted(set(steps), reverse=True)),

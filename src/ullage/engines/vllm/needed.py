@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ullage.domain.case import Case
 from ullage.engines.vllm import dual_chunk
 from ullage.engines.vllm.cache import in_flight_tokens, spare_states
-from ullage.engines.vllm.ledger import ranks
+from ullage.engines.vllm.ranks import ranks
 from ullage.units import format_bytes
 
 

@@ -15,7 +15,7 @@ from ullage.domain.case import Case
 from ullage.domain.plan import Limit, Objection
 from ullage.engines.vllm import overhead
 from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks, stated_tokens, usable_blocks
-from ullage.engines.vllm.ledger import Rank, budget_bytes, is_capped
+from ullage.engines.vllm.ranks import Rank, budget_bytes, is_capped
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.shards import offloaded
 from ullage.engines.vllm.versions import Core

@@ -18,7 +18,7 @@ def capability(case: Case) -> tuple[int, int] | None:
 
 def rules(case: Case) -> Rules:
     """The rules of this case's release."""
-    return rules_for(case.version, core_of(case), capability(case))
+    return rules_for(case.version.parts, core_of(case), capability(case))
 
 
 def activation_dtype(case: Case) -> str:

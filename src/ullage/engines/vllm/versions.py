@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from ullage.domain.case import Case, Version
 from ullage.domain.provenance import Cited, Constant, Measured, Source
@@ -57,19 +58,20 @@ class Rules:
 
 def core_of(case: Case) -> Core:
     """Which engine a release runs: V0 to 0.7, V1 from 0.11; between, V1 unless asked otherwise or dual chunk attention needs V0."""
-    if case.version < version("0.8.0"):
-        return Core.V1 if dict(case.environment).get("VLLM_USE_V1") == "1" and case.version >= version("0.7.0") else Core.V0
-    if case.version >= version("0.11.0"):
+    at = case.version.parts
+    if at >= (0, 11):
         return Core.V1
+    if at < (0, 8):
+        return Core.V1 if dict(case.environment).get("VLLM_USE_V1") == "1" and at >= (0, 7) else Core.V0
     asked = dict(case.environment).get("VLLM_USE_V1")
     if asked is not None:
         return Core.V0 if asked == "0" else Core.V1
     return Core.V0 if case.model.architecture.dual_chunk is not None else Core.V1
 
 
-def rules_for(release: Version, core: Core, capability: tuple[int, int] | None = None) -> Rules:
-    """The rules of a release on a device of this compute capability."""
-    at = release.parts
+@cache
+def rules_for(at: tuple[int, ...], core: Core, capability: tuple[int, int] | None = None) -> Rules:
+    """The rules of a release, given as numbers, on a device of this compute capability."""
     v1 = core is Core.V1
     return Rules(
         core=core,
