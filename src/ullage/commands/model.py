@@ -129,7 +129,10 @@ def _headers(folder: ModelFolder) -> tuple[Header, ...]:
                 f"{folder.source} lacks {missing[0]}, which its index lists ({len(missing)} missing): "
                 "fetch it, or give the config.json alone"
             )
-    return tuple(_header(weight, folder.source) for weight in folder.weights)
+    headers = tuple(_header(weight, folder.source) for weight in folder.weights)
+    if not any(header.tensors for header in headers):
+        raise MalformedFileError(f"{folder.weights[0].name} of {folder.source} holds no tensor: it is no model's weights")
+    return headers
 
 
 def _from_gguf(folder: ModelFolder, quantisation: str | None) -> Loaded:
