@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from ullage.architectures._tower import linear, norm
 from ullage.domain.checkpoint import Role, Tensor, TensorFormat
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
@@ -21,7 +22,7 @@ def qwen2_tower(config: Hyperparameters, fmt: TensorFormat, *, prefix: str) -> t
     ratio = config.number_or("mlp_ratio", 4)
 
     def mlp(at: str) -> tuple[Tensor, ...]:
-        return (*_linear(f"{at}.fc1", int(width * ratio), width, fmt), *_linear(f"{at}.fc2", width, int(width * ratio), fmt))
+        return (*linear(f"{at}.fc1", int(width * ratio), width, fmt), *linear(f"{at}.fc2", width, int(width * ratio), fmt))
 
     return (
         *_patches(config, width, fmt, prefix=prefix, bias=False, patch=14),
@@ -38,9 +39,9 @@ def qwen2_5_tower(config: Hyperparameters, fmt: TensorFormat, *, prefix: str) ->
 
     def mlp(at: str) -> tuple[Tensor, ...]:
         return (
-            *_linear(f"{at}.gate_proj", intermediate, width, fmt),
-            *_linear(f"{at}.up_proj", intermediate, width, fmt),
-            *_linear(f"{at}.down_proj", width, intermediate, fmt),
+            *linear(f"{at}.gate_proj", intermediate, width, fmt),
+            *linear(f"{at}.up_proj", intermediate, width, fmt),
+            *linear(f"{at}.down_proj", width, intermediate, fmt),
         )
 
     return (
@@ -60,13 +61,13 @@ def qwen3_tower(config: Hyperparameters, fmt: TensorFormat, *, prefix: str = "mo
     depths = config.integers("deepstack_visual_indexes") if config.has("deepstack_visual_indexes") else (8, 16, 24)
 
     def mlp(at: str) -> tuple[Tensor, ...]:
-        return (*_linear(f"{at}.linear_fc1", intermediate, width, fmt), *_linear(f"{at}.linear_fc2", width, intermediate, fmt))
+        return (*linear(f"{at}.linear_fc1", intermediate, width, fmt), *linear(f"{at}.linear_fc2", width, intermediate, fmt))
 
     def merger(at: str, norm_width: int) -> tuple[Tensor, ...]:
         return (
-            *_norm(f"{at}.norm", norm_width, fmt, bias=True, role=Role.PROJECTOR),
-            *_linear(f"{at}.linear_fc1", merged, merged, fmt, role=Role.PROJECTOR),
-            *_linear(f"{at}.linear_fc2", out, merged, fmt, role=Role.PROJECTOR),
+            *norm(f"{at}.norm", norm_width, fmt, bias=True, role=Role.PROJECTOR),
+            *linear(f"{at}.linear_fc1", merged, merged, fmt, role=Role.PROJECTOR),
+            *linear(f"{at}.linear_fc2", out, merged, fmt, role=Role.PROJECTOR),
         )
 
     return (
@@ -76,14 +77,6 @@ def qwen3_tower(config: Hyperparameters, fmt: TensorFormat, *, prefix: str = "mo
         *merger(f"{prefix}.merger", width),
         *(tensor for index in range(len(depths)) for tensor in merger(f"{prefix}.deepstack_merger_list.{index}", merged)),
     )
-
-
-def _linear(name: str, out_features: int, in_features: int, fmt: TensorFormat, *, role: Role = Role.VISION) -> tuple[Tensor, ...]:
-    return block.linear(name, role, None, out_features, in_features, fmt, bias=True)
-
-
-def _norm(name: str, width: int, fmt: TensorFormat, *, bias: bool, role: Role = Role.VISION) -> tuple[Tensor, ...]:
-    return block.norm(name, None, width, fmt, bias=bias, role=role)
 
 
 def _patches(config: Hyperparameters, width: int, fmt: TensorFormat, *, prefix: str, bias: bool, patch: int) -> tuple[Tensor, ...]:
@@ -106,10 +99,10 @@ def _blocks(
         for index in range(config.integer_or("depth", depth, low=1))
         for at in (f"{prefix}.blocks.{index}",)
         for tensor in (
-            *_norm(f"{at}.norm1", width, fmt, bias=norm_bias),
-            *_norm(f"{at}.norm2", width, fmt, bias=norm_bias),
-            *_linear(f"{at}.attn.qkv", 3 * width, width, fmt),
-            *_linear(f"{at}.attn.proj", width, width, fmt),
+            *norm(f"{at}.norm1", width, fmt, bias=norm_bias),
+            *norm(f"{at}.norm2", width, fmt, bias=norm_bias),
+            *linear(f"{at}.attn.qkv", 3 * width, width, fmt),
+            *linear(f"{at}.attn.proj", width, width, fmt),
             *mlp(f"{at}.mlp"),
         )
     )
@@ -119,7 +112,7 @@ def _old_merger(config: Hyperparameters, width: int, out: int, fmt: TensorFormat
     """The merger of Qwen2-VL and Qwen2.5-VL: a norm and two projections over 2 x 2 patches."""
     merged = width * config.integer_or("spatial_merge_size", 2, low=1) ** 2
     return (
-        *_norm(f"{prefix}.merger.ln_q", width, fmt, bias=norm_bias, role=Role.PROJECTOR),
-        *_linear(f"{prefix}.merger.mlp.0", merged, merged, fmt, role=Role.PROJECTOR),
-        *_linear(f"{prefix}.merger.mlp.2", out, merged, fmt, role=Role.PROJECTOR),
+        *norm(f"{prefix}.merger.ln_q", width, fmt, bias=norm_bias, role=Role.PROJECTOR),
+        *linear(f"{prefix}.merger.mlp.0", merged, merged, fmt, role=Role.PROJECTOR),
+        *linear(f"{prefix}.merger.mlp.2", out, merged, fmt, role=Role.PROJECTOR),
     )
