@@ -1,16 +1,11 @@
 import json
 
 import pytest
+from tests.header_files import safetensors_header
 
 from ullage.domain.weight_format import Header, NeedMore
 from ullage.errors import MalformedFileError
 from ullage.formats.safetensors import read, read_index
-
-
-def packed(header: object) -> bytes:
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text
-
 
 TRUE = {
     "__metadata__": {"format": "pt"},
@@ -22,7 +17,7 @@ TRUE = {
 
 
 def test_a_true_header_gives_its_tensors_in_file_order() -> None:
-    beginning = packed(TRUE)
+    beginning = safetensors_header(TRUE)
     header = read(beginning, len(beginning) + 30)
     assert isinstance(header, Header)
     assert [(t.name, t.dtype, t.shape, t.nbytes) for t in header.tensors] == [
@@ -35,7 +30,7 @@ def test_a_true_header_gives_its_tensors_in_file_order() -> None:
 
 
 def test_too_few_bytes_ask_for_the_whole_header() -> None:
-    beginning = packed(TRUE)
+    beginning = safetensors_header(TRUE)
     size = len(beginning) + 30
     assert read(b"", size) == NeedMore(nbytes=8)
     assert read(beginning[:8], size) == NeedMore(nbytes=len(beginning))
@@ -66,7 +61,7 @@ def one(**changes: object) -> dict[str, object]:
     ],
 )
 def test_a_header_that_lies_is_refused(header: object, data_bytes: int, words: str) -> None:
-    beginning = packed(header)
+    beginning = safetensors_header(header)
     with pytest.raises(MalformedFileError, match=words):
         read(beginning, len(beginning) + data_bytes)
 
