@@ -11,8 +11,9 @@ _DEFAULTS = {"mistral": (131072, 4096), "ministral": (131072, 4096), "ministral3
 
 def read(config: Hyperparameters) -> Blueprint:
     """No biases; a window of null means full attention, which is not the same as no window being stated."""
-    positions, window_default = _DEFAULTS[config.text("model_type")]
+    positions, window_default = _DEFAULTS.get(config.text_or("model_type", ""), _DEFAULTS["mistral"])
     size = widths(config, kv_heads=8, positions=positions)
+    config.ignore("sliding_window_size")  # another program's setting, kept in some conversions
     window_tokens = window(config, window_default)
     mixers = by_type(config, size, window_tokens, ()) if config.has("layer_types") else all_alike(size, window_tokens)
     return dense(config, size, mixers=mixers)

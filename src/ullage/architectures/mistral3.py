@@ -29,6 +29,8 @@ def _projector(config: Hyperparameters, fmt: TensorFormat, *, width: int, hidden
 
 def read(config: Hyperparameters) -> Blueprint:
     """The decoder is the one ``text_config`` names: Mistral, or Ministral 3."""
+    if not isinstance(config.raw("text_config"), dict):
+        config.child("text_config")  # refused by name: a flat file would give this family itself as its decoder
     inner = text_part(config, defaults={"model_type": "mistral"}, tied=True)
     text = read_text(inner, inner.text("model_type"))
     fmt = text_format(text)
