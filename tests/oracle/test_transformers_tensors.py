@@ -29,7 +29,7 @@ NOT_COMPARED = {
     "grok-1": "the file lacks sizes",
 }
 # Their checkpoints use names that transformers maps to its own and cannot map back whole; the shapes must agree all the same.
-NAMED_OTHERWISE = frozenset({"deepseek_v4", "kimi_k25", "kimi_linear"})
+NAMED_OTHERWISE = frozenset({"deepseek_v4", "kimi_k25", "kimi_linear", "olmo_hybrid"})
 
 # transformers multiplies the experts from the other side; the blocks of the published mxfp4 files are (out, in).
 TRANSPOSED = frozenset({"gpt_oss", "llama4", "llama4_text"})

@@ -19,6 +19,7 @@ from ullage.domain.architecture import (
     LatentAttention,
     Layer,
     Recurrent,
+    SlidingAttention,
 )
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint
@@ -204,6 +205,14 @@ def test_lfm2_rounds_two_thirds_of_its_stated_width_up_to_a_multiple_of_256() ->
     layers = read(Hyperparameters(raw)).architecture.layers
     assert layers[0].feed_forward == DenseFeedForward(intermediate=4608)
     assert layers[0].mixers[0] == Recurrent(kind="short_convolution", heads=1024, conv_elements=2 * 1024, state_elements=0, inner_dim=1024)
+
+
+def test_recurrent_gemma_keeps_a_window_in_every_third_layer_and_one_number_a_channel_in_the_others() -> None:
+    raw: dict[str, Json] = {"model_type": "recurrent_gemma", "hidden_size": 2560, "num_hidden_layers": 26, "num_attention_heads": 10}
+    layers = read(Hyperparameters(raw)).architecture.layers
+    windows = [index for index, layer in enumerate(layers) if isinstance(layer.mixers[0], SlidingAttention)]
+    assert windows == list(range(2, 26, 3))
+    assert layers[0].mixers[0] == Recurrent(kind="rg_lru", heads=10, conv_elements=3 * 2560, state_elements=2560, inner_dim=2560)
 
 
 # The published draft of Qwen3.8-Flash-Next has 2,607,150,848 elements; the file of Qwen3.5-9B has 9.653e9, 0.243e9 more than are counted.
