@@ -27,9 +27,10 @@ LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "layer
 NOT_COMPARED = {
     "falcon_h1": "the class refuses the published head count",
     "grok-1": "the file lacks sizes",
+    "olmo_hybrid": "transformers joins three convolutions of unlike widths and splits them back into equal thirds",
 }
 # Their checkpoints use names that transformers maps to its own and cannot map back whole; the shapes must agree all the same.
-NAMED_OTHERWISE = frozenset({"deepseek_v4", "kimi_k25", "kimi_linear", "olmo_hybrid"})
+NAMED_OTHERWISE = frozenset({"deepseek_v4", "kimi_k25", "kimi_linear"})
 
 # transformers multiplies the experts from the other side; the blocks of the published mxfp4 files are (out, in).
 TRANSPOSED = frozenset({"gpt_oss", "llama4", "llama4_text"})
