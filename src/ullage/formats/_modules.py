@@ -131,5 +131,7 @@ def beside(tensor: Tensor, suffix: str) -> Tensor:
     """The tensor under another last word: ``q_proj.weight`` to ``q_proj.qweight``; stacked experts without one get ``_suffix``."""
     stem = tensor.name.removesuffix(".weight")
     if stem == tensor.name:
+        if suffix == "weight":
+            return tensor
         return replace(tensor, name=f"{stem}_{suffix.removeprefix('weight_')}")
     return replace(tensor, name=f"{stem}.{suffix}")

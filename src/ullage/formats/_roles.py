@@ -2,37 +2,31 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ullage.domain.checkpoint import Part, Role
+from ullage.domain.checkpoint import Part, Role, Tensor
 from ullage.domain.family import Blueprint
 from ullage.formats._modules import bare_name
 
-# Last words of tensors that belong to a weight, and what they hold; the weight's name is what stands before.
-_SUFFIXES: tuple[tuple[str, Part], ...] = (
-    (".weight", Part.WEIGHT),
-    (".bias", Part.BIAS),
-    *((f".{word}", Part.WEIGHT) for word in ("qweight", "weight_packed", "q_weight", "trellis", "W_q", "_packed", "_data")),
-    *(
-        (f".{word}", Part.SCALE)
-        for word in ("weight_scale_inv", "weight_scale", "weight_scale_2", "weight_global_scale", "input_global_scale")
-    ),
-    *(
-        (f".{word}", Part.SCALE)
-        for word in ("input_scale", "scales", "scale", "SCB", "weight_format", "suh", "svh", "su", "sv", "mcg", "mul1")
-    ),
-    *((f".{word}", Part.SCALE) for word in ("q_scale", "q_scale_max", "pre_quant_scale", "k_scale", "v_scale", "q_scale", "weight_scales")),
-    *((f".weight.{word}", Part.SCALE) for word in ("absmax", "quant_map", "nested_absmax", "nested_quant_map", "_scale")),
-    *((f".weight.quant_state.bitsandbytes__{word}", Part.SCALE) for word in ("nf4", "fp4")),
-    *((f".{word}", Part.ZERO) for word in ("qzeros", "weight_zero_point", "zero", "zeros", "zero_point")),
-    *(
-        (f".{word}", Part.INDEX)
-        for word in ("g_idx", "weight_g_idx", "weight_shape", "q_groups", "q_invperm", "q_perm", "weight_block_shape")
-    ),
-    ("_blocks", Part.WEIGHT),
-    *((f"_{word}", Part.SCALE) for word in ("scales", "scale_inv", "scale", "weight_scale", "scale_2", "input_scale")),
-    ("_bias", Part.BIAS),
+# Last words of tensors that belong to a weight, by what they hold; the weight's name is what stands before.
+_ENDINGS: dict[Part, str] = {
+    Part.WEIGHT: "weight qweight weight_packed packed q_weight trellis blocks W_q weight._data",
+    Part.BIAS: "bias",
+    Part.SCALE: """
+        weight_scale_inv scale_inv weight_scale weight_scale_2 scale_2 weight_global_scale global_scale input_global_scale
+        input_scale scales scale SCB weight_format suh svh su sv mcg mul1 q_scale q_scale_max pre_quant_scale k_scale v_scale weight_scales weight.absmax
+        weight.quant_map weight.nested_absmax weight.nested_quant_map weight._scale weight.quant_state.bitsandbytes__nf4
+        weight.quant_state.bitsandbytes__fp4
+    """,
+    Part.ZERO: "qzeros weight_zero_point zero_point zero zeros weight._shift",
+    Part.INDEX: "g_idx weight_g_idx weight_shape shape q_groups q_invperm q_perm",
+}
+# After a dot, or after an underscore where experts are stacked in one tensor; the longest fits first.
+_SUFFIXES = sorted(
+    ((joint + word, part) for part, words in _ENDINGS.items() for word in words.split() for joint in "._"),
+    key=lambda ending: -len(ending[0]),
 )
-_EXPERT = re.compile(r"\.experts\.\d+(?=\.|$)")
+EXPERTS = re.compile(r"(experts\.)\d+(?=\.|$)")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d{1,4})\.")
 _TOWER = re.compile(r"(?:^|\.)(?:visual|vision\w*|audio\w*|image\w*|embed_vision|embed_audio|whisper|speech\w*)\.")
 _PROJECTOR = re.compile(r"(?:^|\.)(?:multi_modal_projector|mm_projector|connector|merger|patch_merge_mlp)\.")
@@ -67,12 +61,23 @@ _OF_EXPERTS: Mapping[str, Role] = {
 }
 _OF_SHARED: Mapping[str, Role] = {"gate_proj": Role.SHARED_GATE, "up_proj": Role.SHARED_UP, "down_proj": Role.SHARED_DOWN}
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a blueprint knows by name: each tensor, and the role and layer of each weight whatever it is stored as."""
+
+    tensors: Mapping[str, Tensor]
+    places: Mapping[str, tuple[Role, int | None]]
+    numbers: re.Pattern[str]  # where a number stands for one of several alike
+    decoder_layers: int
+
+
 Place = tuple[Role, int | None]
 
 
-def numbered_to_any(name: str) -> str:
+def numbered_to_any(name: str, numbers: re.Pattern[str] = EXPERTS) -> str:
     """``experts.17.`` to ``experts.{expert}.``."""
-    return _EXPERT.sub(".experts.{expert}", name)
+    return numbers.sub(r"\1{expert}", name)
 
 
 def weight_and_part(name: str) -> tuple[str, Part]:
@@ -83,20 +88,24 @@ def weight_and_part(name: str) -> tuple[str, Part]:
     return name, Part.WEIGHT
 
 
-def places(blueprint: Blueprint) -> dict[str, Place]:
-    """The role and layer of every weight of a blueprint, by its bare name."""
-    found: dict[str, Place] = {}
-    for tensor in blueprint.tensors:
-        stem, _ = weight_and_part(bare_name(tensor.name))
-        found.setdefault(stem, (tensor.role, tensor.layer))
-    return found
+def known_by(blueprint: Blueprint) -> Known:
+    """The blueprint's names, without the wrappers before them."""
+    named = {bare_name(tensor.name): tensor for tensor in blueprint.tensors}
+    places: dict[str, Place] = {}
+    for name, tensor in named.items():
+        places.setdefault(weight_and_part(name)[0], (tensor.role, tensor.layer))
+    # The word before the number, such as "experts." or "shard_".
+    before = (re.search(r"[^.]+\.?$", name.partition("{expert}")[0]) for name in named if "{expert}" in name)
+    words = {"experts.", *(found[0] for found in before if found)}
+    numbers = re.compile(f"({'|'.join(map(re.escape, sorted(words)))})\\d+(?=\\.|$)")
+    return Known(tensors=named, places=places, numbers=numbers, decoder_layers=len(blueprint.architecture.layers))
 
 
-def place(name: str, known: Mapping[str, Place], decoder_layers: int) -> Place | None:
+def place(name: str, known: Known) -> Place | None:
     """Role and layer of a stored tensor's weight, or None when neither the blueprint nor the field knows the name."""
-    stem, part = weight_and_part(bare_name(numbered_to_any(name)))
-    if stem in known:
-        return known[stem]
+    stem, part = weight_and_part(bare_name(numbered_to_any(name, known.numbers)))
+    if stem in known.places:
+        return known.places[stem]
     if part is Part.SCALE and name.endswith((".k_scale", ".v_scale", ".q_scale")):
         return Role.ATTENTION_OTHER, _layer(name)
     if _PROJECTOR.search(name):
@@ -104,7 +113,7 @@ def place(name: str, known: Mapping[str, Place], decoder_layers: int) -> Place |
     if _TOWER.search(name):
         return Role.VISION, None
     layer = _layer(name)
-    if bare_name(name).startswith("mtp.") or (layer is not None and layer >= decoder_layers):
+    if bare_name(name).startswith("mtp.") or (layer is not None and layer >= known.decoder_layers):
         return Role.MTP, None
     role = _by_words(stem)
     return None if role is None else (role, layer)
