@@ -134,7 +134,10 @@ def _defaults(model_type: str) -> dict[str, Json]:
     """What the class assumes, with the widths that it leaves null and every published file states."""
     parsed = transformers.CONFIG_MAPPING[model_type]()
     known = parsed.to_dict()
-    for key, rule in (("num_key_value_heads", lambda: 1), ("head_dim", lambda: known["hidden_size"] // known["num_attention_heads"])):
+    for key, rule in (
+        ("num_key_value_heads", lambda: known["num_attention_heads"]),
+        ("head_dim", lambda: known["hidden_size"] // known["num_attention_heads"]),
+    ):
         if key in known and known[key] is None:
             known[key] = rule()
     return known
