@@ -118,6 +118,24 @@ def test_the_draft_head_of_nemotron_3_super_is_the_1040_tensors_of_its_checkpoin
     assert parameters(blueprint.tensors) == 120_668_687_360
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("Qwen__Qwen3.5-9B", "float32"),
+        ("nvidia__NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "float32"),
+        ("nvidia__Nemotron-H-8B-Base-8K", "float32"),  # the class's default
+        ("Qwen__Qwen3-Next-80B-A3B-Instruct", None),
+    ],
+)
+def test_a_state_is_kept_in_the_dtype_the_file_asks_for(name: str, wanted: str | None) -> None:
+    assert recurrent(model(name)).state_dtype == wanted
+
+
+def test_a_state_dtype_without_a_known_size_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="'float12'"):
+        changed("nvidia__Nemotron-H-8B-Base-8K", mamba_ssm_cache_dtype="float12")
+
+
 def test_jamba_attends_in_one_layer_of_eight_and_routes_in_every_other() -> None:
     assert "".join(kind(layer) for layer in model("ai21labs__Jamba-v0.1").architecture.layers) == "M-MEM-ME*-MEM-ME" * 4
 

@@ -9,7 +9,7 @@ from ullage.architectures._dense import full, qk_norms
 from ullage.architectures._drafts import as_draft
 from ullage.architectures._experts import Attending, Built, Feeding, Mixture, routed
 from ullage.architectures._qwen_tower import IMAGE_TOKENS, qwen3_tower
-from ullage.architectures._recurrent import convolution, layer_kinds
+from ullage.architectures._recurrent import convolution, layer_kinds, state_dtype_of
 from ullage.architectures._wrapped import part, text_format, text_part, wrapped
 from ullage.domain.architecture import Recurrent
 from ullage.domain.checkpoint import Role, Tensor
@@ -30,6 +30,7 @@ class GatedDelta:
     value_dim: int
     kernel: int
     fused: bool
+    state_dtype: str | None = None
 
     @property
     def keys(self) -> int:
@@ -50,6 +51,7 @@ class GatedDelta:
             conv_elements=(self.kernel - 1) * (2 * self.keys + self.values),
             state_elements=self.value_heads * self.key_dim * self.value_dim,
             inner_dim=self.values,
+            state_dtype=self.state_dtype,
         )
 
 
@@ -62,6 +64,7 @@ def gated_delta(config: Hyperparameters, *, fused: bool) -> GatedDelta:
         value_dim=config.integer_or("linear_value_head_dim", 128, low=1),
         kernel=config.integer_or("linear_conv_kernel_dim", 4, low=1),
         fused=fused,
+        state_dtype=state_dtype_of(config, "mamba_ssm_dtype"),
     )
 
 

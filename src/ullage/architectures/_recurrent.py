@@ -26,6 +26,7 @@ class Mamba2:
     out_bias: bool = False
     conv_bias: bool = True
     gated_norm: bool = True
+    state_dtype: str | None = None
 
     @property
     def inner(self) -> int:
@@ -46,6 +47,7 @@ class Mamba2:
             conv_elements=(self.kernel - 1) * self.conv,
             state_elements=self.inner * self.state,
             inner_dim=self.inner,
+            state_dtype=self.state_dtype,
         )
 
     def tensors(self, prefix: str, layer: int, fmt: TensorFormat) -> tuple[Tensor, ...]:
@@ -128,6 +130,14 @@ _INERT_KEYS = (
 def ignore_inert(config: Hyperparameters) -> None:
     """The keys that only steer the scan."""
     config.ignore(*_INERT_KEYS)
+
+
+def state_dtype_of(config: Hyperparameters, key: str, default: str | None = None) -> str | None:
+    """The dtype the file asks the state to be kept in. Raises UnsupportedModelError for one without a known size."""
+    word = config.text_or(key, "auto")
+    if word == "auto":
+        return default
+    return model_dtype(word).name
 
 
 def mamba2_of(config: Hyperparameters, hidden: int, *, inner: int | None = None) -> Mamba2:

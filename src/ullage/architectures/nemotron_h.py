@@ -7,7 +7,7 @@ from typing import Final
 from ullage.architectures._decoder import Widths, decoder, widths
 from ullage.architectures._dense import attention, full
 from ullage.architectures._drafts import as_draft
-from ullage.architectures._recurrent import Mamba2, ignore_inert, layer_kinds
+from ullage.architectures._recurrent import Mamba2, ignore_inert, layer_kinds, state_dtype_of
 from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, Layer
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint, Family
@@ -23,7 +23,7 @@ def read(config: Hyperparameters) -> Blueprint:
     """No positions and no gates: MLP and experts have one input matrix."""
     ignore_inert(config)
     config.ignore("expand", "time_step_rank", "mlp_hidden_act", "mamba_hidden_act", "partial_rotary_factor", "moe_shared_expert_overlap")
-    config.ignore("n_group", "mamba_ssm_cache_dtype", "mamba_proj_bias")  # groups of the router; the state's dtype is the engine's choice
+    config.ignore("n_group", "mamba_proj_bias", "mamba_ssm_cache_dtype")  # the groups are the router's
     config.must_be("sliding_window", None)
     kinds = _kinds(config)
     head_dim = config.integer_or("attention_head_dim", 128, low=1)
@@ -90,6 +90,7 @@ def _mamba(config: Hyperparameters, size: Widths) -> _Build:
         in_bias=bias,
         out_bias=bias,
         conv_bias=config.flag("use_conv_bias", default=True),
+        state_dtype=state_dtype_of(config, "mamba_ssm_cache_dtype", "float32"),
     )
     return lambda at, index: (Layer(mixers=(spec.mixer,), feed_forward=None), spec.tensors(at, index, size.fmt))
 

@@ -15,8 +15,8 @@ def read(config: Hyperparameters) -> Blueprint:
 
 
 def decode(config: Hyperparameters, *, routes: bool) -> Blueprint:
-    """The text model; the state's dtype is the engine's choice, ``mamba_ssm_dtype`` only its default."""
-    config.ignore("mamba_ssm_dtype", "mtp_use_dedicated_embeddings", "mlp_only_layers", "output_gate_type")
+    """The text model."""
+    config.ignore("mtp_use_dedicated_embeddings", "mlp_only_layers", "output_gate_type")
     config.must_be("attn_output_gate", True)
     size = widths(config, kv_heads=2 if routes else 4, head_dim=256, vocab=248320, dtype="bfloat16")
     bias = config.flag("attention_bias", default=False)

@@ -30,7 +30,7 @@ def read(config: Hyperparameters) -> Blueprint:
 
 def decode(config: Hyperparameters) -> Blueprint:
     """Full attention layers carry the sparse indexer; the listed layers, counted from 1, read an n-gram table."""
-    config.ignore("mamba_ssm_dtype", "output_gate_type", "seed")
+    config.ignore("output_gate_type", "seed")
     size = widths(config, kv_heads=2, head_dim=256, vocab=248320, dtype="bfloat16")
     bias = config.flag("attention_bias", default=False)
     streams = _Streams(count=config.integer_or("hc_count", 4, low=1), rank=config.integer_or("hc_lowrank", 320, low=1))

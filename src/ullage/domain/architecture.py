@@ -104,7 +104,7 @@ class Recurrent:
     """A state of fixed size per sequence: Mamba, gated delta net, Kimi delta attention, RWKV, lightning attention.
 
     ``conv_elements`` is kept in the model's dtype; ``state_elements`` in the engine's state dtype. ``heads`` is what tensor
-    parallelism divides by.
+    parallelism divides by. ``state_dtype`` is what the configuration asks the state to be kept in; None leaves it to the engine.
     """
 
     kind: str
@@ -112,6 +112,7 @@ class Recurrent:
     conv_elements: int
     state_elements: int
     inner_dim: int
+    state_dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
