@@ -22,8 +22,9 @@ def _load(name: str) -> Engine:
 
 
 def engines() -> dict[str, Engine]:
-    """Every engine by its name."""
-    return {name: _load(name) for name in names()}
+    """Every engine by its name; a folder that has no ``ENGINE`` yet is none."""
+    modules = {name: import_module(f"{__name__}.{name}") for name in names()}
+    return {name: cast("Engine", module.ENGINE) for name, module in modules.items() if hasattr(module, "ENGINE")}
 
 
 def find(name: str) -> Engine:

@@ -45,7 +45,10 @@ def _release(case: Case) -> Iterator[Lever]:
 
 
 def _pool(case: Case) -> Iterator[Lever]:
-    """Cap the pool at what the workload needs, so that what the profile did not see has the rest."""
+    """Cap the pool at what the workload needs, so that what the profile did not see has the rest.
+
+    Who states the fraction has said how the pool is to be sized: then the cap is offered and not chosen.
+    """
     if is_capped(case):
         return
     rank = scarcest(case)
@@ -60,7 +63,7 @@ def _pool(case: Case) -> Iterator[Lever]:
             relieves=frozenset({WORKSPACE}),
             cost="no prefix cache beyond the sequences asked for",
             cost_rank=0,
-            searched=(need,),
+            searched=() if "gpu_memory_utilization" in case.stated else (need,),
         )
 
 
