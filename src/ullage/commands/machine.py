@@ -1,11 +1,11 @@
 """The devices a person means: ``8xH800-80GB``, ``4090,4090,3090``, ``24GiB``, ``cpu``, ``local``."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ullage.catalog import devices as catalogue
 from ullage.domain.machine import HOST, Device, Machine
 from ullage.errors import InputError
+from ullage.frozen import replace
 from ullage.ports import Hardware
 from ullage.units import format_bytes, parse_bytes
 

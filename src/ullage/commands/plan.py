@@ -1,13 +1,12 @@
 """``ullage plan MODEL``: how every byte will be used, whether it fits, and the command that does it."""
 
-from dataclasses import replace
-
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, find_engine, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
 from ullage.domain.plan import Plan, Verdict
 from ullage.errors import InputError
+from ullage.frozen import replace
 from ullage.planning.answer import answer
 from ullage.planning.search import OBJECTIVES, solve
 from ullage.ports import World

@@ -1,6 +1,6 @@
 """What a model is, as far as memory can tell: layers, what each keeps per token or per sequence, and how wide it is."""
 
-from dataclasses import dataclass
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

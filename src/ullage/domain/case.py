@@ -1,6 +1,5 @@
 """One question: this model, this engine at this version, on this machine, for this workload, with these settings."""
 
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ullage.domain.architecture import Architecture
@@ -8,6 +7,7 @@ from ullage.domain.checkpoint import Checkpoint
 from ullage.domain.machine import Device, Machine
 from ullage.domain.placement import Parallel
 from ullage.domain.workload import Workload
+from ullage.frozen import dataclass, field, replace
 
 Value = str | int | float | bool | None
 

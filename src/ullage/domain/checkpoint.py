@@ -1,10 +1,11 @@
 """The weights as they lie in a file: tensors, their shapes and their formats."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from math import prod
 from typing import Final
+
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

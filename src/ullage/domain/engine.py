@@ -1,7 +1,6 @@
 """What it takes to be an engine: a record of pure functions, the same names in the same order everywhere."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from ullage.domain.case import Case, Settings, Value, Version
 from ullage.domain.facts import Fact
@@ -9,6 +8,7 @@ from ullage.domain.ledger import Ledger
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Capacity, Command, Finding, Lever, Objection
 from ullage.domain.provenance import Constant
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a log line or a metrics page states."""
 
-from dataclasses import dataclass
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

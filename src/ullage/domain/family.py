@@ -1,11 +1,11 @@
 """What a model family is: a configuration goes in, the architecture and the full list of its tensors come out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ullage.domain.architecture import Architecture
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,10 @@
 """The one way to say how much memory something takes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from ullage.domain.provenance import FORMULA, Origin
+from ullage.frozen import dataclass
 
 
 class Phase(StrEnum):

@@ -1,6 +1,6 @@
 """The devices memory lies on."""
 
-from dataclasses import dataclass
+from ullage.frozen import dataclass
 
 HOST = "host"
 

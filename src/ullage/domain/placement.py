@@ -1,6 +1,6 @@
 """How a model is spread over devices."""
 
-from dataclasses import dataclass
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,10 @@
 """The answer."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from ullage.domain.case import Case, Value
 from ullage.domain.ledger import Amount, Ledger
+from ullage.frozen import dataclass
 
 
 class Verdict(StrEnum):

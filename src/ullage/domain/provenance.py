@@ -1,7 +1,8 @@
 """Where a number is from."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from ullage.frozen import dataclass
 
 OriginKind = Literal["exact", "formula", "measured", "assumed"]
 

@@ -1,10 +1,10 @@
 """What a weight file format is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What the model will be asked to hold."""
 
-from dataclasses import dataclass
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

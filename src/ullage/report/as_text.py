@@ -50,10 +50,13 @@ def plain_text(document: Document, look: Look) -> str:
 
 def lines(document: Document, look: Look) -> Iterator[Line]:
     """The document as lines no wider than the screen."""
-    for number, block in enumerate(document):
-        if number and not isinstance(block, Paragraph | Items | Table | Code):
+    before: Block | None = None
+    for block in document:
+        after_list = isinstance(before, Items) and isinstance(block, Paragraph)
+        if before is not None and (after_list or not isinstance(block, Paragraph | Items | Table | Code)):
             yield ()
         yield from _block(block, look)
+        before = block
 
 
 def _block(block: Block, look: Look) -> Iterator[Line]:

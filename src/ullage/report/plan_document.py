@@ -91,8 +91,8 @@ def _title(group: tuple[DeviceVerdict, ...]) -> str:
 
 
 def peak_phase(plan: Plan, device: str) -> Phase:
-    """The phase in which most is alive on a device."""
-    return max(Phase, key=lambda phase: plan.ledger.at(device, phase).expected)
+    """The phase in which most is alive on a device; of several, the one with the most entries."""
+    return max(Phase, key=lambda phase: (plan.ledger.at(device, phase).expected, len(alive(plan, device, phase))))
 
 
 def alive(plan: Plan, device: str, phase: Phase) -> tuple[Entry, ...]:
@@ -119,12 +119,12 @@ def _device(plan: Plan, group: tuple[DeviceVerdict, ...]) -> tuple[doc.Block, ..
     )
     rows = tuple(
         (
-            entry.purpose.value,
+            entry.purpose.value if entry.budgeted else f"{entry.purpose.value} +",
             entry.phase.value,
             format_gib(entry.amount.low),
             format_gib(entry.amount.expected),
             format_gib(entry.amount.high),
-            entry.because if entry.budgeted else f"{entry.because} (outside the engine's own sizing)",
+            entry.because,
         )
         for entry in entries
         if entry.amount.high > 0
@@ -133,12 +133,13 @@ def _device(plan: Plan, group: tuple[DeviceVerdict, ...]) -> tuple[doc.Block, ..
     return (
         doc.Bar(title, _segments(plan, verdict.device, phase), verdict.total_bytes, _WORDS[verdict.verdict][1]),
         doc.Table(_LEDGER, rows, marks),
+        *(() if all(entry.budgeted for entry in entries) else (doc.Paragraph("+ outside the engine's own sizing"),)),
     )
 
 
 def _capacity(capacity: Capacity, plan: Plan) -> tuple[doc.Block, ...]:
     tokens, context = capacity.kv_tokens, plan.case.workload.context_tokens
-    at = f" of {format_count(context)} tokens" if context is not None else ""
+    at = f" of {format_count(context)} tokens" if context is not None else " of the whole length"
     pool = f"{format_bytes(capacity.kv_cache_bytes.expected)} a device, {format_count(capacity.kv_blocks.expected)} blocks"
     said = (
         f"cache: {pool} of {capacity.block_tokens} tokens, {format_count(capacity.kv_bytes_per_token)} bytes a token over all layers",
