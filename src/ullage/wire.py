@@ -140,7 +140,8 @@ def _strict_scalar(value: Any, kind: type) -> Any:
 
 
 def _classes(kind: Any) -> tuple[type, ...]:
-    return tuple(member for member in get_args(kind) if dataclasses.is_dataclass(member)) if isinstance(kind, UnionType) else ()
+    members = get_args(kind) if isinstance(kind, UnionType) else ()
+    return tuple(member for member in members if isinstance(member, type) and dataclasses.is_dataclass(member))
 
 
 def _is_choice(kind: Any) -> bool:

@@ -288,7 +288,7 @@ def test_a_variant_without_a_rule_is_refused_by_name(config: dict[str, Json]) ->
         stored(config)
 
 
-@pytest.mark.parametrize("pattern", ["re:(", "re:" + "x" * 3000, "layers.{1-" + "9" * 50 + "}"])
+@pytest.mark.parametrize("pattern", ["re:(", "re:" + "x" * 3000, "re:(a+)+$", "*.*.*.*.*.*.*.*", "layers.{1-" + "9" * 50 + "}"])
 def test_a_broken_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(MalformedFileError, match="pattern"):
         stored({"quant_method": "fp8", "modules_to_not_convert": [pattern]})

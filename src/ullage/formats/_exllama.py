@@ -7,7 +7,8 @@ from fractions import Fraction
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.errors import UnsupportedModelError
-from ullage.formats._modules import convert, linears, patterns
+from ullage.formats._modules import convert, linears
+from ullage.formats._patterns import patterns
 
 _WORD = re.compile(r"(exl[23])-([2-8](?:\.\d{1,2})?)bpw(?:-h([3-8]))?")
 _USUAL_HEAD_BITS = 6

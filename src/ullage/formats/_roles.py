@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ullage.domain.checkpoint import Part, Role, Tensor
 from ullage.domain.family import Blueprint
-from ullage.formats._modules import bare_name
+from ullage.formats._patterns import bare_name
 
 # Last words of tensors that belong to a weight, by what they hold; the weight's name is what stands before.
 _ENDINGS: dict[Part, str] = {
@@ -14,9 +14,9 @@ _ENDINGS: dict[Part, str] = {
     Part.BIAS: "bias",
     Part.SCALE: """
         weight_scale_inv scale_inv weight_scale weight_scale_2 scale_2 weight_global_scale global_scale input_global_scale
-        input_scale scales scale SCB weight_format suh svh su sv mcg mul1 q_scale q_scale_max pre_quant_scale k_scale v_scale weight_scales weight.absmax
-        weight.quant_map weight.nested_absmax weight.nested_quant_map weight._scale weight.quant_state.bitsandbytes__nf4
-        weight.quant_state.bitsandbytes__fp4
+        input_scale scales scale SCB weight_format suh svh su sv mcg mul1 q_scale q_scale_max pre_quant_scale k_scale v_scale
+        weight_scales weight.absmax weight.quant_map weight.nested_absmax weight.nested_quant_map weight._scale
+        weight.quant_state.bitsandbytes__nf4 weight.quant_state.bitsandbytes__fp4
     """,
     Part.ZERO: "qzeros weight_zero_point zero_point zero zeros weight._shift",
     Part.INDEX: "g_idx weight_g_idx weight_shape shape q_groups q_invperm q_perm",

@@ -12,7 +12,7 @@ from ullage.domain.family import Blueprint
 from ullage.domain.weight_format import Header, StoredTensor
 from ullage.errors import MalformedFileError
 from ullage.formats import _gguf_names as gguf_names
-from ullage.formats._modules import bare_name
+from ullage.formats._patterns import bare_name
 from ullage.formats._roles import EXPERTS, Known, Place, known_by, numbered_to_any, place, weight_and_part
 
 _NAMED_IN_A_NOTE = 5

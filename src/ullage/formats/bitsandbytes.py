@@ -8,7 +8,8 @@ from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
 from ullage.formats._layouts import ceil_div, scale, stored
-from ullage.formats._modules import convert, linears, named
+from ullage.formats._modules import convert, linears
+from ullage.formats._patterns import named
 
 _BLOCK = 64
 _NESTED_BLOCK = 256

@@ -21,7 +21,8 @@ from ullage.formats._layouts import (
     scale,
     stored,
 )
-from ullage.formats._modules import Patterns, convert, linears, module_of, named, patterns
+from ullage.formats._modules import convert, linears, module_of
+from ullage.formats._patterns import Patterns, named, patterns
 
 Layout = Callable[[Tensor], tuple[Tensor, ...]]
 _PACKED = ("weight_packed", "weight_scale")

@@ -5,7 +5,8 @@ from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.formats._layouts import matrix, scale, stored
-from ullage.formats._modules import convert, linears, named
+from ullage.formats._modules import convert, linears
+from ullage.formats._patterns import named
 
 _WORDS: dict[str, dict[str, Json]] = {"eetq": {"quant_method": "eetq", "weights": "int8"}}
 

@@ -4,7 +4,8 @@ from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.formats._layouts import fp8_block_or_fp4, fp8_channel, fp8_tensor
-from ullage.formats._modules import Chosen, convert, linears, named
+from ullage.formats._modules import Chosen, convert, linears
+from ullage.formats._patterns import named
 
 _METHODS = frozenset({"fp8", "fbgemm_fp8", "finegrained_fp8", "deepseek_fp8"})
 _BLOCK: list[Json] = [128, 128]

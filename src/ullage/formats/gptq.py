@@ -7,7 +7,8 @@ from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import MalformedFileError, UnsupportedModelError
 from ullage.formats._layouts import gptq
-from ullage.formats._modules import Patterns, convert, linears, module_of, named, patterns
+from ullage.formats._modules import convert, linears, module_of
+from ullage.formats._patterns import Patterns, named, patterns
 
 _BITS = (2, 3, 4, 8)
 _WORD = re.compile(r"gptq(?:-int([2348]))?(?:-g(32|64|128|1024))?")

@@ -7,7 +7,8 @@ from ullage.domain.checkpoint import Role, Tensor, TensorFormat
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
-from ullage.formats._modules import convert, linears, named
+from ullage.formats._modules import convert, linears
+from ullage.formats._patterns import named
 
 # Elements and bytes of a block, as the shipped library states them (ggml_qk_size, ggml_type_size).
 _BLOCKS = {

@@ -9,7 +9,8 @@ from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import MalformedFileError, UnsupportedModelError
 from ullage.formats._layouts import fp8_block, fp8_block_or_fp4, fp8_channel, fp8_tensor, groups_of, matrix, mxfp4, nvfp4, scale
-from ullage.formats._modules import Patterns, convert, linears, module_of, named, patterns
+from ullage.formats._modules import convert, linears, module_of
+from ullage.formats._patterns import Patterns, named, patterns
 
 Layout = Callable[[Tensor], tuple[Tensor, ...]]
 _NVFP4_GROUP = 16

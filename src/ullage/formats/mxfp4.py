@@ -5,7 +5,8 @@ from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.formats._layouts import ceil_div, matrix, scale, stored
-from ullage.formats._modules import convert, is_expert, linears, named
+from ullage.formats._modules import convert, is_expert, linears
+from ullage.formats._patterns import named
 
 _GROUP = 32
 _WORDS: dict[str, dict[str, Json]] = {

@@ -9,7 +9,8 @@ from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
 from ullage.formats._layouts import ceil_div, groups_of, matrix, scale, stored
-from ullage.formats._modules import convert, linears, named
+from ullage.formats._modules import convert, linears
+from ullage.formats._patterns import named
 
 _GROUP = 128
 _WORDS: dict[str, dict[str, Json]] = {f"quanto-{kind}": {"quant_method": "quanto", "weights": kind} for kind in ("int8", "int4", "float8")}

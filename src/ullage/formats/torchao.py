@@ -8,7 +8,8 @@ from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
 from ullage.formats._layouts import ceil_div, fp8_channel, groups_of, matrix, scale, stored
-from ullage.formats._modules import convert, linears, named
+from ullage.formats._modules import convert, linears
+from ullage.formats._patterns import named
 
 _INT8 = frozenset({"int8weightonly", "int8dynamicactivationint8weight"})
 _INT4 = frozenset({"int4weightonly"})
