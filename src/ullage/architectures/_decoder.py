@@ -9,6 +9,7 @@ from ullage.domain.architecture import Architecture, Layer, RotaryTable
 from ullage.domain.checkpoint import Tensor, TensorFormat
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
+from ullage.errors import MalformedFileError
 from ullage.formulas import tensors as block
 
 __all__ = ["GPT", "Spelling", "Widths", "decoder", "rotary", "widths"]
@@ -80,13 +81,16 @@ def widths(  # noqa: PLR0913 - the defaults are the family's, one for each numbe
     heads = _first_or(config, spelling.heads, None)
     word = config.text_or("torch_dtype", config.text_or("dtype", dtype))
     stated = _first_or(config, spelling.positions, positions)
+    own = _first_or(config, spelling.head_dim, head_dim or hidden // heads)
+    if not own:
+        raise MalformedFileError(f"{spelling.heads[0]} is {heads}, more than {spelling.hidden[0]}, which is {hidden}: no head has a width")
     return Widths(
         hidden=hidden,
         layers=_first_or(config, spelling.layers, layers),
         vocab=_first_or(config, spelling.vocab, vocab),
         query_heads=heads,
         kv_heads=_first_or(config, spelling.kv_heads, kv_heads or heads),
-        head_dim=_first_or(config, spelling.head_dim, head_dim or hidden // heads),
+        head_dim=own,
         max_context_tokens=(stated if context_is_scaled else context_tokens(config, stated)) or None,
         tied=config.flag("tie_word_embeddings", default=tied),
         dtype=word.removeprefix("torch."),

@@ -8,6 +8,7 @@ from ullage.domain.architecture import DenseFeedForward, FeedForward, Layer, Mix
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
+from ullage.errors import MalformedFileError
 from ullage.formulas import tensors as block
 
 _MULTIPLE = 256  # MLP widths are rounded up to it
@@ -23,7 +24,10 @@ def _attention(at: str, index: int, size: Widths, own: Hyperparameters) -> tuple
     norm = block.norm(f"{at}.input_layernorm", index, size.hidden, size.fmt)
     if own.flag("replace_with_linear", default=False):
         return (), (*block.linear(f"{at}.self_attn.linear_attn", Role.ATTENTION_OTHER, index, size.hidden, size.hidden, size.fmt), *norm)
-    here = replace(size, kv_heads=size.query_heads // own.integer("n_heads_in_group"))
+    group = own.integer("n_heads_in_group")
+    if size.query_heads % group:
+        raise MalformedFileError(f"n_heads_in_group of layer {index} is {group}, which does not divide {size.query_heads} heads")
+    here = replace(size, kv_heads=size.query_heads // group)
     window_tokens = own.integer_or("window_length", 0)
     mixer = sliding(here, window_tokens) if window_tokens else full(here)
     return (mixer,), (*attention(f"{at}.self_attn", index, here), *norm)
@@ -39,6 +43,8 @@ def _feed_forward(at: str, index: int, size: Widths, own: Hyperparameters) -> tu
     if own.flag("replace_with_linear", default=False):
         return None, (*block.linear(f"{at}.mlp.linear_mlp", Role.OTHER, index, size.hidden, size.hidden, size.fmt), *norm)
     width = int(2 * own.number("ffn_mult") * size.hidden / 3)
+    if width < 1:
+        raise MalformedFileError(f"ffn_mult of layer {index} leaves the MLP no width")
     width += -width % _MULTIPLE
     return DenseFeedForward(intermediate=width), (*mlp(f"{at}.mlp", index, size, width), *norm)
 

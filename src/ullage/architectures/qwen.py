@@ -22,7 +22,7 @@ def _dtype(config: Hyperparameters) -> str:
 def read(config: Hyperparameters) -> Blueprint:
     """Queries, keys and values always have a bias; nothing else has one unless ``no_bias`` is false."""
     size = widths(config, dtype=_dtype(config), positions=8192, spelling=_SPELLING)
-    width = config.integer("intermediate_size") // 2
+    width = config.integer("intermediate_size", low=2) // 2
     bias = not config.flag("no_bias", default=True)
     config.ignore("seq_length", "use_dynamic_ntk")
 
