@@ -1,16 +1,17 @@
 """vLLM, both of its engines: V0 (0.2 to 0.10) and V1 (0.8 to 0.33)."""
 
-from ullage.domain.engine import Engine, Knob, Profile
+from collections.abc import Mapping
+
+from ullage.domain.case import Version
+from ullage.domain.engine import Engine, Knob, Profile, Request
+from ullage.domain.facts import Fact
 from ullage.engines.vllm.capacity import capacity
 from ullage.engines.vllm.command import command
 from ullage.engines.vllm.flags_values import validate
 from ullage.engines.vllm.ledger import ledger
 from ullage.engines.vllm.levers import layouts, levers
-from ullage.engines.vllm.log import read_log_line
-from ullage.engines.vllm.metrics import read_metrics
 from ullage.engines.vllm.notes import notes
 from ullage.engines.vllm.objections import objections
-from ullage.engines.vllm.read_command import read_command
 from ullage.engines.vllm.resolve import resolve
 from ullage.engines.vllm.versions import CONSTANTS, DEFAULT, NEWEST, OLDEST
 
@@ -40,6 +41,28 @@ _KNOBS = (
     Knob(name="kv_offloading_size", meaning="host tier of the cache, GiB over all ranks (0.11.2 on)", default="unset"),
     Knob(name="language_model_only", meaning="leave vision and audio towers out (0.17 on)", default="false"),
 )
+
+
+def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version: Version | None) -> Request | None:
+    """As ``read_command.read_command``; imported on first use, as a plan needs none of it."""
+    from ullage.engines.vllm import read_command as reader  # noqa: PLC0415 - keeps the cold start of a plan low
+
+    return reader.read_command(argv, environment, version)
+
+
+def read_log_line(line: str) -> Fact | None:
+    """As ``log.read_log_line``; imported on first use."""
+    from ullage.engines.vllm import log  # noqa: PLC0415 - keeps the cold start of a plan low
+
+    return log.read_log_line(line)
+
+
+def read_metrics(page: str) -> tuple[Fact, ...]:
+    """As ``metrics.read_metrics``; imported on first use."""
+    from ullage.engines.vllm import metrics  # noqa: PLC0415 - keeps the cold start of a plan low
+
+    return metrics.read_metrics(page)
+
 
 ENGINE = Engine(
     profile=Profile(
