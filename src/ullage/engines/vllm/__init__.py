@@ -45,23 +45,23 @@ _KNOBS = (
 
 def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version: Version | None) -> Request | None:
     """As ``read_command.read_command``; imported on first use, as a plan needs none of it."""
-    from ullage.engines.vllm import read_command as reader  # noqa: PLC0415 - keeps the cold start of a plan low
+    from ullage.engines.vllm.read_command import read_command as read  # noqa: PLC0415 - keeps the cold start of a plan low
 
-    return reader.read_command(argv, environment, version)
+    return read(argv, environment, version)
 
 
 def read_log_line(line: str) -> Fact | None:
     """As ``log.read_log_line``; imported on first use."""
-    from ullage.engines.vllm import log  # noqa: PLC0415 - keeps the cold start of a plan low
+    from ullage.engines.vllm.log import read_log_line as read  # noqa: PLC0415 - keeps the cold start of a plan low
 
-    return log.read_log_line(line)
+    return read(line)
 
 
 def read_metrics(page: str) -> tuple[Fact, ...]:
     """As ``metrics.read_metrics``; imported on first use."""
-    from ullage.engines.vllm import metrics  # noqa: PLC0415 - keeps the cold start of a plan low
+    from ullage.engines.vllm.metrics import read_metrics as read  # noqa: PLC0415 - keeps the cold start of a plan low
 
-    return metrics.read_metrics(page)
+    return read(page)
 
 
 ENGINE = Engine(
