@@ -112,7 +112,7 @@ def validate(name: str, value: Value) -> Value:
 
 
 def resolve(case: Case) -> Case:
-    """The case with every default said: dtype, attention, cache, device map, lengths, and all of the machine's devices."""
+    """The case with every default said: dtype, attention, cache, device map, lengths, and the devices they spread over."""
     named = Settings.of({ALIASES.get(name, name): value for name, value in case.settings.items})
     values: dict[str, Value] = {
         "device_map": "auto",
@@ -132,8 +132,9 @@ def _resolved_dtype(case: Case, settings: Settings) -> str:
 
 
 def _parallel(case: Case, values: dict[str, Value]) -> Parallel:
-    """A device map spreads over every device of the machine, unless a number was said."""
-    if "parallel" in case.stated or case.parallel.devices > 1 or values["device_map"] not in AUTOMATIC:
+    """A device map that was asked for spreads over every device of the machine, unless a number was said too."""
+    asked = case.settings.has("device_map") and values["device_map"] in AUTOMATIC
+    if not asked or "parallel" in case.stated or case.parallel.devices > 1:
         return case.parallel
     return Parallel(pipeline=max(1, len(case.machine.devices)))
 

@@ -1,0 +1,49 @@
+"""PyTorch's own words when an allocation fails, the same under every engine that runs on it."""
+
+import re
+from typing import Final
+
+from ullage.domain.facts import Fact
+from ullage.units import GiB, KiB, MiB, TiB
+
+LONGEST = 8192  # longer lines are dumps
+_UNITS: Final = {"bytes": 1, "B": 1, "KiB": KiB, "MiB": MiB, "GiB": GiB, "TiB": TiB, "KB": KiB, "MB": MiB, "GB": GiB}
+_SIZE = r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]i?B|bytes|B)\b"
+_FAILED = re.compile(r"out of memory[^\n]*?Tried to allocate", re.IGNORECASE)
+_HOST_FAILED = re.compile(r"DefaultCPUAllocator: (?:can't|not enough)[^\n]*?tried to allocate (\d{1,18}) bytes", re.IGNORECASE)
+# What each sentence of the message says; the wording changed with PyTorch 1.10, 2.0 and 2.2.
+_PARTS: Final = (
+    ("requested_bytes", re.compile(rf"Tried to allocate {_SIZE}")),
+    ("total_bytes", re.compile(rf"total capac(?:i)?ty of {_SIZE}|; {_SIZE} total capacity")),
+    ("free_bytes", re.compile(rf"of which {_SIZE} is free|; {_SIZE} free")),
+    ("in_use_bytes", re.compile(rf"this process has {_SIZE} memory in use")),
+    ("others_bytes", re.compile(rf"Process \d+ has {_SIZE} memory in use")),
+    ("allocated_bytes", re.compile(rf"Of the allocated memory {_SIZE} is allocated by PyTorch|; {_SIZE} already allocated")),
+    ("graph_bytes", re.compile(rf"with {_SIZE} allocated in private pools")),
+    ("unallocated_bytes", re.compile(rf"and {_SIZE} is reserved by PyTorch but unallocated")),
+    ("reserved_bytes", re.compile(rf"; {_SIZE} reserved in total by PyTorch")),
+)
+_DEVICE = re.compile(r"GPU (\d{1,9})(?: has|;)")
+
+
+def out_of_memory(line: str) -> Fact | None:
+    """The failed allocation as ``error.torch_oom`` with every figure the message states, or None."""
+    text = line[:LONGEST]
+    host = _HOST_FAILED.search(text)
+    if host is not None:
+        return Fact(name="error.host_oom", value=int(host[1]), unit="bytes", details=(("requested_bytes", int(host[1])),))
+    if _FAILED.search(text) is None:
+        return None
+    found: dict[str, int | float | str] = {}
+    for name, pattern in _PARTS:
+        match = pattern.search(text)
+        if match is not None:
+            number, unit = (group for group in match.groups() if group is not None)
+            found[name] = int(float(number) * _UNITS[unit])
+    allocated, spare = found.get("allocated_bytes"), found.get("unallocated_bytes")
+    if isinstance(allocated, int) and isinstance(spare, int):
+        found.setdefault("reserved_bytes", allocated + spare)
+    device = _DEVICE.search(text)
+    if device is not None:
+        found["device"] = int(device[1])
+    return Fact(name="error.torch_oom", value=found.get("requested_bytes", 0), unit="bytes", details=tuple(found.items()))

@@ -1,0 +1,121 @@
+"""How long and how many: found by planning again, since nothing is set aside and the prompt's own activations bind first."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ullage.domain.case import Case
+from ullage.domain.ledger import Amount, Ledger, Phase, Purpose
+from ullage.domain.machine import Device
+from ullage.domain.plan import Capacity
+from ullage.engines.transformers import continuous
+from ullage.engines.transformers.cache import as_kept, cache_format
+from ullage.engines.transformers.ledger import ledger
+from ullage.formulas.cache import bytes_per_token
+from ullage.formulas.sharding import ceil_div
+
+LONGEST = 1 << 24
+MOST = 1 << 16
+_ENDS = ("high", "expected", "low")  # the high end of the need is the low end of what fits
+
+
+def token_bytes(case: Case) -> int:
+    """Cache bytes of one token over all layers, as this release keeps them."""
+    architecture = case.model.architecture
+    layers = tuple(replace(layer, mixers=tuple(as_kept(case, mixer) for mixer in layer.mixers)) for layer in architecture.layers)
+    return bytes_per_token(replace(architecture, layers=layers), cache_format(case))
+
+
+def capacity(case: Case, planned: Ledger) -> Capacity:
+    """Of the pool, or of what the devices have left."""
+    return _of_pool(case) if continuous.is_continuous(case) else _of_devices(case, planned)
+
+
+def _of_pool(case: Case) -> Capacity:
+    pool = continuous.plan(case)
+    pages = max(0, pool.pages)
+    context = case.workload.context_tokens or 1
+    each = ceil_div(context, pool.page_tokens)
+    return Capacity(
+        kv_bytes_per_token=token_bytes(case),
+        kv_cache_bytes=Amount.exactly(pool.cache_bytes),
+        kv_blocks=Amount.exactly(pages),
+        kv_tokens=Amount.exactly(pages * pool.page_tokens),
+        max_context_tokens=Amount.exactly(pages * pool.page_tokens),
+        max_sequences=Amount.exactly(pages // each),
+        block_tokens=pool.page_tokens,
+        needed_bytes=each * pool.page_bytes * case.workload.concurrent_sequences,
+    )
+
+
+def _of_devices(case: Case, planned: Ledger) -> Capacity:
+    room = [(_cache_room(planned, device), device) for device in case.devices if planned.of(device.id, Purpose.KV_CACHE).expected]
+    left, device = min(room, key=lambda found: found[0].expected, default=(Amount.exactly(0), None))
+    kept = 0 if device is None else _kept(planned, device.id)
+    whole = max(1, sum(_kept(planned, other.id) for other in case.devices))
+    tokens = (case.workload.context_tokens or 1) * case.workload.concurrent_sequences
+    each = max(1, (token_bytes(case) * kept) // whole) if kept else 0
+    holds = Amount(*(max(0, part) // each if each else tokens for part in (left.low, left.expected, left.high)))
+    return Capacity(
+        kv_bytes_per_token=token_bytes(case),
+        kv_cache_bytes=Amount(max(0, left.low), max(0, left.expected), max(0, left.high)),
+        kv_blocks=holds,
+        kv_tokens=holds,
+        max_context_tokens=_ends(lambda end: _most(lambda tokens: _fits(with_context(case, tokens), end), LONGEST)),
+        max_sequences=_ends(lambda end: _most(lambda rows: _fits(with_rows(case, rows), end), MOST)),
+        block_tokens=1,
+        needed_bytes=kept,
+    )
+
+
+def _kept(planned: Ledger, device: str) -> int:
+    """The cache of one device when the last token is made."""
+    return sum(entry.amount.expected for entry in planned.on(device) if entry.purpose is Purpose.KV_CACHE and entry.phase is Phase.DECODE)
+
+
+def _cache_room(planned: Ledger, device: Device) -> Amount:
+    """What a device has for the cache once everything else of the fullest phase lies on it."""
+    rooms = []
+    for phase in (Phase.PREFILL, Phase.DECODE):
+        other = planned.at(device.id, phase)
+        held = sum(e.amount.expected for e in planned.on(device.id) if e.purpose is Purpose.KV_CACHE and e.phase is phase)
+        rooms.append(Amount(*(device.total_bytes - need + held for need in (other.high, other.expected, other.low))))
+    return Amount(min(r.low for r in rooms), min(r.expected for r in rooms), min(r.high for r in rooms))
+
+
+def with_context(case: Case, tokens: int) -> Case:
+    """The same case with another length; the answer stays as long as it is."""
+    work = case.workload
+    answer = max(1, (work.context_tokens or 1) - (work.prompt_tokens or 0))
+    return replace(case, workload=replace(work, context_tokens=tokens, prompt_tokens=max(1, tokens - answer)))
+
+
+def with_rows(case: Case, rows: int) -> Case:
+    """The same case with another number of sequences."""
+    return replace(case, workload=replace(case.workload, concurrent_sequences=rows))
+
+
+def _fits(case: Case, end: str) -> bool:
+    planned = ledger(case)
+    return all(getattr(planned.peak(device.id), end) <= device.total_bytes for device in case.devices)
+
+
+def _ends(of: Callable[[str], int]) -> Amount:
+    low, expected, high = (of(end) for end in _ENDS)
+    return Amount(min(low, expected), expected, max(high, expected))
+
+
+def _most(fits: Callable[[int], bool], most: int) -> int:
+    """The largest count up to ``most`` that fits, 0 if none does; more never fits where less does not."""
+    if not fits(1):
+        return 0
+    reach = 1
+    while reach < most and fits(min(most, reach * 2)):
+        reach = min(most, reach * 2)
+    low, high = reach, min(most, reach * 2)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low

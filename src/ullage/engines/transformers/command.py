@@ -1,0 +1,104 @@
+"""What to run: ``transformers serve`` for continuous batching, else a short script around ``generate``."""
+
+from ullage.domain.case import Case
+from ullage.domain.plan import Command
+from ullage.engines.transformers.cache import QUANTIZED, implementation
+from ullage.engines.transformers.continuous import is_continuous
+from ullage.engines.transformers.device_map import CPU, DISK
+from ullage.engines.transformers.placement import read_max_memory, single_device
+from ullage.engines.transformers.versions import version
+
+SCRIPT = "generate.py"
+_POOL_FLAGS = (
+    ("--cb-block-size", "page_size"),
+    ("--cb-num-blocks", "num_blocks"),
+    ("--cb-max-batch-tokens", "max_batch_tokens"),
+    ("--cb-max-memory-percent", "max_memory_percent"),
+)
+
+
+def command(case: Case) -> Command:
+    """The command of a case, in the library's own words."""
+    return _serve(case) if is_continuous(case) else _script(case)
+
+
+def _environment(case: Case) -> tuple[tuple[str, str], ...]:
+    """Only the devices the plan uses are to be seen, since a device map takes all it sees."""
+    if single_device(case) is not None or len(case.devices) == len(case.machine.devices):
+        return ()
+    return (("CUDA_VISIBLE_DEVICES", ",".join(str(index) for index in range(len(case.devices)))),)
+
+
+def _serve(case: Case) -> Command:
+    argv = ["transformers", "serve", case.model.name, "--continuous-batching"]
+    argv += ["--attn-implementation", str(case.settings.text("attn_implementation")), "--dtype", str(case.settings.text("dtype"))]
+    for flag, name in _POOL_FLAGS:
+        value = case.settings.get(name)
+        if value is not None:
+            argv += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return Command(argv=tuple(argv), environment=_environment(case))
+
+
+def _script(case: Case) -> Command:
+    return Command(argv=("python", SCRIPT), environment=_environment(case), files=((SCRIPT, script(case)),))
+
+
+def script(case: Case) -> str:
+    """The script's text: it loads the model as planned and answers one batch of prompts."""
+    loading = "\n".join(f"    {name}={value}," for name, value in _loading(case))
+    asking = "\n".join(f"    {name}={value}," for name, value in _asking(case))
+    return f'''"""Answers as many prompts as planned, {case.workload.concurrent_sequences} at a time."""
+
+import sys
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+NAME = {case.model.name!r}
+
+tokenizer = AutoTokenizer.from_pretrained(NAME, padding_side="left")
+tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+model = AutoModelForCausalLM.from_pretrained(
+    NAME,
+{loading}
+).eval()
+
+prompts = sys.argv[1:] or ["Hello"]
+batch = tokenizer(prompts, return_tensors="pt", padding=True, truncation=True, max_length={case.workload.prompt_tokens}).to(model.device)
+answers = model.generate(
+    **batch,
+{asking}
+)
+print("\\n".join(tokenizer.batch_decode(answers[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)))
+for index in range(torch.cuda.device_count()):
+    print(f"GPU {{index}}: peak {{torch.cuda.max_memory_allocated(index):,}} bytes allocated")
+'''
+
+
+def _loading(case: Case) -> list[tuple[str, str]]:
+    dtype = "dtype" if case.version >= version("4.56.0") else "torch_dtype"
+    found = [(dtype, f"torch.{case.settings.text('dtype')}"), ("device_map", repr(case.settings.get("device_map")))]
+    if case.version >= version("4.36.0"):
+        found.append(("attn_implementation", repr(case.settings.text("attn_implementation"))))
+    limits = case.settings.text("max_memory")
+    if limits is not None:
+        said = {name if name in {CPU, DISK} else int(name): f"{nbytes}B" for name, nbytes in read_max_memory(limits).items()}
+        found.append(("max_memory", repr(said)))
+    if case.settings.flag("low_cpu_mem_usage") is not None:
+        found.append(("low_cpu_mem_usage", repr(case.settings.flag("low_cpu_mem_usage"))))
+    return found
+
+
+def _asking(case: Case) -> list[tuple[str, str]]:
+    answer = max(1, (case.workload.context_tokens or 1) - (case.workload.prompt_tokens or 0))
+    found = [("max_new_tokens", str(answer))]
+    if implementation(case) != "dynamic":
+        found.append(("cache_implementation", repr(implementation(case))))
+    if implementation(case) == QUANTIZED:
+        names = ("backend", "nbits", "q_group_size", "residual_length")
+        said = {name: case.settings.get(f"cache_{name}") for name in names if case.settings.get(f"cache_{name}") is not None}
+        found.append(("cache_config", repr({"backend": "quanto", "nbits": 4, **said})))
+    chunk = case.settings.integer("prefill_chunk_size")
+    if chunk is not None:
+        found.append(("prefill_chunk_size", str(chunk)))
+    return found
