@@ -146,6 +146,15 @@ def test_stacked_experts_become_copies() -> None:
     assert checkpoint.nbytes == sum(tensor.nbytes for tensor in header.tensors)
 
 
+def test_gate_and_up_in_one_matrix_are_known_by_their_width() -> None:
+    tensors = {name: entry for name, entry in TENSORS.items() if "ffn_gate" not in name}
+    tensors["blk.0.ffn_up.weight"] = ("q4_k", (1024, 256))
+    header = header_of({**{k.replace("llama.", "phi3."): v for k, v in LLAMA.items()}, "general.architecture": "phi3"}, tensors)
+    checkpoint, _ = formats.checkpoint_from_headers(read_config(Hyperparameters(formats.gguf_config(header))), (header,), None)
+    roles = {tensor.name: tensor.role for tensor in checkpoint.tensors}
+    assert (roles["blk.0.ffn_up.weight"], roles["blk.1.ffn_up.weight"]) == (Role.GATE_UP, Role.UP)
+
+
 def test_a_part_of_a_split_file_says_so() -> None:
     header = header_of({"general.architecture": "llama", "split.no": 1, "split.count": 3}, {})
     assert split(header) == (1, 3)

@@ -292,3 +292,17 @@ def test_a_variant_without_a_rule_is_refused_by_name(config: dict[str, Json]) ->
 def test_a_broken_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(MalformedFileError, match="pattern"):
         stored({"quant_method": "fp8", "modules_to_not_convert": [pattern]})
+
+
+def test_the_files_of_the_first_tools_are_read_without_a_name() -> None:
+    gptq = stored({"bits": 4, "group_size": 128, "desc_act": False, "damp_percent": 0.01})
+    awq = stored({"w_bit": 4, "q_group_size": 128, "zero_point": True, "version": "GEMM"})
+    assert sum(t.nbytes for t in gptq if t.part is not Part.INDEX) == sum(t.nbytes for t in awq)
+
+
+def test_headers_need_no_rule_for_their_scheme() -> None:
+    beginning, size = as_safetensors(llama().tensors)
+    header = safetensors.read(beginning, size)
+    assert isinstance(header, Header)
+    for config, name in (({"quant_method": "future"}, "future"), ({"quant_method": "gptq", "bits": 5}, "gptq")):
+        assert formats.checkpoint_from_headers(llama(), (header,), Hyperparameters(config))[0].scheme == name

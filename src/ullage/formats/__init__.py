@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import cast
 
-from ullage.domain.checkpoint import Checkpoint
+from ullage.domain.checkpoint import Checkpoint, Tensor
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Header, Recipe, WeightFormat
@@ -95,14 +95,22 @@ def checkpoint_from_headers(
     The scheme only gives the checkpoint its name here, so one without a rule is no obstacle.
     """
     tensors, notes = read_tensors(blueprint, headers)
-    recipe = _recipe_of(quantization) if quantization is not None else None
-    if recipe is not None and quantization is not None:
-        scheme = recipe.apply(blueprint.tensors, quantization)[1]
-    elif quantization is not None:
-        scheme = str(quantization.raw("quant_method"))[:60]
-    else:
-        scheme = file_type(headers) or dominant_format(tensors)
+    scheme = _scheme_name(blueprint, quantization) if quantization is not None else _stored_scheme(headers, tensors)
     return Checkpoint(tensors=tensors, scheme=scheme, exact=True), notes
+
+
+def _stored_scheme(headers: tuple[Header, ...], tensors: tuple[Tensor, ...]) -> str:
+    return file_type(headers) or dominant_format(tensors)
+
+
+def _scheme_name(blueprint: Blueprint, quantization: Hyperparameters) -> str:
+    recipe = _recipe_of(quantization)
+    try:
+        if recipe is not None:
+            return recipe.apply(blueprint.tensors, quantization)[1]
+    except UnsupportedModelError:  # a variant without a rule: the headers say all that matters
+        pass
+    return str(quantization.raw("quant_method"))[:60]
 
 
 def scheme_words() -> tuple[str, ...]:

@@ -178,6 +178,10 @@ def _falcon(file: _File) -> dict[str, Json]:
     return {"num_kv_heads": kv_heads, "new_decoder_architecture": newer, "multi_query": kv_heads == 1, "num_key_value_heads": None}
 
 
+def _stablelm(file: _File) -> dict[str, Json]:
+    return {"use_qkv_bias": "blk.0.attn_q.bias" in file.shapes}
+
+
 def _cohere(file: _File) -> dict[str, Json]:
     return {"use_qk_norm": True if file.shape("attn_q_norm") else None}
 
@@ -190,4 +194,5 @@ _OWN: dict[str, Callable[[_File], dict[str, Json]]] = {
     "deepseek2": _deepseek,
     "falcon": _falcon,
     "command-r": _cohere,
+    "stablelm": _stablelm,
 }

@@ -7,6 +7,7 @@ from ullage.domain.checkpoint import EXPERT_ROLES, Part, Role, Tensor
 from ullage.domain.weight_format import Header, StoredTensor
 
 _BLOCK = re.compile(r"blk\.(\d{1,4})\.(.+)")
+_DOWN = re.compile(r"blk\.(\d{1,4})\.ffn_down\.weight")
 _OLD_EXPERT = re.compile(r"ffn_(?:gate|up|down)\.\d+")
 _GLOBAL = {
     "token_embd": Role.EMBEDDING,
@@ -110,10 +111,13 @@ def file_type(headers: tuple[Header, ...]) -> str | None:
 
 def tensors_of(stored: tuple[StoredTensor, ...], *, decoder_layers: int) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
     """The tensors with their roles, and the names that are not known. Blocks from ``decoder_layers`` on are draft layers."""
+    down = {found[1]: tensor.shape[-1] for tensor in stored if (found := _DOWN.fullmatch(tensor.name))}
     recurrent = {found[1] for tensor in stored if (found := _BLOCK.match(tensor.name)) and found[2].startswith("ssm_conv1d")}
     tensors, unknown = [], []
     for entry in stored:
         role, layer, known = _place(entry.name, recurrent)
+        if role is Role.UP and layer is not None and entry.shape[0] == 2 * down.get(str(layer), 0):
+            role = Role.GATE_UP  # both in one, twice as wide as what comes down
         if layer is not None and layer >= decoder_layers:
             role, layer = Role.MTP, None
         if not known:

@@ -11,8 +11,8 @@ _WORDS: dict[str, dict[str, Json]] = {"awq": {"quant_method": "awq", "bits": 4, 
 
 
 def reads(config: Hyperparameters) -> bool:
-    """Whether the scheme is AWQ."""
-    return config.raw("quant_method") in {"awq", "awq_marlin"}
+    """Whether the scheme is AWQ; its first tool wrote a file of its own without a name."""
+    return (not config.has("quant_method") and config.has("w_bit")) or config.raw("quant_method") in {"awq", "awq_marlin"}
 
 
 def apply(tensors: tuple[Tensor, ...], config: Hyperparameters) -> tuple[tuple[Tensor, ...], str]:

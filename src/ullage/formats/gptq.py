@@ -41,8 +41,9 @@ _WITHOUT_BYTES = (
 
 
 def reads(config: Hyperparameters) -> bool:
-    """Whether the scheme is GPTQ, written by any of its tools."""
-    return config.raw("quant_method") in {"gptq", "gptq_marlin", "gptqmodel"}
+    """Whether the scheme is GPTQ, written by any of its tools; the first ones wrote a file of its own without a name."""
+    unnamed = not config.has("quant_method") and config.has("bits") and config.has("desc_act")
+    return unnamed or config.raw("quant_method") in {"gptq", "gptq_marlin", "gptqmodel"}
 
 
 def apply(tensors: tuple[Tensor, ...], config: Hyperparameters) -> tuple[tuple[Tensor, ...], str]:
