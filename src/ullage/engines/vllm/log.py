@@ -18,7 +18,7 @@ _STAMP = re.compile(r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d
 _UNITS: Final = {"bytes": 1, "KiB": KiB, "KB": KiB, "MiB": MiB, "MB": MiB, "GiB": GiB, "GB": GiB, "TiB": TiB, "TB": TiB}
 
 _SIZE = r"(-?\d{1,15}(?:\.\d{1,9})? ?(?:[KMGT]i?B|bytes))"
-_OOM: Final = re.compile(r"(?:out of memory|can NOT allocate memory block)[^\n]*?Tried to allocate", re.IGNORECASE)
+_OOM: Final = re.compile(rf"Tried to allocate {_SIZE}")
 _OOM_PARTS: Final = tuple(
     (name, re.compile(text))
     for name, text in (
@@ -103,7 +103,7 @@ def _details(match: re.Match[str]) -> list[Detail]:
             case "size":
                 found.append((f"{name}_bytes", _bytes(text)))
             case "percent":
-                found.append((name, float(text) / 100))
+                found.append((name, round(float(text) / 100, 6)))
             case "count":
                 found.append((name, int(text.replace(",", "")[:18] or "0")))
             case "number":
@@ -144,7 +144,7 @@ def _statistics(text: str) -> Fact | None:
     if use is None:
         return None
     details = tuple((name, int(match[1][:18])) for name, part in _STATISTICS_PARTS if (match := part.search(text)))
-    return Fact(name="kv_cache_usage", value=float(use[1]) / 100, details=details)
+    return Fact(name="kv_cache_usage", value=round(float(use[1]) / 100, 6), details=details)
 
 
 def _graphs(text: str) -> Fact | None:

@@ -53,7 +53,7 @@ FACTS: tuple[Pattern, ...] = (
         rf"Free memory on device (?:\S+ )?\((?P<free_gib>{_N})/(?P<total_gib>{_N}) GiB\) on startup\. Desired \w+ memory utilization is "
         rf"\((?P<utilization_number>{_N}), (?P<budget_gib>{_N}) GiB\)\. Actual usage is (?:(?P<weights_gib>{_N}) GiB for weights?|"
         rf"(?P<consumed_gib>{_N}) GiB for consumed memory \(weights \+ non-torch\)), (?P<activation_gib>{_N}) GiB for peak activation, "
-        rf"(?:(?P<non_torch_gib>{_N}) GiB for non-torch memory, )?and (?P<graph_gib>{_N}) GiB for \w+ ?[Gg]?r?a?p?h? ?memory",
+        rf"(?:(?P<non_torch_gib>{_N}) GiB for non-torch memory, )?and (?P<graph_gib>{_N}) GiB for [A-Za-z ]*?[Gg]raph memory",
     ),
     *_pattern("kv_blocks", r"# (?:GPU|CUDA|cuda|CPU|XPU) blocks: (?P<kv_blocks_count>\d+)(?:, # CPU blocks: (?P<cpu_blocks_count>\d+))?"),
     *_pattern(
@@ -123,8 +123,8 @@ ERRORS: tuple[Pattern, ...] = (
         "error.kv_too_small",
         r"max seq len \((?P<max_model_len_count>\d+)\) is larger than the maximum number of tokens that can be stored in KV cache "
         r"\((?P<kv_tokens_count>\d+)\)",
-        rf"max seq len \((?P<max_model_len_count>\d+)\), \(?(?P<needed_size>{_N} (?:GiB|GB)) KV cache is needed, which is larger than the "
-        rf"available KV cache memory \((?P<available_size>{_N} (?:GiB|GB))\)"
+        rf"max seq len \((?P<max_model_len_count>\d+)\), \(?(?P<needed_size>{_N} (?:GiB|GB)) KV cache is needed(?:, which is larger than "
+        rf"the available KV cache memory \((?P<available_size>{_N} (?:GiB|GB))\))?"
         r"(?:.*?the estimated maximum model length is (?P<estimated_max_model_len_count>\d+))?",
     ),
     *_pattern(
