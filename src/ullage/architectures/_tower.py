@@ -77,7 +77,7 @@ def encoder(  # noqa: PLR0913 - a block has this many facts
 def patch_grid(config: Hyperparameters, *, image: int, patch: int) -> tuple[int, int]:
     """(pixels of a patch's side, patches of an image's side) from ``image_size`` and ``patch_size``, with the class's defaults."""
     side = config.integer_or("patch_size", patch, low=1)
-    return side, config.integer_or("image_size", image, low=1) // side
+    return side, config.integer_or("image_size", image, low=side) // side
 
 
 def channels(config: Hyperparameters) -> int:

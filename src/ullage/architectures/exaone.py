@@ -14,7 +14,7 @@ _SPELLING = Spelling(layers=("num_layers", "num_hidden_layers"))
 def read(config: Hyperparameters) -> Blueprint:
     """c_fc_0 gates, c_fc_1 goes up."""
     size = widths(config, positions=2048, spelling=_SPELLING)
-    width = config.integer_or("intermediate_size", 4 * size.hidden)
+    width = config.integer_or("intermediate_size", 4 * size.hidden, low=1)
 
     def parts(at: str, index: int) -> tuple[Tensor, ...]:
         return (

@@ -47,7 +47,7 @@ def read(config: Hyperparameters) -> Blueprint:
         size,
         names,
         Biases(qkv=bias, out=bias, mlp=bias),
-        intermediate=config.integer_or("ffn_hidden_size", config.integer_or("intermediate_size", 4 * size.hidden)),
+        intermediate=config.integer_or("ffn_hidden_size", config.integer_or("intermediate_size", 4 * size.hidden, low=1), low=1),
         rotary_tables=() if config.flag("alibi", default=False) else rotary(config, size.head_dim, size.positions),
     )
 

@@ -28,7 +28,7 @@ def read(config: Hyperparameters) -> Blueprint:
     size = widths(config, tied=True, positions=1024, kv_heads=1 if one_key_head else None, spelling=GPT)
     config.must_be("add_cross_attention", False)
     positions = block.weight("transformer.wpe.weight", Role.POSITION, None, (size.positions, size.hidden), size.fmt)
-    width = config.integer_or("n_inner", config.integer_or("intermediate_size", 4 * size.hidden))
+    width = config.integer_or("n_inner", config.integer_or("intermediate_size", 4 * size.hidden, low=1), low=1)
     model = gpt(config, size, _NAMES, Biases(), intermediate=width, before=(positions,))
     return model if bigcode else replace(model, tensors=tuple(_as_stored(tensor) for tensor in model.tensors))
 

@@ -12,7 +12,7 @@ from ullage.domain.hyperparameters import Hyperparameters
 def read(config: Hyperparameters) -> Blueprint:
     """``rotary_dim`` elements of each head are rotated."""
     size = widths(config, positions=2048, spelling=GPT)
-    width = config.integer_or("n_inner", 4 * size.hidden)
+    width = config.integer_or("n_inner", 4 * size.hidden, low=1)
     config.must_be("rotary", True)
 
     def parts(at: str, index: int) -> tuple[Tensor, ...]:

@@ -37,7 +37,7 @@ def read(config: Hyperparameters) -> Blueprint:
         attention.must_be("qk_ln", False)
         attention.must_be("prefix_lm", False)
         attention.ignore("alibi_bias_max", "attn_impl", "attn_uses_sequence_id", "softmax_scale", *attention.unread())
-    width = config.integer_or("expansion_ratio", 4) * size.hidden
+    width = config.integer_or("expansion_ratio", 4, low=1) * size.hidden
     return gpt(config, size, _NAMES, Biases(qkv=False, out=False, mlp=False, norm=False), intermediate=width)
 
 

@@ -30,7 +30,7 @@ def read(config: Hyperparameters) -> Blueprint:
             *norms(at, ("norm1", "norm2"), index, size, bias=True),
         )
 
-    types = (config.integer_or("type_vocab_size", 2), size.hidden)
+    types = (config.integer_or("type_vocab_size", 2, low=1), size.hidden)
     model = stack(
         config,
         size,

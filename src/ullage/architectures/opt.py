@@ -30,7 +30,7 @@ def read(config: Hyperparameters) -> Blueprint:
     """The last norm is there where norms stand before the blocks."""
     size = widths(config, tied=True, positions=2048, spelling=Spelling(kv_heads=()))
     width = config.integer("ffn_dim")
-    embedded = config.integer_or("word_embed_proj_dim", size.hidden)
+    embedded = config.integer_or("word_embed_proj_dim", size.hidden, low=1)
     bias = config.flag("enable_bias", default=True)
     config.must_be("layer_norm_elementwise_affine", True)
     config.ignore("layerdrop", "init_std")

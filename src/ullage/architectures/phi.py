@@ -26,7 +26,7 @@ _MSFT_NAMES = Names(
 def _msft(config: Hyperparameters) -> Blueprint:
     """As first published: fused projections, and the last norm inside the head."""
     size = widths(config, positions=2048, spelling=_MSFT)
-    width = config.integer_or("n_inner", 4 * size.hidden)
+    width = config.integer_or("n_inner", 4 * size.hidden, low=1)
     last = block.norm("lm_head.ln", None, size.hidden, size.fmt, bias=True)
     tables = rotary(config, config.integer_or("rotary_dim", 32), size.positions)
     return gpt(config, size, _MSFT_NAMES, Biases(head=True), intermediate=width, rotary_tables=tables, before=last)

@@ -42,8 +42,8 @@ def _channel_mix(at: str, index: int, size: Widths, intermediate: int) -> tuple[
 def read(config: Hyperparameters) -> Blueprint:
     """A sequence keeps the last input of both blocks, and numerator, denominator and maximum of the recurrence."""
     size = widths(config, positions=1024, spelling=_SPELLING)
-    inner = config.integer_or("attention_hidden_size", size.hidden)
-    intermediate = config.integer_or("intermediate_size", 4 * size.hidden)
+    inner = config.integer_or("attention_hidden_size", size.hidden, low=1)
+    intermediate = config.integer_or("intermediate_size", 4 * size.hidden, low=1)
     mixer = Recurrent(kind="rwkv4", heads=inner, conv_elements=2 * size.hidden, state_elements=3 * inner, inner_dim=inner)
     outline = Layer(mixers=(mixer,), feed_forward=DenseFeedForward(intermediate=intermediate, gated=False))
 

@@ -64,7 +64,7 @@ def read(config: Hyperparameters) -> Blueprint:
     size = widths(config, tied=True, positions=512)
     intermediate = config.integer("intermediate_size")
     at, head = _head(config, size)
-    tables = {"position_embeddings": size.positions, "token_type_embeddings": config.integer_or("type_vocab_size", 2)}
+    tables = {"position_embeddings": size.positions, "token_type_embeddings": config.integer_or("type_vocab_size", 2, low=1)}
     below = (
         *(
             block.weight(f"{at}embeddings.{name}.weight", Role.POSITION, None, (rows, size.hidden), size.fmt)
