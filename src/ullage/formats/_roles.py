@@ -26,7 +26,6 @@ _SUFFIXES = sorted(
     ((joint + word, part) for part, words in _ENDINGS.items() for word in words.split() for joint in "._"),
     key=lambda ending: -len(ending[0]),
 )
-EXPERTS = re.compile(r"(experts\.)\d+(?=\.|$)")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d{1,4})\.")
 _TOWER = re.compile(r"(?:^|\.)(?:visual|vision\w*|audio\w*|image\w*|embed_vision|embed_audio|whisper|speech\w*)\.")
 _PROJECTOR = re.compile(r"(?:^|\.)(?:multi_modal_projector|mm_projector|connector|merger|patch_merge_mlp)\.")
@@ -75,7 +74,7 @@ class Known:
 Place = tuple[Role, int | None]
 
 
-def numbered_to_any(name: str, numbers: re.Pattern[str] = EXPERTS) -> str:
+def numbered_to_any(name: str, numbers: re.Pattern[str]) -> str:
     """``experts.17.`` to ``experts.{expert}.``."""
     return numbers.sub(r"\1{expert}", name)
 
@@ -103,7 +102,7 @@ def known_by(blueprint: Blueprint) -> Known:
 
 def place(name: str, known: Known) -> Place | None:
     """Role and layer of a stored tensor's weight, or None when neither the blueprint nor the field knows the name."""
-    stem, part = weight_and_part(bare_name(numbered_to_any(name, known.numbers)))
+    stem, part = weight_and_part(bare_name(name))
     if stem in known.places:
         return known.places[stem]
     if part is Part.SCALE and name.endswith((".k_scale", ".v_scale", ".q_scale")):

@@ -1,6 +1,5 @@
 """The checkpoint as its files' headers state it: exact tensors, with roles and layers found by their names."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,20 +12,23 @@ from ullage.domain.weight_format import Header, StoredTensor
 from ullage.errors import MalformedFileError
 from ullage.formats import _gguf_names as gguf_names
 from ullage.formats._patterns import bare_name
-from ullage.formats._roles import EXPERTS, Known, Place, known_by, numbered_to_any, place, weight_and_part
+from ullage.formats._roles import known_by, numbered_to_any, place, weight_and_part
 
 _NAMED_IN_A_NOTE = 5
 _BUFFERS = (".rotary_emb.inv_freq", ".position_ids", ".masked_bias")  # old files keep them, nobody loads them
 
 
 def read_tensors(blueprint: Blueprint, headers: tuple[Header, ...]) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
-    """All tensors of all files, experts alike taken together, and notes on what does not agree with the configuration."""
+    """All tensors of all files, and notes on what does not agree with the configuration.
+
+    Experts alike are taken together, so that a big model stays small.
+    """
     stored = tuple(tensor for header in headers for tensor in header.tensors)
     _check_names(stored)
     layers = len(blueprint.architecture.layers)
     if any(gguf_names.is_gguf(header) for header in headers):
         tensors, unknown = gguf_names.tensors_of(stored, decoder_layers=layers)
-        return grouped(tensors), tuple(_listed("with unknown names", unknown))
+        return tensors, tuple(_listed("with unknown names", unknown))
     return _of_transformers(blueprint, stored)
 
 
@@ -40,22 +42,27 @@ def _check_names(stored: tuple[StoredTensor, ...]) -> None:
 def _of_transformers(blueprint: Blueprint, stored: tuple[StoredTensor, ...]) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
     known = known_by(blueprint)
     tensors, unknown, unused = [], [], []
-    for entry in stored:
-        found = place(entry.name, known)
-        if entry.name.endswith(_BUFFERS) or (found and found[0] is Role.HEAD and blueprint.architecture.tied_embeddings):
-            unused.append(entry.name)
+    alike = Counter((numbered_to_any(entry.name, known.numbers), entry.dtype, entry.shape) for entry in stored)
+    for (name, dtype, shape), count in alike.items():
+        found = place(name, known)
+        if name.endswith(_BUFFERS) or (found and found[0] is Role.HEAD and blueprint.architecture.tied_embeddings):
+            unused.append(name)
             continue
         if found is None:
-            unknown.append(entry.name)
-        tensors.append(_tensor(entry, found or (Role.OTHER, None), known, blueprint))
-    seen = {weight_and_part(bare_name(numbered_to_any(entry.name, known.numbers)))[0] for entry in stored}
+            unknown.append(name)
+        role, layer = found or (Role.OTHER, None)
+        meant = known.tensors.get(bare_name(name))
+        part = meant.part if meant is not None else weight_and_part(name)[1]
+        tensor = Tensor(name=name, role=role, layer=layer, shape=shape, format=stored_format(dtype), copies=count, part=part)
+        tensors.append(_unstacked(tensor, blueprint))
+    seen = {weight_and_part(bare_name(name))[0] for name, _, _ in alike}
     missing = [tensor.name for tensor in blueprint.tensors if tensor.role is not Role.MTP and not _is_there(tensor, seen)]
     notes = (
         *_listed("with unknown names", unknown),
         *_listed("that are stored but never loaded", unused),
         *_listed("of the configuration that no file has under this name", missing),
     )
-    return grouped(tensors, known.numbers), notes
+    return tuple(tensors), notes
 
 
 def _is_there(tensor: Tensor, seen: set[str]) -> bool:
@@ -70,38 +77,16 @@ def _listed(what: str, names: Iterable[str]) -> tuple[str, ...]:
     return (f"{len(every)} tensors {what}: {', '.join(every[:_NAMED_IN_A_NOTE])}{more}",)
 
 
-def _tensor(entry: StoredTensor, where: Place, known: Known, blueprint: Blueprint) -> Tensor:
+def _unstacked(tensor: Tensor, blueprint: Blueprint) -> Tensor:
     """Experts stacked in one tensor become one expert's share and a number of copies."""
-    role, layer = where
-    name = numbered_to_any(entry.name, known.numbers)
-    alone = name != entry.name
-    meant = known.tensors.get(bare_name(name))
-    experts = 0 if alone or role not in EXPERT_ROLES else _experts(blueprint, layer)
-    stacked = entry.shape[:1] == (experts,)
-    return Tensor(
-        name=entry.name,
-        role=role,
-        layer=layer,
-        shape=entry.shape[1:] if stacked else entry.shape,
-        format=stored_format(entry.dtype),
-        copies=experts if stacked else 1,
-        part=meant.part if meant is not None else weight_and_part(entry.name)[1],
-    )
+    experts = _experts(blueprint, tensor.layer) if tensor.role in EXPERT_ROLES and "{expert}" not in tensor.name else 0
+    return replace(tensor, shape=tensor.shape[1:], copies=experts) if tensor.shape[:1] == (experts,) else tensor
 
 
 def _experts(blueprint: Blueprint, layer: int | None) -> int:
     layers = blueprint.architecture.layers
     forward = layers[layer].feed_forward if layer is not None and layer < len(layers) else None
     return forward.experts if isinstance(forward, ExpertFeedForward) else 0
-
-
-def grouped(tensors: Iterable[Tensor], numbers: re.Pattern[str] = EXPERTS) -> tuple[Tensor, ...]:
-    """The matrices of a layer's experts that are alike, as one with copies, in the order of the first of each."""
-    counts: dict[Tensor, int] = {}
-    for tensor in tensors:
-        alike = replace(tensor, name=numbered_to_any(tensor.name, numbers), copies=1)
-        counts[alike] = counts.get(alike, 0) + tensor.copies
-    return tuple(replace(tensor, copies=copies) for tensor, copies in counts.items())
 
 
 def dominant_format(tensors: Iterable[Tensor]) -> str:
