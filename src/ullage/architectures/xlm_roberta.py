@@ -21,7 +21,7 @@ def _labels(config: Hyperparameters) -> int:
 
 def _head(config: Hyperparameters, size: Widths) -> tuple[str, tuple[Tensor, ...]]:
     """How the encoder is called below the class's head, and the head."""
-    kind = config.words("architectures")[0] if config.has("architectures") else _BARE
+    kind = next(iter(config.words("architectures") if config.has("architectures") else ()), _BARE)
     hidden, fmt = size.hidden, size.fmt
     match kind:
         case "XLMRobertaModel":
