@@ -33,7 +33,7 @@ def main(words: tuple[str, ...] | None = None) -> int:
         flags = parse(verb, given[1:])
         if flags is not None:
             return perform(verb, flags)
-    return explain(given)
+    return explain(given or ("--help",))
 
 
 def perform(verb: Verb, flags: Flags) -> int:
@@ -120,9 +120,16 @@ def explain(words: tuple[str, ...]) -> int:
     """Help, and what is wrong with a command line, by Typer built from the same verbs. Returns the exit code."""
     app = parser()
     try:
-        result = app(list(words), prog_name="ullage", standalone_mode=True)
+        result = app(list(words), prog_name="ullage", standalone_mode=False)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
+    except Exception as error:
+        message = getattr(error, "format_message", None)
+        if message is None:  # not Typer's own complaint
+            raise
+        verb = f" {words[0]}" if words and words[0] in VERBS else ""
+        _complain(f"ullage: {message()} `ullage{verb} --help` shows what there is.")
+        return int(getattr(error, "exit_code", 2))
     return int(result or 0)
 
 
@@ -133,7 +140,6 @@ def parser() -> Any:
     app = typer.Typer(
         name="ullage",
         help="Say, before and while a large language model is served, how every byte of every device is used.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )

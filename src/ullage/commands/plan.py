@@ -47,7 +47,7 @@ def report(plan: Plan, flags: Flags) -> Answer:
     """The plan for people or for programs, and the exit code it means."""
     runs = plan.verdict in {Verdict.FITS, Verdict.TIGHT} and not any(finding.wrong for finding in plan.findings)
     exit_code = 0 if runs else 1
-    if flags.flag("json"):
+    if flags.flag("json") or (flags.text("output") or "").endswith(".json"):
         from ullage.report.as_json import plan_values  # noqa: PLC0415 - only one of the two writers is needed
 
         return Answer(exit_code, json=plan_values(plan))

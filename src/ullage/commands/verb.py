@@ -4,10 +4,11 @@ The command line hands anything this reader does not take at once (help, a missp
 the same values and explains it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ullage.domain.hyperparameters import Json
+from ullage.errors import InputError
 from ullage.ports import World
 from ullage.report.document import Document
 
@@ -91,6 +92,40 @@ class Verb(NamedTuple):
     run: Callable[[Flags, World], Answer]
     options: tuple[Option, ...]
     argument: Argument | None = None
+
+    def flags(self, values: Mapping[str, object]) -> Flags:
+        """Values given by a program. Raises InputError for a name that is no option and a value of the wrong kind."""
+        known = {option.name: option for option in self.options}
+        given: dict[str, Given] = {option.name: option.absent for option in self.options}
+        for name, value in values.items():
+            if self.argument is not None and name == self.argument.name:
+                given[name] = tuple(map(str, value)) if isinstance(value, tuple) else str(value)
+            elif name not in known:
+                raise InputError(f"{self.name} has no option {name!r}; its options are {', '.join(sorted(known))}")
+            elif value is not None:
+                given[name] = _as_given(known[name], value)
+        return Flags(given)
+
+
+def _as_given(option: Option, value: object) -> Given:
+    """One value as the command line would have it."""
+    match option.kind:
+        case "many" if isinstance(value, Mapping):
+            return tuple(f"{name}={item}" for name, item in value.items())
+        case "many" if not isinstance(value, str) and isinstance(value, Iterable):
+            return tuple(str(item) for item in value)
+        case "many":
+            return (str(value),)
+        case "flag" if isinstance(value, bool):
+            return value
+        case "whole" if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        case "text" if isinstance(value, str | int):
+            return str(value)
+    raise InputError(f"{option.name}={value!r} should be {_KINDS[option.kind]}")
+
+
+_KINDS = {"flag": "True or False", "whole": "a whole number from 1", "text": "text or a whole number"}
 
 
 def parse(verb: Verb, words: tuple[str, ...]) -> Flags | None:

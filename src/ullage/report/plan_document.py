@@ -55,7 +55,7 @@ def _question(plan: Plan) -> str:
 def _objections(plan: Plan) -> tuple[doc.Block, ...]:
     if not plan.objections:
         return ()
-    said = tuple(f"{objection.text} {objection.why} Next: {objection.next_step}" for objection in plan.objections)
+    said = tuple(f"{objection.text} Why: {objection.why}. Next: {objection.next_step}" for objection in plan.objections)
     return (doc.Heading("The engine will not start"), doc.Items(said))
 
 

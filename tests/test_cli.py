@@ -1,0 +1,182 @@
+"""The program as a person or a program starts it: exit codes, one line of error, stable keys, plain text."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ullage
+from ullage.cli import VERBS, load, parser
+from ullage.domain.plan import Verdict
+from ullage.errors import InputError
+
+KEYS = {"schema", "verdict", "refusals", "binding", "model", "engine", "devices", "capacity", "settings", "remedies", "command", "notes"}
+DEVICE_KEYS = {"id", "name", "total_bytes", "verdict", "peak", "entries"}
+ENTRY_KEYS = {"purpose", "phase", "low", "expected", "high", "budgeted", "because", "source"}
+CAPACITY_KEYS = {"kv_bytes_per_token", "kv_cache_bytes", "kv_blocks", "kv_tokens", "max_context_tokens", "max_sequences"}
+NOT_FOR_A_PLAN = {"typer", "rich", "cattrs", "attr", "psutil", "pynvml", "huggingface_hub", "csv", "argparse"}
+
+
+def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "PYTHONIOENCODING"}}
+    command = [sys.executable, "-m", "ullage", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={**own, **environment})
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("plan", "Qwen3-8B", "--gpu", "H100-80GB"), 0),
+        (("plan", "Qwen3-32B", "--gpu", "4090", "--context", "32k"), 1),
+        (("plan", "Qwen3-8B", "--gpu", "H1000"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--context", "many"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--context", "0"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--set", "max_num_batched_token=5"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--set", "tensor_parallel_size=2"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--engine", "vlm"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--objective", "speed"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--apply", "9"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--tp", "3"), 2),
+        (("plan", "Qwen3-8B", "--gpuu", "H100"), 2),
+        (("plan",), 2),
+        (("plna",), 2),
+        (("plan", "no-such-model", "--gpu", "H100"), 2),
+        (("plan", "./no-such-model", "--gpu", "H100"), 4),
+        (("plan", "some-org/some-model", "--gpu", "H100", "--offline"), 4),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "-o", "/no/such/folder/plan.json"), 4),
+        (("check", "--gpu", "H100", "--", "vllm", "serve", "Qwen/Qwen3-8B"), 0),
+        (("check", "--gpu", "H100", "--", "vllm", "serve", "Qwen/Qwen3-8B", "--max-lenn", "5"), 1),
+        (("check", "--gpu", "H100", "--", "make", "coffee"), 2),
+        (("models",), 0),
+        (("models", "Qwen3-8B"), 0),
+        (("devices", "H100"), 0),
+        (("devices", "H1000"), 2),
+        (("engines", "vllm"), 0),
+        (("--version",), 0),
+        (("--help",), 0),
+        ((), 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_the_exit_code_says_what_happened(words: tuple[str, ...], code: int) -> None:
+    done = start(*words)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    if code > 1:
+        assert done.stdout == ""
+        assert done.stderr.startswith("ullage: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_model_type_ends_with_three_and_names_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "quantum"}')
+    done = start("plan", str(tmp_path), "--gpu", "H100")
+    assert done.returncode == 3
+    assert "'quantum'" in done.stderr
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\x00\xff", b'{"model_type": "llama"}', b'{"model_type": "llama", "hidden_size": "x"}'])
+def test_a_broken_configuration_ends_with_three_and_one_line(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(data)
+    done = start("plan", str(tmp_path), "--gpu", "H100")
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_json_has_exactly_its_keys() -> None:
+    values = json.loads(start("plan", "Qwen3-8B", "--gpu", "2xH100", "--json").stdout)
+    assert set(values) == KEYS
+    assert values["schema"] == "ullage.plan/1"
+    assert set(values["devices"][0]) == DEVICE_KEYS
+    assert set(values["devices"][0]["entries"][0]) == ENTRY_KEYS
+    assert set(values["capacity"]) == CAPACITY_KEYS
+    assert set(values["command"]) == {"argv", "env", "files"}
+    assert set(values["model"]) == {"name", "parameters", "weight_bytes"}
+    assert isinstance(values["capacity"]["max_context_tokens"], int)
+
+
+def test_a_remedy_has_its_keys_and_can_be_applied() -> None:
+    words = ("plan", "Qwen3-32B", "--gpu", "4090", "--context", "32k", "--concurrency", "1", "--json")
+    before = json.loads(start(*words).stdout)
+    assert before["verdict"] == "does_not_fit"
+    assert set(before["remedies"][0]) == {"changes", "frees_bytes", "cost", "verdict"}
+    after = json.loads(start(*words, "--apply", "1").stdout)
+    assert after["verdict"] == before["remedies"][0]["verdict"]
+
+
+def test_a_check_names_what_is_wrong() -> None:
+    words = ("check", "--gpu", "H100", "--json", "--", "vllm", "serve", "Qwen/Qwen3-8B", "--enable-paging")
+    values = json.loads(start(*words).stdout)
+    assert set(values) == KEYS | {"findings"}
+    assert values["findings"][0]["wrong"] is True
+    assert "--enable-paging" in values["findings"][0]["text"]
+
+
+def test_text_that_is_not_for_a_terminal_has_no_escapes_and_fits_the_width() -> None:
+    done = start("plan", "Qwen3-8B", "--gpu", "H100", NO_COLOR="1", COLUMNS="90")
+    assert "\x1b" not in done.stdout
+    assert done.stdout.startswith("FITS")
+    assert all(len(line) <= 90 for line in done.stdout.splitlines())
+
+
+def test_a_screen_without_unicode_gets_plain_letters() -> None:
+    done = start("plan", "Qwen3-8B", "--gpu", "H100", PYTHONIOENCODING="ascii")
+    assert done.stdout.isascii()
+    assert "[WWW" in done.stdout
+
+
+def test_an_explanation_has_every_formula_and_setting() -> None:
+    done = start("plan", "Qwen3-8B", "--gpu", "H100", "--explain")
+    assert "Every number" in done.stdout
+    assert "max_num_batched_tokens = " in done.stdout
+
+
+def test_an_answer_can_be_put_down_in_a_file(tmp_path: Path) -> None:
+    done = start("plan", "Qwen3-8B", "--gpu", "H100", "-o", str(tmp_path / "plan.json"))
+    assert done.stdout == ""
+    assert json.loads((tmp_path / "plan.json").read_text())["verdict"] == "fits"
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    words = f"{sys.executable} -m ullage plan Qwen3-8B --gpu H100 --explain | head -n 1"
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False, timeout=60)  # noqa: S607 - any shell
+    assert done.stdout.startswith("FITS")
+    assert done.stderr == ""
+
+
+def test_a_plan_imports_nothing_it_does_not_need() -> None:
+    words = "('plan', 'Qwen3-8B', '--gpu', 'H100', '--json')"
+    code = f"import sys; from ullage import cli; cli.main({words}); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not NOT_FOR_A_PLAN & {name.partition(".")[0] for name in done.stderr.split()}
+
+
+def test_the_parser_knows_every_option_of_every_verb() -> None:
+    typer = pytest.importorskip("typer")
+    group = typer.main.get_command(parser())
+    for name in VERBS:
+        known = {spelling for parameter in group.commands[name].params for spelling in parameter.opts}
+        assert {spelling for option in load(name).options for spelling in option.spellings} <= known
+
+
+def test_the_library_gives_what_the_program_prints() -> None:
+    plan = ullage.plan("Qwen3-8B", gpu="H100-80GB", context=32768, concurrency=4, set={"max_num_seqs": 16})
+    assert plan.verdict is Verdict.FITS
+    assert plan.case.settings.integer("max_num_seqs") == 16
+    assert plan.case.workload.context_tokens == 32768
+
+
+def test_the_library_checks_a_command_given_as_one_line_or_as_words() -> None:
+    line = ullage.check("vllm serve Qwen/Qwen3-8B --max-model-len 8192", gpu="3090")
+    words = ullage.check(["vllm", "serve", "Qwen/Qwen3-8B", "--max-model-len", "8192"], gpu="3090")
+    assert line.capacity == words.capacity
+    assert line.case.settings.integer("max_model_len") == 8192
+
+
+@pytest.mark.parametrize("options", [{"gpuu": "H100"}, {"gpu": "H100", "tp": 0}, {"gpu": "H100", "tp": True}, {"gpu": 3.5}, {"gpu": None}])
+def test_a_wrong_option_of_the_library_is_an_input_error(options: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        ullage.plan("Qwen3-8B", **options)
