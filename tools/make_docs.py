@@ -5,6 +5,8 @@ source, json.md from a real plan, accuracy.md from the measured rows when their 
 """
 
 import importlib.util
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -127,6 +129,20 @@ def accuracy_page() -> str | None:
     return str(module.render())
 
 
+def readme() -> str:
+    """The README with every ``<!-- output: … -->`` block filled by the program's real output."""
+    text = (ROOT / "README.md").read_text()
+    return re.sub(r"<!-- output: ([^\n]*) -->\n```console\n(.*?)```", _filled, text, flags=re.DOTALL)
+
+
+def _filled(match: re.Match[str]) -> str:
+    line = match[1]
+    words = shlex.split(line)[1:]
+    done = subprocess.run([sys.executable, "-m", "ullage", *words], check=False, capture_output=True, text=True, encoding="utf-8")
+    shown = "\n".join(row.rstrip() for row in (done.stdout + done.stderr).splitlines())
+    return f"<!-- output: {line} -->\n```console\n$ {line}\n{shown}\n```"
+
+
 PAGES: dict[str, Callable[[], str | None]] = {
     "cli.md": cli_page,
     "engines.md": engines_page,
@@ -152,6 +168,11 @@ def main() -> int:
         if not check:
             path.write_text(wanted)
             print(f"wrote docs/{name}")
+    wanted = readme()
+    if (ROOT / "README.md").read_text() != wanted:
+        stale.append("README.md")
+        if not check:
+            (ROOT / "README.md").write_text(wanted)
     if check and stale:
         print(f"stale: {', '.join(stale)}; run `make docs`")
         return 1
