@@ -9,7 +9,7 @@ from ullage.report import document as doc
 from ullage.report.origin import said
 
 _LIST = (doc.Column("engine"), doc.Column("releases"), doc.Column("devices"), doc.Column("title"))
-_KNOBS = (doc.Column("setting"), doc.Column("default"), doc.Column("meaning"))
+_KNOBS = (doc.Column("setting"), doc.Column("meaning"), doc.Column("default"))
 _CONSTANTS = (doc.Column("figure"), doc.Column("value", is_number=True), doc.Column("unit"), doc.Column("source"))
 
 
@@ -36,7 +36,7 @@ def _row(engine: Engine) -> tuple[str, ...]:
 
 def _described(engine: Engine) -> doc.Document:
     profile = engine.profile
-    knobs = tuple((knob.name, knob.default, knob.meaning) for knob in profile.knobs)
+    knobs = tuple((knob.name, knob.meaning, knob.default) for knob in profile.knobs)
     figures = tuple((c.name, f"{c.value:,}", c.unit, said(c.source)) for c in profile.constants)
     return (
         doc.Heading(f"{profile.title}: releases {profile.oldest} to {profile.newest}, {profile.default} unless you say"),

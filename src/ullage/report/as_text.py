@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ullage.report.document import Bar, Block, Code, Column, Document, Heading, Items, Paragraph, Segment, Table, Verdict
 
 NARROWEST = 60
+_READABLE = 36  # columns of text; less makes a tower of single words
 _STYLES = {"good": "bold green", "warn": "bold yellow", "bad": "bold red", "head": "bold", "dim": "dim"}
 # How a purpose looks in a bar and beside its rows: in UTF-8, in ASCII, in colour.
 _LOOKS = {
@@ -62,7 +63,7 @@ def lines(document: Document, look: Look) -> Iterator[Line]:
 def _block(block: Block, look: Look) -> Iterator[Line]:
     match block:
         case Heading():
-            yield (Span(block.text, "head"),)
+            yield from ((Span(text, "head"),) for text in wrap(block.text, look.width))
         case Verdict():
             yield from _hanging(((f"{block.word}  ", block.mood),), block.sentence, look)
         case Paragraph():
@@ -123,7 +124,7 @@ def cells(segments: tuple[Segment, ...], total_bytes: int, width: int) -> tuple[
 
 
 def _bar(bar: Bar, look: Look) -> Iterator[Line]:
-    yield (Span(bar.title, bar.mood),)
+    yield from ((Span(text, bar.mood),) for text in wrap(bar.title, look.width))
     width = look.width - 2
     counts = cells(bar.segments, bar.total_bytes, width)
     drawn = tuple(_drawn(segment.label, count, look) for segment, count in zip(bar.segments, counts, strict=True))
@@ -137,7 +138,7 @@ def _widths(table: Table, look: Look) -> tuple[int, ...]:
     """As wide as the widest cell; the last column has what is left."""
     own = [max([len(column.head), *(len(row[index]) for row in table.rows)]) for index, column in enumerate(table.columns)]
     taken = sum(own[:-1]) + 2 * len(own[:-1]) + (2 if table.marks else 0)
-    return (*own[:-1], max(look.width - taken, 20))
+    return (*own[:-1], look.width - taken)
 
 
 def _aligned(text: str, column: Column, width: int) -> str:
@@ -145,16 +146,20 @@ def _aligned(text: str, column: Column, width: int) -> str:
 
 
 def _table(table: Table, look: Look) -> Iterator[Line]:
+    """Columns side by side; where the last would be too narrow to read, it stands below its row instead."""
     widths = _widths(table, look)
+    below = widths[-1] < _READABLE
     pad = "  " if table.marks else ""
-    heads = (_aligned(column.head, column, width) for column, width in zip(table.columns, widths, strict=True))
-    yield (Span(pad + "  ".join(heads), "dim"),)
+    columns = list(zip(table.columns, widths, strict=True))[: -1 if below else None]
+    heads = (_aligned(column.head, column, width) for column, width in columns)
+    yield (Span((pad + "  ".join(heads)).rstrip(), "dim"),)
     for number, row in enumerate(table.rows):
         mark = (_drawn(table.marks[number], 1, look), Span(" ")) if table.marks else ()
-        fixed = "".join(f"{_aligned(text, column, width)}  " for text, column, width in zip(row[:-1], table.columns, widths, strict=False))
-        first, *rest = wrap(row[-1], widths[-1]) or [""]
+        fixed = "".join(f"{_aligned(text, *column)}  " for text, column in zip(row[:-1], columns, strict=False))
+        indent = f"{pad}    " if below else pad + " " * len(fixed)
+        first, *rest = [""] * below + wrap(row[-1], look.width - len(indent)) or [""]
         yield (*mark, Span(fixed), Span(first, "dim"))
-        yield from ((Span(pad + " " * len(fixed)), Span(text, "dim")) for text in rest)
+        yield from ((Span(indent), Span(text, "dim")) for text in rest)
 
 
 def print_coloured(document: Document, look: Look) -> None:

@@ -55,7 +55,11 @@ def _question(plan: Plan) -> str:
 def _objections(plan: Plan) -> tuple[doc.Block, ...]:
     if not plan.objections:
         return ()
-    said = tuple(f"{objection.text} Why: {objection.why}. Next: {objection.next_step}" for objection in plan.objections)
+    said = tuple(
+        sentence
+        for objection in plan.objections
+        for sentence in (f"it says: {objection.text}", f"because: {objection.why}", f"next: {objection.next_step}")
+    )
     return (doc.Heading("The engine will not start"), doc.Items(said))
 
 
@@ -187,30 +191,20 @@ def _origins(plan: Plan) -> tuple[doc.Block, ...]:
     return (doc.Paragraph("Numbers: " + "; ".join(f"{kind}: {', '.join(purposes)}" for kind, purposes in kinds.items()) + "."),)
 
 
+def _formula(entry: Entry) -> str:
+    amount = entry.amount
+    spread = "" if amount.low == amount.high else f" ({amount.low:,} to {amount.high:,})"
+    size = f"{amount.expected:,} bytes{spread}"
+    return f"{entry.device} {entry.purpose.value}, {entry.phase.value}: {size}: {entry.because} [{entry.origin}]"
+
+
 def _explained(plan: Plan) -> tuple[doc.Block, ...]:
-    rows = tuple(
-        (
-            entry.device,
-            f"{entry.purpose.value}, {entry.phase.value}",
-            f"{entry.amount.low:,} / {entry.amount.expected:,} / {entry.amount.high:,}",
-            str(entry.origin),
-            entry.because,
-        )
-        for group in _groups(plan)
-        for entry in plan.ledger.on(group[0].device)
-    )
-    columns = (
-        doc.Column("device"),
-        doc.Column("what"),
-        doc.Column("low / expected / high bytes", is_number=True),
-        doc.Column("origin"),
-        doc.Column("formula"),
-    )
+    formulas = tuple(_formula(entry) for group in _groups(plan) for entry in plan.ledger.on(group[0].device))
     joins = tuple(f"{join.device}: {join.because} = {join.nbytes:,} bytes" for join in plan.ledger.joins)
     settings = tuple(f"{name} = {value}" for name, value in plan.case.settings.items)
     return (
         doc.Heading("Every number"),
-        doc.Table(columns, rows),
+        doc.Items(formulas),
         *((doc.Heading("Budgets"), doc.Items(joins)) if joins else ()),
         doc.Heading("Settings"),
         doc.Items(settings),
