@@ -33,6 +33,8 @@ class _Text:
 
 def _read_text(config: Hyperparameters, size: Widths) -> _Text:
     experts = config.first_integer("n_routed_experts", "num_experts", "moe_num_experts", "num_local_experts")
+    if config.has("layer_types"):
+        config.words("layer_types", length=size.layers)  # refused when too short; what follows is the drafts'
     kinds = config.words("layer_types") if config.has("layer_types") else ("full_attention",)
     config.ignore(
         "sliding_window", "n_shared_experts", "use_moe_router_bias", "moe_router_scaling_factor", "swiglu_limits", "swiglu_limits_shared"

@@ -57,7 +57,7 @@ def _width(vision: Hyperparameters) -> int:
 def _projector(config: Hyperparameters, fmt: TensorFormat, *, width: int, hidden: int) -> Tensors:
     """Two projections; the first takes as many layers' features as ``vision_feature_layer`` lists."""
     depths = config.raw("vision_feature_layer")
-    features = width * (len(depths) if isinstance(depths, list) else 1)
+    features = width * (len(depths) if isinstance(depths, list) and depths else 1)
     bias = config.flag("multimodal_projector_bias", default=True)
     return (
         *linear("multi_modal_projector.linear_1", hidden, features, fmt, bias=bias, role=Role.PROJECTOR),

@@ -17,7 +17,7 @@ def _projector(config: Hyperparameters, fmt: TensorFormat, *, width: int, hidden
     """A norm, the merger of ``merge`` x ``merge`` patches, and two projections."""
     bias = config.flag("multimodal_projector_bias", default=False)
     depths = config.raw("vision_feature_layer")
-    features = width * (len(depths) if isinstance(depths, list) else 1)
+    features = width * (len(depths) if isinstance(depths, list) and depths else 1)
     at, role = "multi_modal_projector", Role.PROJECTOR
     return (
         *norm(f"{at}.norm", width, fmt, bias=False, role=role),
