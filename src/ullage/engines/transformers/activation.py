@@ -82,17 +82,38 @@ def prefill(case: Case, share: Share) -> Moment:
 
 
 def _attention_moments(case: Case, layer: Layer, tokens: int, base: int) -> list[Moment]:
-    size, found = activation_bytes(case), []
+    size = activation_bytes(case)
+    base -= case.model.architecture.hidden_size * size  # the sum after attention is not there yet
+    found: list[Moment] = []
     for mixer in layer.mixers:
-        width = attention_width(mixer, repeats=repeats_heads(case))
+        turned = rotation_width(mixer) * size if case.model.architecture.rotary else 0
+        found.append(exactly(tokens * (base + turned), f"rotating the queries of {tokens:,} tokens: {turned:,} bytes beside {base:,} each"))
+        mask = _mask_bytes(case, mixer)
+        width = attention_width(mixer)
         held = tokens * (base + width * size)
         because = f"attention of {tokens:,} tokens: {width:,} elements of {size} bytes each beside {base:,} bytes of streams"
+        copies = case.workload.concurrent_sequences * (case.workload.prompt_tokens or 0) * copied_width(mixer) * size
+        if copies and (repeats_heads(case) or mask[0]):
+            held += copies
+            because += f", {format_bytes(copies)} of keys and values repeated for every query head"
         scores = _score_bytes(case, mixer, tokens)
         if scores:
-            because += f", and {format_bytes(scores)} of scores"
-        mask = _mask_bytes(case, mixer)
+            because += f", {format_bytes(scores)} of scores"
+        if mask[0]:
+            because += f", {format_bytes(mask[0])} of mask"
         found.append(Moment(Amount(held + scores, held + scores + mask[0], held + scores + mask[1]), because))
     return found
+
+
+def copied_width(mixer: Mixer) -> int:
+    """Elements per past token of keys and values repeated for every query head; none where each head has its own."""
+    match mixer:
+        case FullAttention() | SlidingAttention() | ChunkedAttention() | CrossAttention():
+            return 0 if mixer.query_heads == mixer.kv_heads else mixer.query_heads * (mixer.key_dim + mixer.value_dim)
+        case LatentAttention() | CompressedAttention() | SharedCache() | Recurrent():
+            return 0
+        case _:
+            assert_never(mixer)
 
 
 def _score_bytes(case: Case, mixer: Mixer, tokens: int) -> int:
@@ -104,7 +125,7 @@ def _score_bytes(case: Case, mixer: Mixer, tokens: int) -> int:
 
 
 def _mask_bytes(case: Case, mixer: Mixer) -> tuple[int, int]:
-    """Expected and highest bytes of the mask: flash attention has none, sdpa only for windows or padding, eager always."""
+    """Expected and highest bytes of the mask: flash attention has none, sdpa only for windows, chunks or padding, eager always."""
     kind = case.settings.text("attn_implementation")
     pairs = query_tokens(case) * (case.workload.prompt_tokens or 0)
     window = mixer.window_tokens if isinstance(mixer, SlidingAttention) else None
@@ -113,28 +134,38 @@ def _mask_bytes(case: Case, mixer: Mixer) -> tuple[int, int]:
         return whole, whole
     if kind != "sdpa":
         return 0, 0
-    one = pairs * (1 if rules(case).native_groups else activation_bytes(case))
-    needed = one if window is not None and (case.workload.prompt_tokens or 0) >= window else 0
+    # Newer releases make a mask of truth values, which sdpa turns into numbers.
+    one = pairs * (activation_bytes(case) + (1 if rules(case).native_groups else 0))
+    prompt = case.workload.prompt_tokens or 0
+    needed = one if query_tokens(case) < prompt or (window is not None and prompt >= window) else 0
     padded = one * case.workload.concurrent_sequences if case.workload.concurrent_sequences > 1 else needed
     return needed, max(needed, padded)
 
 
-def attention_width(mixer: Mixer, *, repeats: bool) -> int:
-    """Elements per token of the query, the output, and keys and values that the cache does not hold as they are used."""
+def attention_width(mixer: Mixer) -> int:
+    """Elements per token of the query, the output and its reordered copy, and of latents unfolded to keys and values of every head."""
     match mixer:
-        case FullAttention() | SlidingAttention() | ChunkedAttention() | CrossAttention():
-            own = mixer.query_heads * (mixer.key_dim + mixer.value_dim)
-            grouped = mixer.query_heads != mixer.kv_heads
-            return own * 2 if repeats and grouped else own
+        case FullAttention() | SlidingAttention() | ChunkedAttention() | CrossAttention() | SharedCache():
+            return mixer.query_heads * (mixer.key_dim + 2 * mixer.value_dim)
         case LatentAttention():
-            per_head = 2 * (mixer.nope_dim + mixer.rope_dim) + 3 * mixer.value_dim + mixer.nope_dim
-            return mixer.query_heads * per_head
+            return mixer.query_heads * (3 * mixer.nope_dim + 2 * mixer.rope_dim + 3 * mixer.value_dim)
         case CompressedAttention():
             return 2 * mixer.query_heads * mixer.key_dim
-        case SharedCache():
-            return mixer.query_heads * (mixer.key_dim + mixer.value_dim)
         case Recurrent():
             return 6 * mixer.inner_dim
+        case _:
+            assert_never(mixer)
+
+
+def rotation_width(mixer: Mixer) -> int:
+    """Elements per token while positions are worked into the queries: they, two products and the half-turned copy."""
+    match mixer:
+        case FullAttention() | SlidingAttention() | ChunkedAttention() | SharedCache() | CompressedAttention():
+            return 4 * mixer.query_heads * mixer.key_dim
+        case LatentAttention():
+            return mixer.query_heads * (mixer.nope_dim + 4 * mixer.rope_dim)
+        case CrossAttention() | Recurrent():
+            return 0
         case _:
             assert_never(mixer)
 

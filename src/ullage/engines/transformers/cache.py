@@ -6,7 +6,7 @@ from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import CrossAttention, FullAttention, LatentAttention, Layer, Mixer, Recurrent, SlidingAttention
 from ullage.domain.case import Case
 from ullage.domain.checkpoint import TensorFormat
-from ullage.engines.transformers.activation import FLOAT, attention_width
+from ullage.engines.transformers.activation import FLOAT, copied_width
 from ullage.engines.transformers.placement import Share
 from ullage.engines.transformers.versions import repeats_heads, rules
 from ullage.engines.transformers.weights import activation_bytes
@@ -143,7 +143,7 @@ def _attention_copies(case: Case, mixer: Mixer, tokens: int, size: int) -> tuple
         return 0, "a fixed state"
     copies = 0
     if repeats_heads(case):
-        copies = tokens * size * max(0, attention_width(mixer, repeats=True) - attention_width(mixer, repeats=False))
+        copies = tokens * size * copied_width(mixer)
     if isinstance(mixer, LatentAttention) and rules(case).latent_cache:
         copies = tokens * size * mixer.query_heads * (2 * mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
     if case.settings.text("attn_implementation") == "eager":

@@ -69,7 +69,12 @@ def _of_devices(case: Case, planned: Ledger) -> Capacity:
 
 def _kept(planned: Ledger, device: str) -> int:
     """The cache of one device when the last token is made."""
-    return sum(entry.amount.expected for entry in planned.on(device) if entry.purpose is Purpose.KV_CACHE and entry.phase is Phase.DECODE)
+    return _cache_at(planned, device, Phase.DECODE)
+
+
+def _cache_at(planned: Ledger, device: str, phase: Phase) -> int:
+    alive = (Phase.RESIDENT, phase)
+    return sum(entry.amount.expected for entry in planned.on(device) if entry.purpose is Purpose.KV_CACHE and entry.phase in alive)
 
 
 def _cache_room(planned: Ledger, device: Device) -> Amount:
@@ -77,7 +82,7 @@ def _cache_room(planned: Ledger, device: Device) -> Amount:
     rooms = []
     for phase in (Phase.PREFILL, Phase.DECODE):
         other = planned.at(device.id, phase)
-        held = sum(e.amount.expected for e in planned.on(device.id) if e.purpose is Purpose.KV_CACHE and e.phase is phase)
+        held = _cache_at(planned, device.id, phase)
         rooms.append(Amount(*(device.total_bytes - need + held for need in (other.high, other.expected, other.low))))
     return Amount(min(r.low for r in rooms), min(r.expected for r in rooms), min(r.high for r in rooms))
 

@@ -97,7 +97,7 @@ def _fixed_entries(case: Case, share: Share) -> list[Entry]:
     also = f", and the file's own head of {format_bytes(extra)} until it is tied" if extra else ""
     loading = f"{because}{also}"
     found = [
-        entry(share.device, Purpose.WEIGHTS, Phase.LOAD, Amount.exactly(share.counted + extra), loading, origin=origin),
+        entry(share.device, Purpose.STAGING, Phase.LOAD, Amount.exactly(share.counted + extra), loading, origin=origin),
         entry(share.device, Purpose.WEIGHTS, Phase.RESIDENT, Amount.exactly(share.counted), because, origin=origin),
     ]
     if device is not None and device.kind in _WITH_CONTEXT:
@@ -153,14 +153,27 @@ def _growing_entries(case: Case, share: Share, *, first: bool) -> list[Entry]:
     grow, why = cache.growth(case, share, tokens=end)
     late = activation.decode_logits(case, share)
     found = [
-        entry(name, Purpose.KV_CACHE, Phase.PREFILL, Amount.exactly(before.nbytes), before.because),
         entry(name, Purpose.ACTIVATIONS, Phase.PREFILL, layer.amount, layer.because),
         entry(name, Purpose.LOGITS, Phase.PREFILL, beyond, f"{logits.because}; what the activations before did not take"),
-        entry(name, Purpose.KV_CACHE, Phase.DECODE, Amount.exactly(after.nbytes), after.because),
         entry(name, Purpose.ACTIVATIONS, Phase.DECODE, Amount(0, grow, grow), why),
         entry(name, Purpose.LOGITS, Phase.DECODE, late.amount, late.because),
     ]
-    return [line for line in (*found, *_brought(case, share), *_first_step(case, share, first=first)) if line.amount.high]
+    return [
+        line
+        for line in (*_cache_entries(name, before, after), *found, *_brought(case, share), *_first_step(case, share, first=first))
+        if line.amount.high
+    ]
+
+
+def _cache_entries(device: str, before: cache.Kept, after: cache.Kept) -> list[Entry]:
+    """What prompt and answer both keep, and what only one of them does: together the larger, never their sum."""
+    both = min(before.nbytes, after.nbytes)
+    shorter = before if before.nbytes <= after.nbytes else after
+    return [
+        entry(device, Purpose.KV_CACHE, Phase.RESIDENT, Amount.exactly(both), shorter.because),
+        entry(device, Purpose.KV_CACHE, Phase.PREFILL, Amount.exactly(before.nbytes - both), f"{before.because}, before the answer"),
+        entry(device, Purpose.KV_CACHE, Phase.DECODE, Amount.exactly(after.nbytes - both), f"{after.because}, with the answer"),
+    ]
 
 
 def _first_step(case: Case, share: Share, *, first: bool) -> list[Entry]:

@@ -8,6 +8,8 @@ from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
 from ullage.engines.transformers import continuous
 from ullage.engines.transformers.cache import implementation
+from ullage.engines.transformers.device_map import CPU
+from ullage.engines.transformers.placement import limits, single_device
 from ullage.engines.transformers.versions import rules, version
 
 CACHE, WORKSPACE, WEIGHTS, START, HOST = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS, Limit.START, Limit.HOST
@@ -128,6 +130,14 @@ def _devices(case: Case) -> Iterator[Lever]:
     more: tuple[Value, ...] = tuple(range(case.parallel.pipeline + 1, len(case.machine.devices) + 1))
     if more:
         yield Lever(setting="pipeline", values=more, relieves=_EVERYTHING, cost="more devices", cost_rank=4)
+    if single_device(case) is None and not case.settings.has("max_memory"):
+        yield Lever(
+            setting="max_memory",
+            values=tuple(_less(case, part) for part in (90, 80, 70, 60, 50)),
+            relieves=frozenset({CACHE, WORKSPACE}),
+            cost="weights go to other devices or the host, which is slow",
+            cost_rank=1,
+        )
     if case.parallel.devices > 1 and case.settings.get("device_map") in {"auto", "balanced"}:
         yield Lever(
             setting="device_map",
@@ -136,3 +146,9 @@ def _devices(case: Case) -> Iterator[Lever]:
             cost="none: other devices hold more of the weights",
             cost_rank=0,
         )
+
+
+def _less(case: Case, per_cent: int) -> str:
+    """``max_memory`` with that part of every accelerator's limit."""
+    found = limits(case)
+    return ",".join(f"{name}={limit * (100 if name == CPU else per_cent) // 100 >> 20}MiB" for name, limit in found.items())

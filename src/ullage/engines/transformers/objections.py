@@ -129,10 +129,11 @@ def _pool(case: Case) -> Iterator[Objection]:
             next_step="--pipeline 1",
         )
     pool = continuous.plan(case)
+    need, have = format_bytes(pool.step_bytes), format_bytes(pool.available)
     if pool.pages <= 0:
         yield Objection(
             text=f"Memory footprint {pool.step_bytes} is more than available memory {pool.available}",
-            why=f"a step of {pool.batch_tokens:,} tokens needs {format_bytes(pool.step_bytes)} of the {format_bytes(pool.available)} planned with",
+            why=f"a step of {pool.batch_tokens:,} tokens needs {need} of the {have} planned with",
             next_step=f"max_batch_tokens={max(256, pool.batch_tokens // 4)}",
             limit=Limit.CACHE,
         )
