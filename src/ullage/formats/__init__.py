@@ -32,7 +32,7 @@ __all__ = [
 
 
 @cache
-def _modules() -> tuple[ModuleType, ...]:
+def _plug_ins() -> tuple[ModuleType, ...]:
     names = (info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
     return tuple(import_module(f"{__name__}.{name}") for name in names)
 
@@ -40,13 +40,13 @@ def _modules() -> tuple[ModuleType, ...]:
 @cache
 def recipes() -> tuple[Recipe, ...]:
     """Every known quantisation scheme."""
-    return tuple(cast("Recipe", module.RECIPE) for module in _modules() if hasattr(module, "RECIPE"))
+    return tuple(cast("Recipe", module.RECIPE) for module in _plug_ins() if hasattr(module, "RECIPE"))
 
 
 @cache
 def weight_formats() -> tuple[WeightFormat, ...]:
     """Every weight file format whose headers can be read."""
-    return tuple(cast("WeightFormat", module.FORMAT) for module in _modules() if hasattr(module, "FORMAT"))
+    return tuple(cast("WeightFormat", module.FORMAT) for module in _plug_ins() if hasattr(module, "FORMAT"))
 
 
 _KEYS = ("quantization_config", "compression_config", "hf_quant_config")
