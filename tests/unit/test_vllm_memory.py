@@ -4,7 +4,10 @@ import pytest
 from tests.cases import GPU_80, RTX_3090, vllm_case
 
 from ullage.domain.ledger import Purpose
-from ullage.engines.vllm import cache, capacity, dual_chunk, ledger, needed, objections, ranks, shards
+from ullage.engines.vllm import cache, dual_chunk, needed, ranks, shards
+from ullage.engines.vllm.capacity import capacity, model_token_bytes, sequence_blocks
+from ullage.engines.vllm.ledger import ledger
+from ullage.engines.vllm.objections import objections
 from ullage.units import GiB
 
 # Weights with buffers per rank, block bytes and blocks of an 8 GiB cache, tokens vLLM 0.32 states: its own code on the meta device.
@@ -23,7 +26,7 @@ def test_blocks_and_tokens_are_those_of_vllms_own_code(name: str, weights_gib: f
     rank = ranks.ranks(case)[0]
     assert rank.pool.block_bytes == block_bytes
     assert rank.blocks.expected == blocks
-    assert capacity.capacity(case, ledger.ledger(case)).kv_tokens.expected == tokens
+    assert capacity(case, ledger(case)).kv_tokens.expected == tokens
     parameters = shards.rank_weights(case)[0].parameters + shards.rank_weights(case)[0].unfolded
     assert parameters / GiB == pytest.approx(weights_gib, rel=0.005)
 
@@ -40,7 +43,7 @@ def test_a_large_batch_makes_windows_expensive(tokens: int, asynchronous: bool, 
         max_num_batched_tokens=tokens,
         async_scheduling=asynchronous,
     )
-    assert capacity.capacity(case, ledger.ledger(case)).max_context_tokens.expected == longest
+    assert capacity(case, ledger(case)).max_context_tokens.expected == longest
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_the_activation_peak_is_that_of_a_public_log() -> None:
     """vllm#10517: Llama-3.1-8B on an RTX 3090, one batch of 20,000 and of 29,000 tokens."""
     for length, logged in ((20000, 2.071), (29000, 2.991)):
         case = vllm_case("Llama-3.1-8B", "0.6.4", RTX_3090, total_gib=23.58, max_model_len=length)
-        seen = ledger.ledger(case).of("gpu0", Purpose.ACTIVATIONS).expected / GiB
+        seen = ledger(case).of("gpu0", Purpose.ACTIVATIONS).expected / GiB
         assert seen == pytest.approx(logged, rel=0.01)
 
 
@@ -77,29 +80,29 @@ class TestTheCardThatWasTooSmall:
     @pytest.mark.parametrize("version", ["0.3.0", "0.3.3", "0.4.0", "0.4.2"])
     def test_the_cache_holds_7344_tokens(self, version: str) -> None:
         case = vllm_case("Qwen1.5-7B-Chat", version, RTX_3090, total_gib=23.69)
-        tokens = capacity.capacity(case, ledger.ledger(case)).kv_tokens
+        tokens = capacity(case, ledger(case)).kv_tokens
         assert tokens.expected == pytest.approx(7344, rel=0.02)
         assert tokens.low <= 7344 <= tokens.high
 
     def test_the_engine_says_so_in_its_own_words(self) -> None:
         case = vllm_case("Qwen1.5-7B-Chat", "0.4.0", RTX_3090, total_gib=23.69)
-        (objection,) = objections.objections(case)
+        (objection,) = objections(case)
         assert objection.text.startswith(
             "The model's max seq len (32768) is larger than the maximum number of tokens that can be stored in KV cache (7"
         )
 
     def test_a_larger_fraction_does_not_help(self) -> None:
         case = vllm_case("Qwen1.5-7B-Chat", "0.4.0", RTX_3090, total_gib=23.69, gpu_memory_utilization=0.95)
-        assert capacity.capacity(case, ledger.ledger(case)).kv_tokens.expected == pytest.approx(9760, rel=0.02)
-        assert objections.objections(case)
+        assert capacity(case, ledger(case)).kv_tokens.expected == pytest.approx(9760, rel=0.02)
+        assert objections(case)
 
     def test_a_shorter_length_starts_because_the_profile_shrinks(self) -> None:
         case = vllm_case("Qwen1.5-7B-Chat", "0.4.0", RTX_3090, total_gib=23.69, max_model_len=8192)
-        assert not objections.objections(case)
-        assert capacity.capacity(case, ledger.ledger(case)).kv_tokens.expected == pytest.approx(11584, rel=0.06)
+        assert not objections(case)
+        assert capacity(case, ledger(case)).kv_tokens.expected == pytest.approx(11584, rel=0.06)
 
     def test_a_token_takes_512_kib(self) -> None:
-        assert capacity.model_token_bytes(vllm_case("Qwen1.5-7B-Chat", "0.4.0", RTX_3090)) == 524288
+        assert model_token_bytes(vllm_case("Qwen1.5-7B-Chat", "0.4.0", RTX_3090)) == 524288
 
 
 class TestAMillionTokens:
@@ -125,7 +128,7 @@ class TestAMillionTokens:
             max_num_batched_tokens=batch,
             gpu_memory_utilization=fraction,
         )
-        peak = ledger.ledger(case).peak("gpu0")
+        peak = ledger(case).peak("gpu0")
         assert (peak.expected <= case.devices[0].total_bytes) is expected_fits
         assert (peak.high <= case.devices[0].total_bytes) is high_fits
 
@@ -140,10 +143,10 @@ class TestAMillionTokens:
     def test_63125_blocks_hold_1010000_tokens(self) -> None:
         case = vllm_case("Qwen2.5-14B-Instruct-1M", "0.10.2", GPU_80, devices=8, tensor=8, context=1_010_000)
         pool = cache.pools(case)[0]
-        assert capacity.sequence_blocks(case, pool, 1_010_000) == 63125
+        assert sequence_blocks(case, pool, 1_010_000) == 63125
         assert 63125 * pool.block_bytes / GiB == pytest.approx(23.12, abs=0.01)
 
     def test_newer_releases_refuse_the_model(self) -> None:
-        (objection, *_) = objections.objections(vllm_case("Qwen2.5-14B-Instruct-1M", "0.28.0", GPU_80, devices=8, tensor=8))
+        (objection, *_) = objections(vllm_case("Qwen2.5-14B-Instruct-1M", "0.28.0", GPU_80, devices=8, tensor=8))
         assert "layer_idx" in objection.text
         assert "0.10.2" in objection.next_step
