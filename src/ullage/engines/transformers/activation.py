@@ -4,7 +4,6 @@ Nothing is chunked unless ``prefill_chunk_size`` says so: a prompt runs through 
 moment was read from the modelling files and checked on a CPU by counting live bytes (tests/oracle/test_transformers_activation.py).
 """
 
-from dataclasses import dataclass
 from typing import assert_never
 
 from ullage.domain.architecture import (
@@ -27,6 +26,7 @@ from ullage.domain.ledger import Amount
 from ullage.engines.transformers.placement import Share
 from ullage.engines.transformers.versions import GPTQ_UNPACK, SAMPLER_COPIES, last_logits_only, repeats_heads, rules
 from ullage.engines.transformers.weights import activation_bytes
+from ullage.frozen import dataclass
 from ullage.units import format_bytes
 
 FLOAT = 4

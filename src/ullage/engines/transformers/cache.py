@@ -1,7 +1,5 @@
 """What each kind of ``cache_implementation`` keeps on a device, and what growing it needs for a moment."""
 
-from dataclasses import dataclass, replace
-
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import CrossAttention, FullAttention, LatentAttention, Layer, Mixer, Recurrent, SlidingAttention
 from ullage.domain.case import Case
@@ -12,6 +10,7 @@ from ullage.engines.transformers.versions import repeats_heads, rules
 from ullage.engines.transformers.weights import activation_bytes
 from ullage.formulas.cache import layers_bytes
 from ullage.formulas.sharding import ceil_div
+from ullage.frozen import dataclass, replace
 
 DYNAMIC, OFFLOADED, QUANTIZED = "dynamic", "offloaded", "quantized"
 STATIC = ("static", "offloaded_static", "sliding_window", "hybrid", "hybrid_chunked", "offloaded_hybrid", "offloaded_hybrid_chunked")

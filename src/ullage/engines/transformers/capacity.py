@@ -1,7 +1,6 @@
 """How long and how many: found by planning again, since nothing is set aside and the prompt's own activations bind first."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Ledger, Phase, Purpose
@@ -12,6 +11,7 @@ from ullage.engines.transformers.cache import as_kept, cache_format
 from ullage.engines.transformers.ledger import ledger
 from ullage.formulas.cache import bytes_per_token
 from ullage.formulas.sharding import ceil_div
+from ullage.frozen import replace
 
 LONGEST = 1 << 24
 MOST = 1 << 16

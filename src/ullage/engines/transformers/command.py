@@ -9,6 +9,7 @@ from ullage.engines.transformers.placement import read_max_memory, single_device
 from ullage.engines.transformers.versions import version
 
 SCRIPT = "generate.py"
+_IMPORTS = "import sys\n\nimport torch\nfrom transformers import AutoModelForCausalLM, AutoTokenizer"
 _POOL_FLAGS = (
     ("--cb-block-size", "page_size"),
     ("--cb-num-blocks", "num_blocks"),
@@ -49,10 +50,7 @@ def script(case: Case) -> str:
     asking = "\n".join(f"    {name}={value}," for name, value in _asking(case))
     return f'''"""Answers as many prompts as planned, {case.workload.concurrent_sequences} at a time."""
 
-import sys
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+{_IMPORTS}
 
 NAME = {case.model.name!r}
 

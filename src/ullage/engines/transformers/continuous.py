@@ -5,8 +5,6 @@ and ``max_requests_per_batch`` rows of logits needs comes first, the rest become
 attention reads it into. Earlier 5.x releases solve a quadratic with another step size and end within a few per cent of it.
 """
 
-from dataclasses import dataclass
-
 from ullage.domain.architecture import ChunkedAttention, FullAttention, SlidingAttention
 from ullage.domain.case import Case
 from ullage.engines.transformers.cache import cache_format
@@ -15,6 +13,7 @@ from ullage.engines.transformers.versions import BATCH_ROWS, PAGE_TOKENS, last_l
 from ullage.engines.transformers.weights import activation_bytes
 from ullage.formulas.cache import bytes_per_token
 from ullage.formulas.sharding import ceil_div
+from ullage.frozen import dataclass
 
 INT32, INT64, FLOAT = 4, 8, 4
 BLOCKS_PER_REQUEST = 32  # entries of the block table of the fast decoding path

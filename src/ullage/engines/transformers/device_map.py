@@ -5,7 +5,8 @@ Nothing here knows of caches or activations, and neither does Accelerate. Follow
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from ullage.frozen import dataclass
 
 CPU, DISK = "cpu", "disk"
 

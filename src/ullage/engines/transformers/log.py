@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
+from ullage.catalog.torch_messages import LONGEST, out_of_memory
 from ullage.domain.facts import Fact
-from ullage.engines._torch_log import LONGEST, out_of_memory
 from ullage.units import MiB
 
 _PATTERNS: Final = (
@@ -13,7 +13,7 @@ _PATTERNS: Final = (
     ("offloaded_to", re.compile(r"Some (?:parameters are|weights were) .{0,60}?offloaded to the (cpu|disk)(?: and (disk))?")),
     ("error.disk_offload", re.compile(r"weights offloaded to the disk|Please provide an `offload_folder`")),
     ("offload_buffer_bytes", re.compile(r"Current model requires (\d{1,18}) bytes of buffer for offloaded layers")),
-    ("weights_fraction", re.compile(r"We will use (\d{1,3})% of the memory on device (\w+)")),
+    ("weights_per_cent", re.compile(r"We will use (\d{1,3})% of the memory on device (\w+)")),
     ("error.device_too_small", re.compile(r"no modules could be assigned to the following devices due to insufficient memory")),
     ("error.cache_name", re.compile(r"Invalid `cache_implementation` \((\w{1,60})\)")),
     ("error.attention_name", re.compile(r"Specified `attn_implementation=\"([^\"]{1,80})\"` is not supported")),
@@ -24,9 +24,9 @@ _PATTERNS: Final = (
 _IN: Final = {
     "bytes": ("error.pool_footprint", "pool_available_bytes", "offload_buffer_bytes"),
     "tokens": ("error.max_len_over_model",),
-    "per cent": ("weights_fraction",),
+    "per cent": ("weights_per_cent",),
 }
-_SECOND: Final = {"error.pool_footprint": "available_bytes", "error.max_len_over_model": "max_tokens", "weights_fraction": "device"}
+_SECOND: Final = {"error.pool_footprint": "available_bytes", "error.max_len_over_model": "max_tokens", "weights_per_cent": "device"}
 
 
 def read_log_line(line: str) -> Fact | None:

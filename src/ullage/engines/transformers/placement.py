@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ullage.domain.case import Case
@@ -12,6 +11,7 @@ from ullage.engines.transformers.device_map import CPU, DISK, Module, balanced, 
 from ullage.engines.transformers.versions import CONTEXT, rules
 from ullage.engines.transformers.weights import counted_bytes, loaded_tensors, weight_case
 from ullage.errors import InputError
+from ullage.frozen import dataclass
 from ullage.units import parse_bytes
 
 AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ullage.domain.case import Case, Settings, Value
@@ -12,6 +11,7 @@ from ullage.domain.workload import Workload
 from ullage.engines.transformers.placement import AUTOMATIC, read_max_memory
 from ullage.engines.transformers.versions import PAGE_TOKENS, rules
 from ullage.errors import InputError
+from ullage.frozen import replace
 from ullage.units import parse_count
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")

@@ -5,10 +5,9 @@ Read from the packages 4.30.2, 4.36.2, 4.38.2, 4.42.4, 4.44.2, 4.45.2,
 given the later number.
 """
 
-from dataclasses import dataclass
-
 from ullage.domain.case import Case, Version
 from ullage.domain.provenance import Assumed, Cited, Constant, Measured
+from ullage.frozen import dataclass
 from ullage.units import GiB, MiB
 
 

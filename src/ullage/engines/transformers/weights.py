@@ -1,6 +1,5 @@
 """The tensors that loading leaves in memory, in the asked dtype."""
 
-from dataclasses import replace
 from functools import lru_cache
 
 from ullage.catalog.tensor_formats import MODEL_DTYPES, model_dtype
@@ -9,6 +8,7 @@ from ullage.domain.checkpoint import Part, Role, Tensor
 from ullage.domain.workload import Workload
 from ullage.engines.transformers.versions import rules
 from ullage.formulas.allocator import allocated_bytes, pooled_bytes
+from ullage.frozen import replace
 
 _PLAIN = frozenset(fmt.name for fmt in MODEL_DTYPES.values())
 _OF_THE_RUN = ("attn_implementation", "cache_implementation", "max_new_tokens", "prefill_chunk_size")
