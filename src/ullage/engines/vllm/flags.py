@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from ullage.engines.vllm.flags_features import FEATURE_FLAGS
 from ullage.engines.vllm.flags_kinds import PAIR, Flag, Release
@@ -14,6 +14,8 @@ from ullage.engines.vllm.flags_server import SERVER_FLAGS
 FLAGS: tuple[Flag, ...] = (*MODEL_FLAGS, *MEMORY_FLAGS, *PARALLEL_FLAGS, *FEATURE_FLAGS, *SERVER_FLAGS)
 
 ENABLE_DISABLE: Release = (0, 33, 0)  # from here `--disable-x` is another spelling of `--no-enable-x`
+
+_LONGEST = 60  # characters of a name that are compared
 
 # What other engines, and people, call the same thing.
 FOREIGN = {
@@ -104,9 +106,10 @@ def _opposites(option: str, at: Release) -> tuple[str, ...]:
     return plain
 
 
+@lru_cache(maxsize=256)
 def nearest(name: str, at: Release | None = None) -> tuple[str, ...]:
     """Up to three flag names that resemble ``name``, the likeliest first; only those a release has, when one is given."""
-    bare = name.lstrip("-").replace("_", "-").lower()
+    bare = name.lstrip("-").replace("_", "-").lower()[:_LONGEST]
     names = [flag.name for flag in FLAGS if at is None or flag.is_in(at)]
     known = [FOREIGN[bare]] if FOREIGN.get(bare) in names else []
     alike = difflib.get_close_matches(bare, names, n=3, cutoff=0.6)

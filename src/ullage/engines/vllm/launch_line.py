@@ -17,7 +17,7 @@ _DEMO_LAST: Release = (0, 24, 0)
 _CLI_MODULES = frozenset({"vllm.entrypoints.cli.main", "vllm.scripts", "vllm"})
 _SERVER_MODULES = frozenset({SERVER_MODULE, "vllm.entrypoints.launchers.api_server.entry"})
 _BREAKS = frozenset({"&&", "||", ";", "|", "&", "\n"})
-_REDIRECT = re.compile(r"(?:\d|&)?>{1,2}(?:&\d)?.*|<.*")
+_REDIRECT = re.compile(r"((?:\d|&)?>{1,2}|<)(?:&\d|[^<>|&\s]+)?")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _IMAGE = re.compile(r"(?:[\w.-]+(?::\d+)?/)*[\w.-]*vllm[\w.-]*(?:/[\w.-]+)*(?::(?P<tag>[\w.-]+))?(?:@sha256:[0-9a-f]+)?")
 _TAG_RELEASE = re.compile(r"v?(\d+\.\d+\.\d+)(?:\.post\d+)?(?:[.\-].*)?")
@@ -66,11 +66,14 @@ def find_launch(argv: tuple[str, ...]) -> Launch | None:
 def _parts(argv: tuple[str, ...]) -> list[tuple[str, ...]]:
     """The command line cut at the shell's separators, without redirections and line continuations."""
     parts: list[list[str]] = [[]]
+    before = ""
     for word in argv:
+        redirect, target = _REDIRECT.fullmatch(word), _REDIRECT.fullmatch(before)
         if word in _BREAKS:
             parts.append([])
-        elif word.strip() not in {"\\", "$", "#"} and not _REDIRECT.fullmatch(word):
+        elif redirect is None and (target is None or target[1] != before) and word.strip() not in {"\\", "$", "#"}:
             parts[-1].append(word)
+        before = word
     return [tuple(part) for part in parts if part]
 
 
@@ -124,6 +127,9 @@ def _shell(words: tuple[str, ...]) -> Launch | None:
 def _container(words: tuple[str, ...]) -> Launch | None:
     """``docker run OPTIONS IMAGE ARGS``: the image is the first word that is named like one and is no option's value."""
     for index in range(1, len(words)):
+        inside = _program(words[index:])  # `docker exec BOX vllm serve`
+        if inside is not None:
+            return replace(inside, environment=(*_container_environment(words[:index]), *inside.environment))
         match = _IMAGE.fullmatch(words[index])
         if match is None or words[index - 1] in _NAMED_OPTIONS:
             continue

@@ -16,6 +16,7 @@ from ullage.errors import InputError, UllageError
 
 _SWITCH_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "0", "1"})
 _OFF_WORDS = frozenset({"false", "no", "off", "0"})
+_DEEPEST = 16
 _NO_VALUE = frozenset({Kind.SWITCH, Kind.PAIR})
 
 
@@ -51,7 +52,8 @@ class _Scan:
             word = self._words[self._index]
             self._index += 1
             if word == "--":
-                self._free += self._words[self._index :]
+                for free in self._words[self._index :]:
+                    self._positional(free)
                 break
             match = match_option(word, self._at)
             if match is None:
@@ -150,7 +152,10 @@ class _Scan:
     def _key(self, flag: Flag, match: Match) -> None:
         """``--name.key value``: gathered into one JSON object per flag."""
         text = match.explicit if match.explicit is not None else self._next()
-        name = ".".join((flag.option, *match.keys))
+        name = ".".join((flag.option, *match.keys[:_DEEPEST]))
+        if len(match.keys) > _DEEPEST:
+            self._findings.append(Finding(text=f"{name}… is nested deeper than {_DEEPEST} keys"))
+            return
         if text is None:
             self._findings.append(Finding(text=f"vLLM stops: {name} stands without a value"))
             return
