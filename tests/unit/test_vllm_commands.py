@@ -381,7 +381,7 @@ TOKENS = st.sampled_from(  # a_b stands for a word with a blank
     m 8 0.5 auto -1 fp8 {} - -tp -tp=2 -t -q -qawq -O3 -O -x -ep -n4 -dp -1.5 a_b -a_b --max-num-seqs --max-num-seq --max-num --max
     --gpu-mem=0.5 --enforce-eager --no-enforce-eager --enforce-eager=1 --kv-cache-dtype --kv-cache-memory=5 --swap-space --device
     --served-model-name --hf-token --block-size=16 --enable-chunked-prefill --max-model-len --cudagraph-capture-sizes --foo --foo=3 --=3
-    """.split()
+    """.split()  # noqa: SIM905 - a list of words reads best as words
 )
 
 
