@@ -4,29 +4,14 @@ The profile runs with empty block tables and takes the ordinary branch, so nothi
 Sources: vllm/attention/backends/dual_chunk_flash_attn.py of 0.9.0 to 0.10.2, and the reconstruction in docs/decisions.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-from ullage.domain.architecture import FullAttention
 from ullage.domain.case import Case
-from ullage.domain.ledger import Amount
 from ullage.engines.vllm.activation import element_bytes, profile_peak
 from ullage.engines.vllm.resolve import activation_dtype
 from ullage.engines.vllm.versions import Core, core_of
+from ullage.formulas.dual_chunk import Workspace, attention_of, prefill_workspace
 from ullage.formulas.sharding import ceil_div, kv_heads_per_rank
-from ullage.units import format_bytes
-
-# Every step needs larger buffers than the last, so what the last step freed is cached but often too small to be used again.
-STALE_TENTHS = 7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workspace:
-    """The largest step of a prefill: its unprofiled workspace, what is live around it, and how many steps there are."""
-
-    workspace: Amount
-    live_bytes: int
-    steps: int
-    because: str
 
 
 def applies(case: Case) -> bool:
@@ -36,36 +21,22 @@ def applies(case: Case) -> bool:
 
 
 def workspace(case: Case) -> Workspace:
-    """Workspace of the last step of the longest prompt, per rank.
-
-    Sparse: L x Hq/tp x (4 D + 12 x last queries) bytes in bf16 (8 x in fp16, whose fp32 copy is fused). Dense: one head at a time, 4 D L.
-    """
-    architecture = case.model.architecture
-    mixer = next(m for layer in architecture.layers for m in layer.mixers if isinstance(m, FullAttention) and m.dual_chunk is not None)
-    dual = mixer.dual_chunk
-    if dual is None:  # pragma: no cover - the generator above asked for it
-        raise AssertionError
-    element = element_bytes(case)
-    heads = ceil_div(mixer.query_heads, case.parallel.tensor)
-    kv_heads = kv_heads_per_rank(mixer.kv_heads, case.parallel.tensor)
+    """Workspace of the last step of the longest prompt, per rank. Only for models that have it."""
+    architecture, tensor = case.model.architecture, case.parallel.tensor
+    found = attention_of(architecture)
     length = case.workload.context_tokens or case.settings.integer("max_model_len") or 0
-    chunk = min(case.settings.integer("max_num_batched_tokens") or length, length)
-    scores = 12 if activation_dtype(case) == "bfloat16" else 8
-    sparse = dual.sparse and length > dual.sparse_threshold_tokens
-    per_token = heads * (2 * element * mixer.key_dim + scores * dual.sparse_last_queries) if sparse else 2 * element * mixer.key_dim
-    largest, previous = per_token * length, per_token * max(length - chunk, 0)
-    width = 2 * architecture.hidden_size + (heads + 2 * kv_heads) * mixer.key_dim + 6 * heads * mixer.key_dim
-    kind = "sparse" if sparse else "dense"
-    terms = f"{heads} query heads x (4 x {mixer.key_dim} + {scores} x {dual.sparse_last_queries}) B" if sparse else f"4 x {mixer.key_dim} B"
-    return Workspace(
-        workspace=Amount(largest * 95 // 100, largest, largest + previous * STALE_TENTHS // 10),
-        live_bytes=chunk * element * width,
-        steps=ceil_div(length, max(chunk, 1)),
-        because=(
-            f"{kind} dual chunk prefill over {length:,} tokens x {terms} = {format_bytes(largest)} in the last of "
-            f"{ceil_div(length, max(chunk, 1))} steps; the profile run takes ordinary attention and never sees it"
-        ),
+    work = found and prefill_workspace(
+        architecture,
+        heads=ceil_div(found[0].query_heads, tensor),
+        kv_heads=kv_heads_per_rank(found[0].kv_heads, tensor),
+        length=length,
+        chunk=case.settings.integer("max_num_batched_tokens") or length,
+        element=element_bytes(case),
+        fused_scores=activation_dtype(case) != "bfloat16",
     )
+    if not work:  # pragma: no cover - ``applies`` was asked first
+        raise AssertionError
+    return replace(work, because=f"{work.because}; the profile run takes ordinary attention and never sees it")
 
 
 def covered_bytes(case: Case, live_bytes: int) -> int:
