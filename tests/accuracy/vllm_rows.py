@@ -1,0 +1,133 @@
+"""Reports about vLLM as questions, and what its log figures are compared with."""
+
+import re
+from dataclasses import replace
+
+from tests.accuracy.cases_of_rows import Asked, Unjudged
+from tests.accuracy.machines_of_rows import Found as FoundMachine
+from tests.accuracy.machines_of_rows import machine_of
+from tests.accuracy.models_of_rows import Found as FoundModel
+from tests.accuracy.models_of_rows import model_of
+from tests.accuracy.releases import VLLM, Release, release_of
+from tests.accuracy.rows import Row
+
+from ullage import engines
+from ullage.domain.case import Case, Settings, Value
+from ullage.domain.machine import Machine
+from ullage.domain.placement import Parallel
+from ullage.errors import InputError
+
+NAME = re.compile(r"vllm(?: v[01])?(?: \((?:rocm|kaito|lora)\))?", re.IGNORECASE)
+COLUMNS = (
+    ("gpu_memory_utilization", "gpu_memory_utilization"),
+    ("max_model_len", "max_model_len"),
+    ("max_num_seqs", "max_num_seqs"),
+    ("max_num_batched_tokens", "max_num_batched_tokens"),
+    ("block_size", "block_size"),
+)
+# What people write instead of flags.
+PHRASES: tuple[tuple[str, str, Value], ...] = (
+    (r"(?<!no )prefix caching(?: on)?(?! (?:off|false))|enable_prefix_caching true", "enable_prefix_caching", True),
+    (r"enable_prefix_caching false", "enable_prefix_caching", False),
+    (r"no vision|language.model.only|text.only", "language_model_only", True),
+)
+FRACTIONS = (0.85, 0.95)  # what people set where the report is silent
+
+
+def read(row: Row) -> Asked | Unjudged:
+    """The question, or why there is none."""
+    if not NAME.fullmatch(row.text("engine")):
+        return Unjudged(row=row, why="another platform or a fork")
+    release = release_of(row.text("engine_version"), row.text("date"), VLLM)
+    if release is None:
+        return Unjudged(row=row, why="version unknown")
+    model = model_of(row)
+    if isinstance(model, str):
+        return Unjudged(row=row, why=model)
+    parallel = _parallel(row)
+    machine = machine_of(row, parallel.devices)
+    if isinstance(machine, str):
+        return Unjudged(row=row, why=machine)
+    return _asked(row, release, model, parallel, machine)
+
+
+def _asked(row: Row, release: Release, model: FoundModel, parallel: Parallel, machine: FoundMachine) -> Asked:
+    engine = engines.find("vllm")
+    settings, environment = _settings(row, model, release)
+    case = Case(
+        model=model.model,
+        engine="vllm",
+        version=release.version,
+        machine=machine.machine,
+        parallel=parallel,
+        settings=settings,
+        environment=environment,
+    )
+    silent = {column for column, _ in COLUMNS[:4] if row.number(column) is None}
+    silent |= {"version"} if not release.named else set()
+    silent |= {"gpu_mem_gib_reported"} if not machine.reported else set()
+    silent |= {"scheme"} if not model.scheme_named else set()
+    return Asked(
+        row=row, engine=engine, case=case, variants=tuple(_variants(case, machine, silent)), silent=frozenset(silent), rough=model.rough
+    )
+
+
+def _parallel(row: Row) -> Parallel:
+    words = row.text("dp_or_ep").lower()
+    data = re.search(r"dp ?=?(\d+)|^(\d+)$", words)
+    count, pipeline = row.whole("n_gpus") or 1, row.whole("pp") or 1
+    degree = int(data[1] or data[2]) if data else 1
+    if re.fullmatch(r"dep ?\d+", words):
+        degree = count
+    tensor = row.whole("tp") or max(1, count // (pipeline * degree))
+    return Parallel(tensor=tensor, pipeline=pipeline, data=degree, expert="ep" in words)
+
+
+def _settings(row: Row, model: FoundModel, release: Release) -> tuple[Settings, tuple[tuple[str, str], ...]]:
+    found: dict[str, Value] = {name: row.number(column) for column, name in COLUMNS if row.number(column) is not None}
+    found = {name: int(value) if isinstance(value, float) and value.is_integer() and value > 1 else value for name, value in found.items()}
+    if row.text("kv_cache_dtype"):
+        found["kv_cache_dtype"] = row.text("kv_cache_dtype")
+    if row.flag("enforce_eager") is not None:
+        found["enforce_eager"] = row.flag("enforce_eager")
+    if model.dtype is not None:
+        found["dtype"] = model.dtype
+    flags = row.text("other_flags")
+    found.update({name: value for pattern, name, value in PHRASES if re.search(pattern, flags.lower())})
+    written, environment = _written(flags, release)
+    return Settings.of({**found, **written}), environment
+
+
+def _written(flags: str, release: Release) -> tuple[dict[str, Value], tuple[tuple[str, str], ...]]:
+    """Options and environment variables written as such, read as the engine reads them."""
+    words = re.findall(r"--[a-z][a-z0-9-]+(?:[ =][^\s,;-][^\s,;]*)?", flags)
+    environment = dict(re.findall(r"\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)=(\S+?)(?=[,;\s]|$)", flags))
+    arguments = tuple(part for word in words for part in word.replace("=", " ").split())
+    request = engines.find("vllm").read_command(("vllm", "serve", "model", *arguments), environment, release.version)
+    if request is None:
+        return {}, tuple(environment.items())
+    known = {name: value for name, value in request.settings.items if name not in {"model", "dtype"} or value != "auto"}
+    return known, request.environment
+
+
+def _variants(case: Case, machine: FoundMachine, silent: set[str]) -> list[Case]:
+    found = []
+    if "gpu_mem_gib_reported" in silent:
+        found += [_with_memory(case, size) for size in {machine.low_bytes, machine.high_bytes} if size]
+    if "gpu_memory_utilization" in silent:
+        found += [case.with_settings(gpu_memory_utilization=fraction) for fraction in FRACTIONS]
+    return found
+
+
+def _with_memory(case: Case, size: int) -> Case:
+    devices = tuple(replace(device, total_bytes=size) for device in case.machine.devices)
+    return replace(case, machine=Machine(devices=devices, host=case.machine.host))
+
+
+def speculative_tokens(flags: str) -> int | None:
+    """Draft tokens a step that a report mentions."""
+    match = re.search(r"num_speculative_tokens (\d+)|\bMTP (\d+)\b", flags)
+    return int(match[1] or match[2]) if match else None
+
+
+__all__ = ["InputError", "read"]
