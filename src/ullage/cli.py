@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from ullage import __version__
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb, parse
 from ullage.errors import UllageError
-from ullage.report.document import Document
 
 if TYPE_CHECKING:
     from ullage.report.as_text import Look
+    from ullage.report.document import Document
 
 VERBS = ("plan", "check", "models", "devices", "engines")
 _DUMB_WIDTH = 120
@@ -81,7 +81,7 @@ def _print(answer: Answer) -> None:
         _show(answer.document)
 
 
-def _show(document: Document) -> None:
+def _show(document: "Document") -> None:
     from ullage.report import as_text
 
     look = _look()

@@ -5,12 +5,14 @@ the same values and explains it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ullage.domain.hyperparameters import Json
 from ullage.errors import InputError
 from ullage.ports import World
-from ullage.report.document import Document
+
+if TYPE_CHECKING:
+    from ullage.report.document import Document
 
 Given = str | int | bool | tuple[str, ...] | None
 
@@ -54,7 +56,7 @@ class Answer(NamedTuple):
     """What a verb answers: the exit code, the report for people, and the same as JSON. One of the two may be left out when not asked."""
 
     exit_code: int
-    document: Document | None = None
+    document: "Document | None" = None
     json: Json = None
 
 

@@ -46,12 +46,14 @@ def _compute_total(name: str, managed_bytes: int) -> int:
 
 
 def _used_by_others(nvml: Any, handle: Any) -> int:
-    """Memory of the processes on the card, as far as the driver tells."""
-    try:
-        running = [*nvml.nvmlDeviceGetComputeRunningProcesses(handle), *nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)]
-    except nvml.NVMLError:
-        return 0
-    return sum({process.pid: int(process.usedGpuMemory or 0) for process in running}.values())
+    """Memory of the processes on the card, as far as the driver tells; one that computes and draws is listed twice."""
+    used: dict[int, int] = {}
+    for running in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
+        try:
+            used.update({process.pid: int(process.usedGpuMemory or 0) for process in running(handle)})
+        except nvml.NVMLError:  # not told on this system
+            continue
+    return sum(used.values())
 
 
 def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:
