@@ -15,6 +15,7 @@ from ullage.domain.case import Case
 from ullage.domain.plan import Limit, Objection
 from ullage.engines.vllm import overhead
 from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks, stated_tokens, usable_blocks
+from ullage.engines.vllm.flags import flag_called
 from ullage.engines.vllm.ranks import Rank, budget_bytes, is_capped
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.shards import offloaded
@@ -26,10 +27,23 @@ RAISE_OR_SHORTEN = "Try increasing `gpu_memory_utilization` or decreasing `max_m
 
 def objections(case: Case) -> tuple[Objection, ...]:
     """Everything the start-up checks will refuse, the first check first."""
-    early = (*_shape(case), *_lengths(case), *_dual_chunk(case), *_formats(case))
+    early = (*_flags(case), *_shape(case), *_lengths(case), *_dual_chunk(case), *_formats(case))
     if early:
         return early
     return (*_free_memory(case), *_cache(case))
+
+
+def _flags(case: Case) -> Iterator[Objection]:
+    """Stated settings that the release's command line does not have."""
+    for name in sorted(case.stated):
+        flag = flag_called(name) if case.settings.has(name) else None
+        if flag is None or flag.is_in(case.version.parts):
+            continue
+        yield Objection(
+            text=f"error: unrecognized arguments: --{flag.name}",
+            why=f"vLLM {case.version} has no --{flag.name}",
+            next_step=flag.instead or f"leave --{flag.name} out",
+        )
 
 
 def _shape(case: Case) -> Iterator[Objection]:
