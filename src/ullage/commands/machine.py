@@ -72,24 +72,41 @@ def _reserved(device: Device, nbytes: int) -> Device:
     return replace(device, reserved_bytes=nbytes)
 
 
-def _accelerators(gpu: str | None, hardware: Hardware) -> tuple[Device, ...]:
+def _processor(hardware: Hardware) -> tuple[Device, ...]:
+    return (replace(hardware.host(), id="cpu", name="CPU", shares_memory_with=HOST),)
+
+
+def _accelerators(gpu: str | None, hardware: Hardware, kinds: frozenset[str]) -> tuple[Device, ...]:
+    """As said; ``local`` is what a driver answers for, and the processor where none does and the engine runs on one."""
     word = (gpu or "local").strip()
     if word.lower() == "cpu":
-        host = hardware.host()
-        return (replace(host, id="cpu", name="CPU", shares_memory_with=HOST),)
+        return _processor(hardware)
     if word.lower() != "local":
         return parse_devices(word)
     found = hardware.devices()
-    if not found:
-        raise InputError("no GPU driver answers on this machine: say which devices are meant, for example --gpu H100-80GB or --gpu 24GiB")
-    return found
+    if found:
+        return found
+    if "cpu" in kinds:
+        return _processor(hardware)
+    raise InputError(
+        "no GPU driver answers on this machine: say which devices are meant, for example --gpu H100-80GB or --gpu 24GiB, "
+        "or plan for this machine's processor with --engine transformers --gpu cpu"
+    )
 
 
 def read_machine(
-    gpu: str | None, host_memory: str | None, reserve: tuple[str, ...], total_memory: tuple[str, ...], hardware: Hardware
+    gpu: str | None,
+    host_memory: str | None,
+    reserve: tuple[str, ...],
+    total_memory: tuple[str, ...],
+    hardware: Hardware,
+    kinds: frozenset[str] = frozenset(),
 ) -> Machine:
-    """The machine a question is about; the host's memory is known where it was said or where the devices are this machine's own."""
-    devices = _accelerators(gpu, hardware)
+    """The machine a question is about, for an engine that runs on devices of these ``kinds``.
+
+    The host's memory is known where it was said or where the devices are this machine's own.
+    """
+    devices = _accelerators(gpu, hardware, kinds)
     is_here = gpu is None or gpu.strip().lower() in {"local", "cpu"}
     host = hardware.host() if is_here else None
     if host_memory is not None:

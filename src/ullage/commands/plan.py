@@ -19,13 +19,7 @@ def make_plan(flags: Flags, world: World) -> Plan:
     """The plan that the options ask for. Raises every error of the tree."""
     engine = find_engine(flags)
     question = read_question(flags, world, engine, flags.text("model") or "")
-    return finish(solve(engine, question.case, objective=_objective(flags)), flags, engine, question.notes)
-
-
-def _objective(flags: Flags) -> str:
-    """As said; otherwise the most sequences where the length is known, and the longest context where it is not."""
-    asks_length_only = flags.text("context") is not None and flags.whole("concurrency") is None
-    return flags.text("objective") or ("concurrency" if asks_length_only else "context")
+    return finish(solve(engine, question.case, objective=flags.text("objective") or OBJECTIVES[0]), flags, engine, question.notes)
 
 
 def finish(plan: Plan, flags: Flags, engine: Engine, notes: tuple[str, ...]) -> Plan:

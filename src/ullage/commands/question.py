@@ -136,7 +136,12 @@ def read_question(flags: Flags, world: World, engine: Engine, model_word: str, r
     """The case that the options describe, on top of a command somebody wrote where there is one. Raises every error of the tree."""
     model, notes = read_model(model_word, world.models, quantisation=flags.text("quant"))
     machine = read_machine(
-        flags.text("gpu"), flags.text("host_memory"), flags.texts("reserve"), flags.texts("total_memory"), world.hardware
+        flags.text("gpu"),
+        flags.text("host_memory"),
+        flags.texts("reserve"),
+        flags.texts("total_memory"),
+        world.hardware,
+        engine.profile.device_kinds,
     )
     own = _settings(engine, flags)
     settings = request.settings.with_(**own) if request is not None else Settings.of(own)

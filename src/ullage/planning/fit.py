@@ -38,7 +38,7 @@ def evaluate(engine: Engine, asked: Case) -> Outcome:
     objections = engine.objections(case)
     ledger = engine.ledger(case)
     capacity = engine.capacity(case, ledger)
-    devices = tuple(_judge_device(ledger, device) for device in _used_devices(case, ledger))
+    devices = tuple(_judge_device(case, ledger, device) for device in _used_devices(case, ledger))
     verdict, limit, binding = _judge(case, objections, ledger, capacity, devices)
     return Outcome(
         asked=asked,
@@ -74,9 +74,14 @@ def _used_devices(case: Case, ledger: Ledger) -> tuple[Device, ...]:
     return tuple(device for device in (*case.machine.devices, *host) if device.id in named)
 
 
-def _judge_device(ledger: Ledger, device: Device) -> DeviceVerdict:
+def _judge_device(case: Case, ledger: Ledger, device: Device) -> DeviceVerdict:
     peak = ledger.peak(device.id)
-    return DeviceVerdict(device=device.id, verdict=verdict_of(peak, device.total_bytes), peak=peak, total_bytes=device.total_bytes)
+    host = case.machine.host
+    need = peak
+    if host is not None and device.shares_memory_with == host.id:
+        twice = ledger.of(host.id, Purpose.OTHERS).expected if ledger.of(device.id, Purpose.OTHERS).expected else 0
+        need = peak + ledger.peak(host.id) + Amount.exactly(-twice)
+    return DeviceVerdict(device=device.id, verdict=verdict_of(need, device.total_bytes), peak=peak, total_bytes=device.total_bytes)
 
 
 def verdict_of(need: Amount, have_bytes: int) -> Verdict:
