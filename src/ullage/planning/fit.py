@@ -154,10 +154,9 @@ def _cache_binding(case: Case, capacity: Capacity, have: int) -> str:
     count = case.workload.concurrent_sequences
     asked = f"{format_count(count)} sequence{'s' if count != 1 else ''}"
     asked += f" of {format_count(context)} tokens" if context else ""
-    return (
-        f"{asked} need {format_bytes(capacity.needed_bytes)} of cache; {format_bytes(have)} are left, which hold "
-        f"{format_count(capacity.max_sequences.expected)} such sequences or one of {format_count(capacity.max_context_tokens.expected)} tokens"
-    )
+    hold = f"{format_count(capacity.max_sequences.expected)} such sequences"
+    hold += f" or one of {format_count(capacity.max_context_tokens.expected)} tokens"
+    return f"{asked} need {format_bytes(capacity.needed_bytes)} of cache; {format_bytes(have)} are left, which hold {hold}"
 
 
 def _room(capacity: Capacity, worst: DeviceVerdict | None) -> str:

@@ -121,9 +121,10 @@ def _device(plan: Plan, group: tuple[DeviceVerdict, ...]) -> tuple[doc.Block, ..
         f"{_title(group)}: peak {format_gib(peak.expected)} GiB ({format_gib(peak.low)} to {format_gib(peak.high)}) "
         f"of {format_bytes(verdict.total_bytes)} in {phase.value}"
     )
+    has_budget = any(entry.budgeted for entry in entries)  # an engine that grows has none to be outside of
     rows = tuple(
         (
-            entry.purpose.value if entry.budgeted else f"{entry.purpose.value} +",
+            entry.purpose.value if entry.budgeted or not has_budget else f"{entry.purpose.value} +",
             entry.phase.value,
             format_gib(entry.amount.low),
             format_gib(entry.amount.expected),
@@ -137,16 +138,18 @@ def _device(plan: Plan, group: tuple[DeviceVerdict, ...]) -> tuple[doc.Block, ..
     return (
         doc.Bar(title, _segments(plan, verdict.device, phase), verdict.total_bytes, _WORDS[verdict.verdict][1]),
         doc.Table(_LEDGER, rows, marks),
-        *(() if all(entry.budgeted for entry in entries) else (doc.Paragraph("+ outside the engine's own sizing"),)),
+        *((doc.Paragraph("+ outside the engine's own sizing"),) if has_budget and not all(entry.budgeted for entry in entries) else ()),
     )
 
 
 def _capacity(capacity: Capacity, plan: Plan) -> tuple[doc.Block, ...]:
     tokens, context = capacity.kv_tokens, plan.case.workload.context_tokens
     at = f" of {format_count(context)} tokens" if context is not None else " of the whole length"
-    pool = f"{format_bytes(capacity.kv_cache_bytes.expected)} a device, {format_count(capacity.kv_blocks.expected)} blocks"
+    pool = f"{format_bytes(capacity.kv_cache_bytes.expected)} a device"
+    if capacity.block_tokens > 1:
+        pool += f", {format_count(capacity.kv_blocks.expected)} blocks of {capacity.block_tokens} tokens"
     said = (
-        f"cache: {pool} of {capacity.block_tokens} tokens, {format_count(capacity.kv_bytes_per_token)} bytes a token over all layers",
+        f"cache: {pool}, {format_count(capacity.kv_bytes_per_token)} bytes a token over all layers",
         f"tokens: {format_count(tokens.expected)} ({format_count(tokens.low)} to {format_count(tokens.high)})",
         f"longest sequence: {format_count(capacity.max_context_tokens.expected)} tokens",
         f"sequences at once{at}: {format_count(capacity.max_sequences.expected)}",
