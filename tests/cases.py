@@ -1,6 +1,7 @@
 """Questions for tests: a bundled model on devices said in one line."""
 
 from functools import cache
+from typing import Any
 
 from ullage import formats, wire
 from ullage.architectures import read
@@ -44,7 +45,7 @@ def machine(card: tuple[str, float, tuple[int, int]], count: int, total_gib: flo
     )
 
 
-def vllm_case(  # noqa: PLR0913 - a question has this many parts
+def raw_vllm_case(  # noqa: PLR0913 - a question has this many parts
     name: str,
     version: str,
     card: tuple[str, float, tuple[int, int]] = A100,
@@ -57,16 +58,19 @@ def vllm_case(  # noqa: PLR0913 - a question has this many parts
     environment: tuple[tuple[str, str], ...] = (),
     **settings: Value,
 ) -> Case:
-    """A resolved case for vLLM."""
-    return resolve(
-        Case(
-            model=bundled(name),
-            engine="vllm",
-            version=Version(tuple(int(part) for part in version.split(".")), version),
-            machine=machine(card, devices, total_gib),
-            parallel=Parallel(tensor=tensor, pipeline=pipeline),
-            workload=Workload(context_tokens=context),
-            settings=Settings.of(settings),
-            environment=environment,
-        )
+    """A case for vLLM as it is asked, nothing resolved."""
+    return Case(
+        model=bundled(name),
+        engine="vllm",
+        version=Version(tuple(int(part) for part in version.split(".")), version),
+        machine=machine(card, devices, total_gib),
+        parallel=Parallel(tensor=tensor, pipeline=pipeline),
+        workload=Workload(context_tokens=context),
+        settings=Settings.of(settings),
+        environment=environment,
     )
+
+
+def vllm_case(*words: Any, **said: Any) -> Case:
+    """A resolved case for vLLM; the arguments are those of ``raw_vllm_case``."""
+    return resolve(raw_vllm_case(*words, **said))

@@ -1,14 +1,19 @@
 """The memory model of vLLM against figures that others measured or that vLLM's own code gave."""
 
 import pytest
-from tests.cases import GPU_80, RTX_3090, vllm_case
+from tests.cases import GPU_80, RTX_3090, raw_vllm_case, vllm_case
 
 from ullage.domain.ledger import Purpose
+from ullage.domain.plan import Verdict
+from ullage.engines import find
 from ullage.engines.vllm import cache, dual_chunk, needed, ranks, shards
 from ullage.engines.vllm.capacity import capacity, model_token_bytes, sequence_blocks
 from ullage.engines.vllm.ledger import ledger
 from ullage.engines.vllm.objections import objections
+from ullage.planning.fit import evaluate
 from ullage.units import GiB
+
+VLLM = find("vllm")
 
 # Weights with buffers per rank, block bytes and blocks of an 8 GiB cache, tokens vLLM 0.32 states: its own code on the meta device.
 ORACLE = [
@@ -150,3 +155,12 @@ class TestAMillionTokens:
         (objection, *_) = objections(vllm_case("Qwen2.5-14B-Instruct-1M", "0.28.0", GPU_80, devices=8, tensor=8))
         assert "layer_idx" in objection.text
         assert "0.10.2" in objection.next_step
+
+
+def test_an_automatic_length_is_the_longest_that_fits() -> None:
+    plan = evaluate(VLLM, raw_vllm_case("Qwen3-8B", "0.33.0", RTX_3090, max_model_len=-1))
+    length = plan.case.settings.integer("max_model_len") or 0
+    assert 0 < length < 40960
+    assert plan.verdict is not Verdict.REFUSED
+    longer = evaluate(VLLM, raw_vllm_case("Qwen3-8B", "0.33.0", RTX_3090, max_model_len=length + 16))
+    assert longer.verdict is Verdict.REFUSED

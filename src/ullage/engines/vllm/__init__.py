@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ullage.domain.case import Version
 from ullage.domain.engine import Engine, Knob, Profile, Request
 from ullage.domain.facts import Fact
+from ullage.engines.vllm.autofit import resolve
 from ullage.engines.vllm.capacity import capacity
 from ullage.engines.vllm.command import command
 from ullage.engines.vllm.flags_values import validate
@@ -12,7 +13,6 @@ from ullage.engines.vllm.ledger import ledger
 from ullage.engines.vllm.levers import layouts, levers
 from ullage.engines.vllm.notes import notes
 from ullage.engines.vllm.objections import objections
-from ullage.engines.vllm.resolve import resolve
 from ullage.engines.vllm.versions import CONSTANTS, DEFAULT, NEWEST, OLDEST
 
 _KNOBS = (
