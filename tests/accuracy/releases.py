@@ -52,22 +52,24 @@ VLLM = (
     ("0.17.0", "2026-03-07"),
     ("0.18.0", "2026-03-20"),
     ("0.19.0", "2026-04-05"),
-    ("0.20.0", "2026-05-01"),
-    ("0.21.0", "2026-05-18"),
-    ("0.22.0", "2026-06-03"),
-    ("0.23.0", "2026-06-16"),
+    ("0.20.0", "2026-04-28"),
+    ("0.20.1", "2026-05-03"),
+    ("0.20.2", "2026-05-10"),
+    ("0.21.0", "2026-05-15"),
+    ("0.22.0", "2026-05-30"),
+    ("0.23.0", "2026-06-14"),
     ("0.24.0", "2026-06-30"),
-    ("0.25.0", "2026-07-14"),
-    ("0.26.0", "2026-07-30"),
-    ("0.27.0", "2026-08-14"),
+    ("0.25.0", "2026-07-12"),
+    ("0.26.0", "2026-07-25"),
+    ("0.27.0", "2026-08-11"),
     ("0.28.0", "2026-08-26"),
-    ("0.29.0", "2026-09-20"),
-    ("0.30.0", "2026-10-01"),
-    ("0.31.0", "2026-10-15"),
-    ("0.32.0", "2026-11-01"),
-    ("0.33.0", "2026-11-15"),
+    ("0.29.0", "2026-09-09"),
+    ("0.30.0", "2026-09-22"),
+    ("0.31.0", "2026-10-08"),
+    ("0.32.0", "2026-10-24"),
+    ("0.33.0", "2026-11-10"),
 )
-_NUMBERS = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?:\.(\d+))?(?![\d-])")
+_NUMBERS = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?:\.(\d+))?(?!-?\d)")
 _DAY = re.compile(r"20\d\d-\d\d(?:-\d\d)?")
 
 
@@ -87,7 +89,7 @@ def parse(text: str) -> Version:
 def release_of(text: str, date: str, table: tuple[tuple[str, str], ...]) -> Release | None:
     """The release that ``text`` names: numbers as they are, ``0.8.x`` and a bare ``0.19`` as the newest of the series on that day.
 
-    ``0.1.dev`` builds and texts without numbers are the newest release on the day they name, or on the day of the report; None
+    A candidate or nightly (``0.20.1rc1.dev16``) is the release before it. ``0.1.dev`` builds and texts without numbers are the newest release on the day they name, or on the day of the report; None
     where no day is known.
     """
     day = _DAY.search(text)
@@ -96,6 +98,9 @@ def release_of(text: str, date: str, table: tuple[tuple[str, str], ...]) -> Rele
     if numbers is None:
         found = _newest(table, on)
         return Release(version=found, named=False) if found else None
+    if numbers[3] is not None and re.match(r"rc|\.?dev", text[numbers.end() :]):
+        earlier = [row for row in table if parse(row[0]) < parse(numbers[0])]
+        return Release(version=parse(earlier[-1][0]), named=False)
     if numbers[3] is not None:
         return Release(version=parse(numbers[0]), named=True)
     series = (int(numbers[1]), int(numbers[2]))

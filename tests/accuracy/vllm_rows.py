@@ -15,7 +15,6 @@ from ullage import engines
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.machine import Machine
 from ullage.domain.placement import Parallel
-from ullage.errors import InputError
 
 NAME = re.compile(r"vllm(?: v[01])?(?: \((?:rocm|kaito|lora)\))?", re.IGNORECASE)
 COLUMNS = (
@@ -95,7 +94,16 @@ def _settings(row: Row, model: FoundModel, release: Release) -> tuple[Settings, 
     flags = row.text("other_flags")
     found.update({name: value for pattern, name, value in PHRASES if re.search(pattern, flags.lower())})
     written, environment = _written(flags, release)
-    return Settings.of({**found, **written}), environment
+    return Settings.of({**found, **_drafting(flags), **written}), environment
+
+
+def _drafting(flags: str) -> dict[str, Value]:
+    """Drafting as people mention it: ``MTP 3``, ``num_speculative_tokens 2``, ``DFlash``."""
+    tokens = re.search(r"num_speculative_tokens[ =:]*(\d+)|\b(?:MTP|EAGLE3?|DFlash)\w*[ =:-]*(?:n=?)?(\d+)\b", flags, re.IGNORECASE)
+    method = re.search(r"\b(mtp|eagle3?|dflash)", flags, re.IGNORECASE)
+    if tokens is None or method is None:
+        return {}
+    return {"spec_method": method[1].lower(), "spec_tokens": int(tokens[1] or tokens[2])}
 
 
 def _written(flags: str, release: Release) -> tuple[dict[str, Value], tuple[tuple[str, str], ...]]:
@@ -122,12 +130,3 @@ def _variants(case: Case, machine: FoundMachine, silent: set[str]) -> list[Case]
 def _with_memory(case: Case, size: int) -> Case:
     devices = tuple(replace(device, total_bytes=size) for device in case.machine.devices)
     return replace(case, machine=Machine(devices=devices, host=case.machine.host))
-
-
-def speculative_tokens(flags: str) -> int | None:
-    """Draft tokens a step that a report mentions."""
-    match = re.search(r"num_speculative_tokens (\d+)|\bMTP (\d+)\b", flags)
-    return int(match[1] or match[2]) if match else None
-
-
-__all__ = ["InputError", "read"]

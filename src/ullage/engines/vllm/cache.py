@@ -5,53 +5,13 @@ from functools import lru_cache
 from math import lcm
 
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.architecture import (
-    ChunkedAttention,
-    CompressedAttention,
-    CrossAttention,
-    FullAttention,
-    Indexer,
-    LatentAttention,
-    Mixer,
-    Recurrent,
-    SharedCache,
-    SlidingAttention,
-)
+from ullage.domain.architecture import Mixer, Recurrent, SharedCache
 from ullage.domain.case import Case, Model
+from ullage.engines.vllm.drafts import draft
+from ullage.engines.vllm.pages import Format, Spec, spec_of
 from ullage.engines.vllm.resolve import activation_dtype, rules
 from ullage.engines.vllm.shards import stage_layers
-from ullage.errors import UnsupportedModelError
-from ullage.formulas.sharding import ceil_div, kv_heads_per_rank
-
-# Bytes of one cached element, and extra bytes per head and token for key and value together.
-KV_FORMATS = {
-    "auto": (None, 0),
-    "float16": (2, 0),
-    "half": (2, 0),
-    "bfloat16": (2, 0),
-    "float32": (4, 0),
-    "fp8": (1, 0),
-    "fp8_e4m3": (1, 0),
-    "fp8_e5m2": (1, 0),
-    "fp8_inc": (1, 0),
-    "fp8_per_token_head": (1, 8),
-    "int8": (1, 0),
-    "int8_per_token_head": (1, 8),
-}
-# Latent caches with a layout of their own: bytes per token.
-LATENT_FORMATS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
-INDEXER_KEY_EXTRA = 4  # one fp32 scale beside an fp8 indexer key
-PADDED_LATENT_HEAD = 256  # before 0.7.1 MLA kept keys and values of every head, padded to this width
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What one layer asks of the pool. ``token_bytes`` per token, or ``state_bytes`` per sequence; ``kept_tokens`` bounds a window."""
-
-    kind: str  # "full", "sliding", "chunked", "latent", "state", "compressed"
-    token_bytes: int = 0
-    state_bytes: int = 0
-    kept_tokens: int | None = None
+from ullage.formulas.sharding import ceil_div
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +38,16 @@ class Pool:
         return sum(_group_blocks(group, tokens, in_flight, spare_states) for group in self.groups)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How layers share a pool: tokens of a block, whether windows keep their own groups, how uneven groups may be padded."""
+
+    block_tokens: int
+    hybrid: bool
+    padded_percent: int
+    draft_layers: int = 0
+
+
 def _group_blocks(group: Group, tokens: int, in_flight: int, spare_states: int) -> int:
     if group.kind == "state":
         return 1 + spare_states
@@ -91,122 +61,73 @@ def _group_blocks(group: Group, tokens: int, in_flight: int, spare_states: int) 
 def in_flight_tokens(case: Case) -> int:
     """Tokens that may be scheduled before a window can let its oldest go: one batch, two with asynchronous scheduling."""
     batches = 1
-    if case.parallel.pipeline > 1:
-        batches = case.parallel.pipeline
-    elif rules(case).async_scheduling and case.settings.flag("async_scheduling") is not False:
-        batches = 2
+    if rules(case).windows_wait:
+        stages = case.parallel.pipeline
+        ahead = rules(case).async_scheduling and case.settings.flag("async_scheduling") is not False
+        batches = 2 if ahead and stages == 1 else stages
     return (case.settings.integer("max_num_batched_tokens") or 0) * batches
 
 
 def spare_states(case: Case) -> int:
-    """A second state per sequence when prefix caching keeps aligned copies."""
-    return 0 if case.settings.flag("enable_prefix_caching") is False or not rules(case).hybrid_manager else 1
+    """States per sequence beside its own: an aligned copy where prefixes are cached, and one for each drafted token."""
+    return draft(case).tokens + (1 if _keeps_prefixes(case) else 0)
+
+
+def _keeps_prefixes(case: Case) -> bool:
+    """Whether prefixes of a model with states are cached: as said, by default from 0.25."""
+    said = case.settings.flag("enable_prefix_caching")
+    rule = rules(case)
+    return rule.hybrid_manager and (rule.hybrid_prefixes if said is None else said)
 
 
 def pools(case: Case) -> tuple[Pool, ...]:
     """One pool for each pipeline stage."""
-    rule = rules(case)
-    hybrid = rule.hybrid_manager and not case.settings.flag("disable_hybrid_kv_cache_manager")
-    return _pools(
-        case.model,
-        case.parallel.tensor,
-        stage_layers(len(case.model.architecture.layers), case.parallel.pipeline, dict(case.environment).get("VLLM_PP_LAYER_PARTITION")),
-        case.settings.integer("block_size") or 16,
-        case.settings.text("kv_cache_dtype") or "auto",
-        activation_dtype(case),
-        hybrid,
-        rule.latent_cache and not dict(case.environment).get("VLLM_MLA_DISABLE"),
+    rule, settings, environment = rules(case), case.settings, dict(case.environment)
+    drafted = draft(case)
+    fmt = Format(
+        tensor=case.parallel.tensor,
+        element=model_dtype(activation_dtype(case)).block_bytes,
+        kv_dtype=settings.text("kv_cache_dtype") or "auto",
+        latent=rule.latent_cache and not environment.get("VLLM_MLA_DISABLE"),
+        state_dtype=_named(settings.text("mamba_ssm_cache_dtype")),
+        convolution_dtype=_named(settings.text("mamba_cache_dtype")),
+        drafted=drafted.tokens,
     )
+    shape = Shape(
+        block_tokens=settings.integer("block_size") or 16,
+        hybrid=rule.hybrid_manager and not settings.flag("disable_hybrid_kv_cache_manager"),
+        padded_percent=rule.padded_percent,
+        draft_layers=drafted.own_layers,
+    )
+    stages = stage_layers(len(case.model.architecture.layers), case.parallel.pipeline, environment.get("VLLM_PP_LAYER_PARTITION"))
+    return _pools(case.model, stages, fmt, shape)
+
+
+def _named(dtype: str | None) -> str | None:
+    return None if dtype == "auto" else dtype
 
 
 @lru_cache(maxsize=1024)
-def _pools(
-    model: Model,
-    tensor: int,
-    stages: tuple[tuple[int, int], ...],
-    block_tokens: int,
-    kv_dtype: str,
-    dtype: str,
-    hybrid: bool,  # noqa: FBT001
-    latent: bool,  # noqa: FBT001
-) -> tuple[Pool, ...]:
-    element = model_dtype(dtype).block_bytes
+def _pools(model: Model, stages: tuple[tuple[int, int], ...], fmt: Format, shape: Shape) -> tuple[Pool, ...]:
     built = []
-    for start, end in stages:
-        specs = [
-            spec
-            for layer in model.architecture.layers[start:end]
-            for mixer in layer.mixers
-            if (spec := _spec(mixer, tensor=tensor, element=element, kv_dtype=kv_dtype, latent=latent)) is not None
-        ]
-        built.append(_pool(tuple(specs), block_tokens, hybrid=hybrid))
+    for stage, (start, end) in enumerate(stages):
+        mixers = [mixer for layer in model.architecture.layers[start:end] for mixer in layer.mixers]
+        if stage == len(stages) - 1:
+            mixers += [_draft_mixer(model)] * shape.draft_layers
+        specs = tuple(spec for mixer in mixers if (spec := spec_of(mixer, fmt)) is not None)
+        built.append(_pool(specs, shape))
     return tuple(built)
 
 
-def _spec(  # noqa: PLR0911 - one answer for each kind of mixer
-    mixer: Mixer, *, tensor: int, element: int, kv_dtype: str, latent: bool
-) -> Spec | None:
-    match mixer:
-        case FullAttention():
-            return Spec(kind="full", token_bytes=_pair_bytes(mixer, tensor, element, kv_dtype) + _indexer_bytes(mixer.indexer))
-        case SlidingAttention():
-            return Spec(kind="sliding", token_bytes=_pair_bytes(mixer, tensor, element, kv_dtype), kept_tokens=mixer.window_tokens)
-        case ChunkedAttention():
-            return Spec(kind="chunked", token_bytes=_pair_bytes(mixer, tensor, element, kv_dtype), kept_tokens=mixer.chunk_tokens)
-        case LatentAttention():
-            return Spec(kind="latent", token_bytes=_latent_bytes(mixer, tensor, element, kv_dtype, latent=latent))
-        case CompressedAttention():
-            return Spec(kind="compressed", token_bytes=_compressed_bytes(mixer, element, kv_dtype), kept_tokens=None)
-        case Recurrent():
-            return Spec(kind="state", state_bytes=ceil_div((mixer.conv_elements + mixer.state_elements) * element, tensor))
-        case CrossAttention() | SharedCache():
-            return None
+def _draft_mixer(model: Model) -> Mixer:
+    """A draft layer attends as the last layer that keeps its tokens does."""
+    mixers = [mixer for layer in model.architecture.layers for mixer in layer.mixers if not isinstance(mixer, Recurrent | SharedCache)]
+    return mixers[-1]
 
 
-def _pair_bytes(mixer: FullAttention | SlidingAttention | ChunkedAttention, tensor: int, element: int, kv_dtype: str) -> int:
-    """Key and value of one token in one layer on one rank."""
-    heads = kv_heads_per_rank(mixer.kv_heads, tensor)
-    if kv_dtype == "int4_per_token_head":
-        return heads * ((mixer.key_dim + mixer.value_dim) // 2 + 16)
-    size, extra = _kv_format(kv_dtype)
-    return heads * ((mixer.key_dim + mixer.value_dim) * (size or element) + extra)
-
-
-def _kv_format(kv_dtype: str) -> tuple[int | None, int]:
-    if kv_dtype in LATENT_FORMATS:
-        return 1, 0
-    if kv_dtype not in KV_FORMATS:
-        known = ", ".join(sorted((*KV_FORMATS, *LATENT_FORMATS, "int4_per_token_head")))
-        raise UnsupportedModelError(f"kv_cache_dtype {kv_dtype!r} has no known size; known are {known}")
-    return KV_FORMATS[kv_dtype]
-
-
-def _latent_bytes(mixer: LatentAttention, tensor: int, element: int, kv_dtype: str, *, latent: bool) -> int:
-    """One latent for all heads, repeated on every rank; before 0.7.1 padded keys and values of each head instead."""
-    size, _ = _kv_format(kv_dtype)
-    if not latent:
-        return 2 * ceil_div(mixer.query_heads, tensor) * PADDED_LATENT_HEAD * (size or element)
-    sparse_fp8 = mixer.indexer is not None and kv_dtype.startswith("fp8")
-    own = LATENT_FORMATS.get("fp8_ds_mla" if sparse_fp8 else kv_dtype, (mixer.latent_dim + mixer.rope_dim) * (size or element))
-    return own + _indexer_bytes(mixer.indexer)
-
-
-def _indexer_bytes(indexer: Indexer | None) -> int:
-    """One fp8 key of the sparse indexer and its scale."""
-    return 0 if indexer is None else indexer.key_dim + INDEXER_KEY_EXTRA
-
-
-def _compressed_bytes(mixer: CompressedAttention, element: int, kv_dtype: str) -> int:
-    """One entry for every ``ratio`` tokens, averaged over the tokens; the window itself is small and counted by the token."""
-    size, _ = _kv_format(kv_dtype)
-    entry = mixer.key_dim * (size or element)
-    if mixer.ratio == 0:
-        return 0
-    return ceil_div(entry + _indexer_bytes(mixer.indexer), mixer.ratio)
-
-
-def _pool(specs: tuple[Spec, ...], block_tokens: int, *, hybrid: bool) -> Pool:
-    if not hybrid:
+def _pool(specs: tuple[Spec, ...], shape: Shape) -> Pool:
+    block_tokens = shape.block_tokens
+    if not shape.hybrid:
         specs = tuple(Spec(kind="full", token_bytes=spec.token_bytes) if spec.token_bytes else spec for spec in specs)
     token_bytes = sum(spec.token_bytes for spec in specs)
     kinds = _by_kind(specs)
@@ -214,7 +135,7 @@ def _pool(specs: tuple[Spec, ...], block_tokens: int, *, hybrid: bool) -> Pool:
         return Pool(groups=(), block_bytes=1, block_tokens=block_tokens, token_bytes=0)
     if len(kinds) == 1:
         return _one_kind(*next(iter(kinds.items())), block_tokens, token_bytes)
-    return _several_kinds(kinds, block_tokens, token_bytes)
+    return _several_kinds(kinds, shape, token_bytes)
 
 
 Kind = tuple[str, int | None]
@@ -235,8 +156,9 @@ def _one_kind(kind: Kind, specs: list[Spec], block_tokens: int, token_bytes: int
     return Pool(groups=(group,), block_bytes=page, block_tokens=block_tokens, token_bytes=token_bytes)
 
 
-def _several_kinds(kinds: dict[Kind, list[Spec]], block_tokens: int, token_bytes: int) -> Pool:
+def _several_kinds(kinds: dict[Kind, list[Spec]], shape: Shape, token_bytes: int) -> Pool:
     """One page size for all: state pages set the attention's block, smaller pages get more tokens; then equal groups of layers."""
+    block_tokens = shape.block_tokens
     state = max((spec.state_bytes for specs in kinds.values() for spec in specs), default=0)
     per_token = [spec.token_bytes for specs in kinds.values() for spec in specs if spec.token_bytes]
     if state and per_token:
@@ -244,7 +166,7 @@ def _several_kinds(kinds: dict[Kind, list[Spec]], block_tokens: int, token_bytes
         block_tokens = block_tokens * ceil_div(state, block_tokens * widest)
     page = max([spec.token_bytes * block_tokens for specs in kinds.values() for spec in specs] + [state])
     counts = [len(specs) for specs in kinds.values()]
-    size = max(counts) if max(counts) * 2 < min(counts) * 3 else min(counts)
+    size = max(counts) if max(counts) * 100 < min(counts) * shape.padded_percent else min(counts)
     groups: list[Group] = []
     for (name, kept), specs in kinds.items():
         tokens = block_tokens if name == "state" else _block_of(page, specs, block_tokens)

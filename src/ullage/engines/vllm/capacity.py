@@ -57,7 +57,7 @@ def stated_tokens(case: Case, pool: Pool, blocks: int) -> int:
     if not pool.groups:
         return 0
     length = case.settings.integer("max_model_len") or 1
-    if rules(case).tokens_by_concurrency or any(group.kind == "state" for group in pool.groups):
+    if rules(case).tokens_by_concurrency:
         need = sequence_blocks(case, pool, length)
         return blocks * length // need if need else 0
     return blocks // len(pool.groups) * pool.block_tokens

@@ -9,7 +9,7 @@ from ullage.engines.vllm.activation import profile_peak
 from ullage.engines.vllm.ranks import Rank, is_capped, ranks
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.shards import offloaded
-from ullage.units import GiB, format_bytes
+from ullage.units import GiB, MiB, format_bytes
 
 
 def ledger(case: Case) -> Ledger:
@@ -169,7 +169,7 @@ def _entry(
 def _weight_entry(case: Case, rank: Rank) -> Entry:
     weights, parallel = rank.weights, case.parallel
     moved = offloaded(case)
-    parameters = max(0, weights.parameters + weights.unfolded - moved)
+    parameters = max(0, weights.parameters + weights.unfolded + weights.padding - moved)
     parts = [f"{case.model.parameters:,} parameters as {case.model.checkpoint.scheme}"]
     if parallel.tensor > 1:
         parts.append(f"cut {parallel.tensor} ways")
@@ -177,6 +177,8 @@ def _weight_entry(case: Case, rank: Rank) -> Entry:
         parts.append(f"layers {weights.layers[0]} to {weights.layers[1] - 1}")
     if weights.unfolded:
         parts.append(f"W_UK and W_UV unfolded beside them {format_bytes(weights.unfolded)}")
+    if weights.padding >= MiB:
+        parts.append(f"padding and segments' rests {format_bytes(weights.padding)}")
     if moved:
         parts.append(f"less {format_bytes(moved)} kept on the host")
     origin = EXACT if case.model.checkpoint.exact else FORMULA

@@ -47,7 +47,7 @@ def defaults(case: Case) -> dict[str, Value]:
     length = model_length(case)
     chunked = said.flag("enable_chunked_prefill")
     if chunked is None:
-        chunked = rule.core is Core.V1 or (rule.chunked_above is not None and length > rule.chunked_above and not _is_encoder(case))
+        chunked = rule.core is Core.V1 or (rule.chunked_above is not None and length > rule.chunked_above and _may_chunk(case, rule))
     sequences = said.integer("max_num_seqs") or _sequences(case, rule)
     tokens = said.integer("max_num_batched_tokens") or _batched_tokens(case, rule, length, sequences, chunked=chunked)
     found: dict[str, Value] = {
@@ -81,8 +81,12 @@ def model_length(case: Case) -> int:
     return case.model.architecture.max_context_tokens or LONGEST_UNSTATED
 
 
-def _is_encoder(case: Case) -> bool:
-    return not case.model.architecture.is_decoder
+def _may_chunk(case: Case, rule: Rules) -> bool:
+    """V0 never chunks on its own for encoders, for models that see, and for MLA that keeps latents."""
+    architecture = case.model.architecture
+    if not architecture.is_decoder or architecture.encoder_tokens:
+        return False
+    return not (rule.latent_cache and any(isinstance(mixer, LatentAttention) for layer in architecture.layers for mixer in layer.mixers))
 
 
 def _sequences(case: Case, rule: Rules) -> int:
@@ -110,9 +114,15 @@ def _batched_tokens(case: Case, rule: Rules, length: int, sequences: int, *, chu
 
 
 def _block_tokens(case: Case) -> int:
-    """16 on CUDA unless the attention backend asks otherwise: FlashMLA and the sparse backends 64."""
-    latent = any(isinstance(mixer, LatentAttention) for layer in case.model.architecture.layers for mixer in layer.mixers)
-    able = capability(case)
-    if latent and rules(case).latent_cache and able is not None and able >= (9, 0):
-        return 64
-    return 16
+    """16 on CUDA unless the attention backend of MLA asks otherwise."""
+    latent = [mixer for layer in case.model.architecture.layers for mixer in layer.mixers if isinstance(mixer, LatentAttention)]
+    able, at = capability(case), case.version.parts
+    if not latent or not rules(case).latent_cache or able is None or able < (9, 0):
+        return 16
+    if any(mixer.indexer is not None for mixer in latent):
+        return 64  # the sparse backends
+    if able >= (12, 0):
+        return 16 if at >= (0, 20) else 64
+    if able >= (10, 0):
+        return 32 if at >= (0, 19) else 128  # FlashInfer's MLA, before it CUTLASS's
+    return 16 if at >= (0, 19) else 64  # FlashAttention's MLA, before it FlashMLA

@@ -6,7 +6,10 @@ from functools import lru_cache
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.case import Case, Model
 from ullage.domain.placement import Parallel
-from ullage.engines.vllm.resolve import activation_dtype, rules
+from ullage.engines.vllm.allocated import rounding_bytes
+from ullage.engines.vllm.drafts import draft
+from ullage.engines.vllm.kernels import dropped_bytes, padding_bytes
+from ullage.engines.vllm.resolve import activation_dtype, capability, rules
 from ullage.engines.vllm.versions import Core
 from ullage.errors import InputError
 from ullage.formulas.loaded import loaded, rotary_bytes, unfolded_bytes
@@ -23,11 +26,12 @@ class RankWeights:
     parameters: int
     unfolded: int
     tables: int
+    padding: int = 0  # rows and columns a kernel adds, and segments' rests that the allocator counts as taken
 
     @property
     def nbytes(self) -> int:
         """What "Model loading took" prints."""
-        return self.parameters + self.unfolded + self.tables
+        return self.parameters + self.unfolded + self.tables + self.padding
 
 
 def stage_layers(total: int, stages: int, partition: str | None) -> tuple[tuple[int, int], ...]:
@@ -59,6 +63,9 @@ class Loading:
     long_tables: bool  # dual chunk attention's longer rotary tables
     towers: bool  # vision and audio towers
     partition: str | None
+    release: tuple[int, ...]
+    capability: tuple[int, int] | None
+    draft_layers: bool  # the checkpoint's own draft layers
 
 
 def rank_weights(case: Case) -> tuple[RankWeights, ...]:
@@ -70,6 +77,9 @@ def rank_weights(case: Case) -> tuple[RankWeights, ...]:
         long_tables=rules(case).core is Core.V0 and case.version.parts >= (0, 9),
         towers=not case.settings.flag("language_model_only"),
         partition=environment.get("VLLM_PP_LAYER_PARTITION"),
+        release=case.version.parts,
+        capability=capability(case),
+        draft_layers=draft(case).own_layers > 0,
     )
     return _rank_weights(case.model, case.parallel, loading)
 
@@ -80,13 +90,25 @@ def _rank_weights(model: Model, parallel: Parallel, loading: Loading) -> tuple[R
     degrees = Degrees(tensor=parallel.tensor, expert=parallel.tensor * parallel.data, whole_experts=parallel.expert)
     parts = loaded(model, stages=parallel.pipeline, dtype=loading.dtype, towers=loading.towers, degrees=lambda _: degrees)
     tables = rotary_bytes(model, element=element, dual_chunk=loading.long_tables)
+    bounds = stage_layers(len(architecture.layers), parallel.pipeline, loading.partition)
+    rests = rounding_bytes(model, bounds, loading.dtype, degrees, towers=loading.towers)
+    tiled = padding_bytes(model, loading.release, loading.capability, degrees)
+    dropped = dropped_bytes(model, loading.release, loading.capability, degrees)
     stages = []
-    for stage, (start, end) in enumerate(stage_layers(len(architecture.layers), parallel.pipeline, loading.partition)):
+    for stage, (start, end) in enumerate(bounds):
         parameters = parts.of_stage(start, end, stage=stage, stages=parallel.pipeline)
+        parameters += parts.draft if loading.draft_layers and stage == parallel.pipeline - 1 else 0
+        padding = rests[stage] + _between(tiled, start, end) - _between(dropped, start, end)
         layers = architecture.layers[start:end] if loading.latent else ()
         unfolded = sum(unfolded_bytes(layer.mixers, parallel.tensor, element) for layer in layers)
-        stages.append(RankWeights(stage=stage, layers=(start, end), parameters=parameters, unfolded=unfolded, tables=tables))
+        stages.append(
+            RankWeights(stage=stage, layers=(start, end), parameters=parameters, unfolded=unfolded, tables=tables, padding=padding)
+        )
     return tuple(stages)
+
+
+def _between(by_layer: dict[int, int], start: int, end: int) -> int:
+    return sum(nbytes for layer, nbytes in by_layer.items() if start <= layer < end)
 
 
 def offloaded(case: Case) -> int:

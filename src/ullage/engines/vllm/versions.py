@@ -48,7 +48,10 @@ class Rules:
     latent_cache: bool  # MLA keeps the latent (since 0.7.1); before, padded keys and values of every head
     hybrid_manager: bool
     async_scheduling: bool
-    tokens_by_concurrency: bool  # "KV cache size" = concurrency x length (since 0.21)
+    windows_wait: bool  # windows keep every batch under way (since 0.25), not one
+    hybrid_prefixes: bool  # prefixes of models with states are cached unless it is switched off (since 0.25)
+    padded_percent: int  # the largest kind of layer sets the group's size below this many percent of the smallest
+    tokens_by_concurrency: bool  # "KV cache size" = concurrency x length (since 0.20.1)
     chunked_default_tokens: int
     chunked_above: int | None  # V0 switches chunked prefill on above this length
     swap_default_gib: int
@@ -86,7 +89,10 @@ def rules_for(at: tuple[int, ...], core: Core, capability: tuple[int, int] | Non
         latent_cache=at >= (0, 7, 1),
         hybrid_manager=v1 and at >= (0, 9),
         async_scheduling=v1 and at >= (0, 14),
-        tokens_by_concurrency=at >= (0, 21),
+        windows_wait=at >= (0, 25),
+        hybrid_prefixes=at >= (0, 25),
+        padded_percent=150 if at >= (0, 19) else 125 if at >= (0, 12) else 100,
+        tokens_by_concurrency=at >= (0, 20, 1),
         chunked_default_tokens=2048 if at >= (0, 6, 5) else 512,
         chunked_above=32768 if not v1 and at >= (0, 5, 4) else None,
         swap_default_gib=0 if v1 else 4,
