@@ -1,10 +1,13 @@
 """What both ExLlama engines share: caches of so many bits with one 16-bit scale for 32 elements, and the size of a layer's cache."""
 
+from collections.abc import Sequence
 from functools import cache
 
 from ullage.catalog.tensor_formats import F16, FP8_E5M2
 from ullage.domain.architecture import ChunkedAttention, FullAttention, LatentAttention, Layer, SlidingAttention
 from ullage.domain.checkpoint import TensorFormat
+from ullage.domain.ledger import Amount
+from ullage.domain.provenance import Constant
 from ullage.frozen import dataclass
 
 SCALE_GROUP = 32
@@ -58,3 +61,14 @@ def layer_token_bytes(layer: Layer, bits: CacheBits) -> int:
 def rounded_to_pages(tokens: int) -> int:
     """Up to whole pages of 256 tokens."""
     return -(-tokens // PAGE_TOKENS) * PAGE_TOKENS
+
+
+def process_amount(seen: Constant, spans: Sequence[tuple[int, int]], index: int, *, automatic: bool) -> Amount:
+    """Driver context of one card. Cards filled as the model loads stop in time, so what is unsure on them lands on the last one used."""
+    low, high = seen.low or seen.value, seen.high or seen.value
+    used = [at for at, (first, end) in enumerate(spans) if end > first]
+    if not automatic or index not in used:
+        return Amount(low, seen.value, high)
+    if index != used[-1]:
+        return Amount.exactly(seen.value)
+    return Amount(low, seen.value, seen.value + len(used) * (high - seen.value))

@@ -13,6 +13,7 @@ from ullage.engines.exllamav2.settings import cache_tokens, reserve_mib
 from ullage.engines.exllamav2.units import Unit, table_positions_bytes, units
 from ullage.engines.exllamav2.versions import AUTOSPLIT_MINIMUM, CONTEXT
 from ullage.formulas.blocks import BlockKind, table_bytes
+from ullage.formulas.exllama import process_amount
 from ullage.units import MiB, format_bytes
 
 _SEEN = Origin(kind="measured", at=CONTEXT.name)
@@ -59,14 +60,10 @@ def _card(case: Case, index: int, placings: tuple[Placing, ...]) -> list[Entry]:
 
 def _process(case: Case, index: int, placing: Placing, *, automatic: bool) -> list[Entry]:
     device = case.devices[index]
-    amount, because = Amount(CONTEXT.low or 0, CONTEXT.value, CONTEXT.high or 0), "driver context, kernels, cuBLAS and slack of one process"
-    used = [at for at, (first, end) in enumerate(placing.spans) if end > first]
-    if automatic and index in used and index != used[-1]:
-        amount = Amount.exactly(CONTEXT.value)
-    elif automatic and index in used:
-        spare = len(used) * ((CONTEXT.high or 0) - CONTEXT.value)
-        amount = Amount(CONTEXT.low or 0, CONTEXT.value, CONTEXT.value + spare)
-        because += "; what is unsure on the cards before moves here" if len(used) > 1 else ""
+    amount = process_amount(CONTEXT, placing.spans, index, automatic=automatic)
+    because = "driver context, kernels, cuBLAS and slack of one process"
+    if automatic and amount.high > (CONTEXT.high or 0):
+        because += "; what is unsure on the cards before lands here"
     return [_entry(device.id, Purpose.RUNTIME, phase, amount, because, known=automatic, origin=_SEEN) for phase in _ALIVE]
 
 
