@@ -111,18 +111,18 @@ def _named(dtype: str | None) -> str | None:
 def _pools(model: Model, stages: tuple[tuple[int, int], ...], fmt: Format, shape: Shape) -> tuple[Pool, ...]:
     built = []
     for stage, (start, end) in enumerate(stages):
-        mixers = [mixer for layer in model.architecture.layers[start:end] for mixer in layer.mixers]
+        layers = model.architecture.layers[start:end] if model.architecture.is_decoder else ()  # an encoder keeps nothing
+        mixers = [mixer for layer in layers for mixer in layer.mixers]
         if stage == len(stages) - 1:
-            mixers += [_draft_mixer(model)] * shape.draft_layers
+            mixers += _draft_mixers(model)[-1:] * shape.draft_layers
         specs = tuple(spec for mixer in mixers if (spec := spec_of(mixer, fmt)) is not None)
         built.append(_pool(specs, shape))
     return tuple(built)
 
 
-def _draft_mixer(model: Model) -> Mixer:
-    """A draft layer attends as the last layer that keeps its tokens does."""
-    mixers = [mixer for layer in model.architecture.layers for mixer in layer.mixers if not isinstance(mixer, Recurrent | SharedCache)]
-    return mixers[-1]
+def _draft_mixers(model: Model) -> list[Mixer]:
+    """A draft layer attends as the last of these does: the layers that keep their own tokens."""
+    return [mixer for layer in model.architecture.layers for mixer in layer.mixers if not isinstance(mixer, Recurrent | SharedCache)]
 
 
 def _pool(specs: tuple[Spec, ...], shape: Shape) -> Pool:

@@ -106,6 +106,9 @@ def _opposites(option: str, at: Release) -> tuple[str, ...]:
     return plain
 
 
+_TELLING = 4  # letters that a beginning needs to tell anything
+
+
 @lru_cache(maxsize=256)
 def nearest(name: str, at: Release | None = None) -> tuple[str, ...]:
     """Up to three flag names that resemble ``name``, the likeliest first; only those a release has, when one is given."""
@@ -113,4 +116,5 @@ def nearest(name: str, at: Release | None = None) -> tuple[str, ...]:
     names = [flag.name for flag in FLAGS if at is None or flag.is_in(at)]
     known = [FOREIGN[bare]] if FOREIGN.get(bare) in names else []
     alike = difflib.get_close_matches(bare, names, n=3, cutoff=0.6)
-    return tuple(dict.fromkeys([*known, *alike]))[:3]
+    begun = [known_name for known_name in names if len(bare) >= _TELLING and known_name.startswith(bare)]
+    return tuple(dict.fromkeys([*known, *begun, *alike]))[:3]

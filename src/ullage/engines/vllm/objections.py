@@ -27,7 +27,7 @@ RAISE_OR_SHORTEN = "Try increasing `gpu_memory_utilization` or decreasing `max_m
 
 def objections(case: Case) -> tuple[Objection, ...]:
     """Everything the start-up checks will refuse, the first check first."""
-    early = (*_flags(case), *_shape(case), *_lengths(case), *_dual_chunk(case), *_formats(case))
+    early = (*_flags(case), *_classes(case), *_shape(case), *_lengths(case), *_dual_chunk(case), *_formats(case))
     if early:
         return early
     return (*_free_memory(case), *_cache(case))
@@ -141,6 +141,23 @@ def _dual_chunk(case: Case) -> Iterator[Objection]:
 # Schemes that left the tree (read from the releases; plug-in packages may bring them back), and those that never were in it.
 _GONE = (("gguf", (0, 24), "0.23.0"), ("bitsandbytes", (0, 28), "0.26.0"))
 _NEVER = ("exl2", "exl3", "sym_int", "asym_int", "quanto", "eetq", "q2_k", "q3_k", "iq")
+
+
+# Classes that no release runs, or that a release dropped.
+_NO_CLASS = {"RwkvForCausalLM": None, "T5ForConditionalGeneration": None, "BambaForCausalLM": (0, 23)}
+
+
+def _classes(case: Case) -> Iterator[Objection]:
+    name = case.model.architecture.class_name
+    if name not in _NO_CLASS:
+        return
+    since = _NO_CLASS[name]
+    if since is None or case.version.parts >= since:
+        yield Objection(
+            text=f"Model architectures [{name!r}] are not supported for now.",
+            why=f"vLLM {case.version} has no implementation of {name}",
+            next_step="--engine transformers" if since is None else "an engine version before " + ".".join(str(part) for part in since),
+        )
 
 
 def _formats(case: Case) -> Iterator[Objection]:
