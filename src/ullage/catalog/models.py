@@ -19,6 +19,24 @@ class BundledModel(NamedTuple):
     file: str
 
 
+class FineTune(NamedTuple):
+    """A published model that has the shape of a bundled one, and where that is said."""
+
+    id: str
+    shape_of: str
+    source: str
+
+
+# Fine-tunes have the tensors of what they were tuned from; a name stands here only where its publisher or a log says from what.
+ALIASES = (
+    FineTune(
+        "abacusai/Smaug-72B-v0.1", "Qwen/Qwen1.5-72B", "model card: tuned from MoMo-72B, itself Qwen-72B; turboderp-org/exllamav2#339"
+    ),
+    FineTune("abacusai/Smaug-72B", "Qwen/Qwen1.5-72B", "short for abacusai/Smaug-72B-v0.1"),
+    FineTune("deepcogito/cogito-v1-preview-qwen-32B", "Qwen/Qwen2.5-32B", "model card: tuned from Qwen2.5-32B"),
+)
+
+
 def _resource(name: str) -> bytes:
     here = __file__.rpartition("models.py")[0]
     return bytes(__spec__.loader.get_data(f"{here}{_FOLDER}/{name}"))  # type: ignore[union-attr]
@@ -39,6 +57,9 @@ def origin(model: BundledModel) -> str:
     """Where the configuration was published, and what is to be known about it."""
     import csv  # noqa: PLC0415 - only the listing of one model needs it
 
+    tuned = next((alias for alias in ALIASES if alias.id == model.id), None)
+    if tuned is not None:
+        return f"the shape of {tuned.shape_of} ({tuned.source})"
     for row in csv.DictReader(_index()):
         if row["model"] == model.id:
             commit = f" at {row['commit']}" if row["commit"] else ""
@@ -58,12 +79,18 @@ def lookup(word: str) -> BundledModel | None:
     """
     wanted = _plain(word)
     at = _plain if "/" in wanted else _bare
-    found = [model for model in bundled() if at(model.id) == wanted]
+    found = [model for model in bundled() if at(model.id) == wanted] or [model for model in _tuned() if at(model.id) == wanted]
     exact = [model for model in found if word in {model.id, model.id.rpartition("/")[2]}]
     best = exact or found
     if len(best) > 1:
         raise InputError(f"{word!r} may be any of {', '.join(model.id for model in best)}: give the whole id")
     return best[0] if best else None
+
+
+def _tuned() -> list[BundledModel]:
+    """The fine-tunes, each with the file of its shape."""
+    files = {model.id: model.file for model in bundled()}
+    return [BundledModel(alias.id, files[alias.shape_of]) for alias in ALIASES if alias.shape_of in files]
 
 
 def _bare(model_id: str) -> str:

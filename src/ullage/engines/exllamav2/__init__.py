@@ -18,16 +18,16 @@ from ullage.engines.exllamav2.versions import CONSTANTS, DEFAULT, NEWEST, OLDEST
 
 def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version: Version | None) -> Request | None:
     """As ``read_command.read_command``; imported on first use, as a plan needs none of it."""
-    from ullage.engines.exllamav2 import read_command as reader  # noqa: PLC0415 - keeps the cold start of a plan low
+    from ullage.engines.exllamav2.read_command import read_command as read  # noqa: PLC0415 - keeps the cold start of a plan low
 
-    return reader.read_command(argv, environment, version)
+    return read(argv, environment, version)
 
 
 def read_log_line(line: str) -> Fact | None:
     """As ``log.read_log_line``; imported on first use."""
-    from ullage.engines.exllamav2 import log  # noqa: PLC0415 - keeps the cold start of a plan low
+    from ullage.engines.exllamav2.log import read_log_line as read  # noqa: PLC0415 - keeps the cold start of a plan low
 
-    return log.read_log_line(line)
+    return read(line)
 
 
 def read_metrics(_page: str) -> tuple[Fact, ...]:

@@ -65,9 +65,9 @@ TABBY_RESERVE_MIB = Constant(
 )
 TILT_PERCENT = Constant(
     name="exl2_bits_tilt",
-    value=25,
+    value=40,
     unit="per cent fewer bits in the first layer, as many more in the last",
-    source=Assumed(why="the placement of turboderp-org/exllamav2#339 is met by 25 per cent fewer bits in the early layers"),
+    source=Assumed(why="the placement of turboderp-org/exllamav2#339 is met by about 40 per cent fewer bits in the first layer"),
 )
 CONSTANTS = (MAX_DEQUANTISED, CONTEXT, AUTOSPLIT_MINIMUM, TABBY_RESERVE_MIB, TILT_PERCENT)
 

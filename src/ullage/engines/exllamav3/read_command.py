@@ -1,5 +1,6 @@
 """Read commands that load a model with ExLlamaV3: TabbyAPI, its own scripts, text-generation-webui with that loader."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +15,7 @@ from ullage.engines.exllamav3.settings import validate
 from ullage.errors import InputError
 
 _LOADERS = frozenset({"exllamav3", "exllamav3_hf"})
+_OTHERS = re.compile(r"exl2|gptq", re.IGNORECASE)  # names of models for the predecessor
 _SCRIPT, _SCRIPT_CACHE = "chat.py", 8192
 _PREDECESSOR = frozenset({"-l", "--length", "-c8", "-cq4", "-cq6", "-cq8", "-nfa", "-chunk"})  # ExLlamaV2's own
 _OWN: Final = (
@@ -89,7 +91,9 @@ def _tabby(argv: tuple[str, ...]) -> tuple[dict[str, Value], list[Finding]] | No
     if words is None:
         return None
     values, findings = tabbyapi.read(words)
-    return (values, findings) if str(values.pop("backend", BACKEND)).lower() == BACKEND else None
+    backend = str(values.pop("backend", "")).lower()
+    others = backend != BACKEND if backend else _OTHERS.search(str(values.get("model_name", ""))) is not None
+    return None if others else (values, findings)
 
 
 def _own(argv: tuple[str, ...]) -> tuple[dict[str, Value], list[Finding]] | None:

@@ -125,6 +125,8 @@ def resolve(case: Case) -> Case:
         "gpu_split": AUTO if parallel.devices > 1 and parallel.tensor == 1 else NONE,
         "autosplit_reserve": write_numbers((TABBY_RESERVE_MIB.value,)),
         "tensor_parallel": parallel.tensor > 1,
+        "cpu_moe_offload_layers": 0,
+        "vision": False,
         "max_batch_size": max(slots, case.workload.concurrent_sequences),
         **dict(said.items),
         "chunk_size": rounded_to_pages(max(PAGE_TOKENS, said.integer("chunk_size") or CHUNK_TOKENS)),
