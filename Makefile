@@ -34,8 +34,9 @@ check: $(STAMP)  ## style, types, import contracts, generated pages
 docs: $(STAMP)  ## write the generated pages again
 	@$(BIN)/python tools/make_docs.py
 
-bench: $(STAMP)  ## how fast a plan is, as ratios in one run
+bench: $(STAMP)  ## how fast a plan is, and hf-mem and kvfit beside it (installs them in .venv-bench)
 	@$(BIN)/python tools/bench/plan.py
+	@$(BIN)/python tools/bench/others.py
 
 oracle: $(STAMP)  ## the comparisons with transformers, accelerate and gguf (downloads torch)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-oracle.txt
@@ -45,4 +46,4 @@ constraints: $(STAMP)  ## write down the versions that are installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' > constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) $(VENV)-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage

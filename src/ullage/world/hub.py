@@ -48,7 +48,7 @@ def _fetch(model_id: str, revision: str, name: str, nbytes: int) -> bytes:
         response.raise_for_status()
         for piece in response.iter_bytes():
             data += piece
-            if len(data) >= nbytes:
+            if len(data) > nbytes:  # an answer of the right length is read to its end, which keeps the connection for the next file
                 break
     return bytes(data[:nbytes])
 
