@@ -1,0 +1,65 @@
+"""Write the command that starts a case."""
+
+from dataclasses import replace
+
+from ullage.domain.case import Case, Settings, Value
+from ullage.domain.plan import Command
+from ullage.engines.llama_cpp.flags import Flag, by_setting
+from ullage.engines.llama_cpp.ollama import ollama_command
+from ullage.engines.llama_cpp.resolve import settle
+
+_LOCAL = "127.0.0.1"
+_FLASH_TAKES_A_WORD = 6325
+_ALWAYS = ("ctx_size",)
+_FOLLOWING = {"kv_unified": "n_parallel"}  # what is only right beside another one
+
+
+def command(case: Case) -> Command:
+    """``llama-server -m MODEL --flag ...``, or Ollama's server; only what was stated or differs from this build's defaults."""
+    if case.settings.flag("ollama"):
+        return ollama_command(case)
+    chosen = _chosen(case)
+    host: dict[str, Value] = {} if case.settings.has("host") else {"host": _LOCAL}
+    words = tuple(word for name, value in {**chosen, **host}.items() for word in _words(case, name, value))
+    return Command(argv=("llama-server", *_model(case.model.name), *words), environment=case.environment)
+
+
+def _model(name: str) -> tuple[str, str]:
+    """A file by its path, a Hub id through the engine's own download."""
+    if name.startswith("hf:"):
+        return "-hf", name.removeprefix("hf:")
+    return ("-m", name) if name.endswith(".gguf") or "/" not in name or name.startswith(("/", ".", "~")) else ("-hf", name)
+
+
+def _chosen(case: Case) -> dict[str, Value]:
+    wanted = {name: value for name, value in case.settings.items if value is not None and name in by_setting()}
+    bare = settle(replace(case, settings=Settings(), workload=replace(case.workload, context_tokens=None, concurrent_sequences=1)))
+    unsaid = dict(bare.settings.items)
+    kept = {*case.stated, *_ALWAYS}
+    said: dict[str, Value] = {name: value for name, value in wanted.items() if name in kept or unsaid.get(name) != value}
+    if "n_parallel" in said or "kv_unified" in said:  # saying one changes what the other is when it is not said
+        said |= {name: wanted[name] for name in ("n_parallel", "kv_unified") if name in wanted}
+    for one, other in (("batch_size", "ubatch_size"), ("cache_type_k", "cache_type_v")):
+        if one in said and other in wanted:
+            said[other] = wanted[other]
+    return said
+
+
+def _words(case: Case, name: str, value: Value) -> tuple[str, ...]:
+    """The words of one setting."""
+    flag: Flag | None = by_setting().get(name)
+    if flag is None:
+        return ()
+    option = flag.spellings[0]
+    match flag.takes:
+        case "switch":
+            if value is True:
+                return (option,)
+            return flag.opposites[:1] if value is False else ()
+        case "word":
+            word = value if isinstance(value, str) else ("on" if value else "off")
+            if name == "flash_attn" and case.version.parts[0] < _FLASH_TAKES_A_WORD:
+                return (option,) if word == "on" else ()
+            return option, word
+        case _:
+            return option, str(value)
