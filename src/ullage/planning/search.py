@@ -11,7 +11,7 @@ from math import log
 from ullage.domain.case import Case, Value
 from ullage.domain.engine import Engine
 from ullage.domain.placement import Parallel
-from ullage.domain.plan import Finding, Lever, Plan, Verdict
+from ullage.domain.plan import Finding, Lever, Limit, Plan, Verdict
 from ullage.errors import InputError
 from ullage.planning.answer import as_plan
 from ullage.planning.change import apply_change
@@ -62,6 +62,8 @@ def _settled(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
     yield from first
     if any(_is_enough(outcome, case) for outcome in first) and objective != "concurrency":
         return
+    if all(outcome.limit in _BEYOND_SETTINGS for outcome in first):
+        return
     levers = [lever for lever in engine.levers(first[0].case) if lever.searched and not case.settings.has(lever.setting)]
     for values in product(*(_choices(lever) for lever in levers)):
         changed = case
@@ -71,6 +73,8 @@ def _settled(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
             yield from _lengths(engine, changed)
 
 
+# No setting that is solved for changes what the engine refuses by its shape, or weights that no device holds.
+_BEYOND_SETTINGS = frozenset({Limit.START, Limit.WEIGHTS})
 _UNCHANGED = object()
 
 
@@ -94,7 +98,7 @@ def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
         return
     tried: set[int] = set()
     for _ in range(ROUNDS):
-        if outcome.verdict is Verdict.FITS:
+        if outcome.verdict is Verdict.FITS or outcome.limit is Limit.WEIGHTS:
             return
         length = _rounded(outcome.capacity.max_context_tokens.low)
         if length <= 0 or length in tried:
