@@ -45,7 +45,7 @@ def pair(key_bits: int, value_bits: int) -> CacheBits:
 
 
 def layer_token_bytes(layer: Layer, bits: CacheBits) -> int:
-    """Keys and values of one token in one layer that caches the whole length; a latent keeps its rotary part in half precision."""
+    """Keys and values of one token in one layer that caches the whole length; rotary parts of latents and indexer keys stay in 16 bits."""
     total = 0
     for mixer in layer.mixers:
         match mixer:
@@ -55,6 +55,8 @@ def layer_token_bytes(layer: Layer, bits: CacheBits) -> int:
                 total += bits.key.nbytes(mixer.latent_dim) + F16.nbytes(mixer.rope_dim)
             case _:
                 pass
+        if isinstance(mixer, FullAttention | LatentAttention) and mixer.indexer is not None:
+            total += F16.nbytes(mixer.indexer.key_dim)
     return total
 
 

@@ -9,6 +9,7 @@ from ullage.domain.plan import Lever, Limit
 from ullage.engines.exllamav2.place import balanced_split
 from ullage.engines.exllamav2.settings import rules
 from ullage.engines.exllamav2.versions import DEFAULT, rules_for
+from ullage.formulas.exllama import PAGE_TOKENS
 
 CACHE, WORKSPACE, WEIGHTS, START = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS, Limit.START
 _ROOM = frozenset({CACHE, WORKSPACE, WEIGHTS, START})
@@ -66,22 +67,20 @@ def _cache(case: Case) -> Iterator[Lever]:
         )
 
 
-def _halves(count: int) -> tuple[Value, ...]:
-    found: list[Value] = []
-    while count // 2 >= _SHORTEST:
-        count //= 2
-        found.append(count)
-    return tuple(found)
+def _shorter(tokens: int) -> tuple[Value, ...]:
+    """Eighths of a length, in whole pages, then halves of the last."""
+    eighths = [tokens * part // 8 // PAGE_TOKENS * PAGE_TOKENS for part in range(7, 0, -1)]
+    return tuple(sorted({length for length in (*eighths, tokens // 16, tokens // 32) if _SHORTEST <= length < tokens}, reverse=True))
 
 
 def _length(case: Case) -> Iterator[Lever]:
     now = case.settings.integer("max_seq_len") or 0
-    if not _halves(now):
+    if not _shorter(now):
         return
     name = "context" if "max_seq_len" not in case.stated else "max_seq_len"
     yield Lever(
         setting=name,
-        values=_halves(now),
+        values=_shorter(now),
         relieves=_ROOM,
         cost="shorter sequences",
         cost_rank=2,

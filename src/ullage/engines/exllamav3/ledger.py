@@ -53,9 +53,12 @@ def _of_run(case: Case, device: str, run: tuple[Unit, ...], layers: int) -> list
     slots, chunk = case.settings.integer("max_batch_size"), case.settings.integer("chunk_size") or 0
     because = f"one pass of {chunk:,} tokens, tried while loading and freed: states, one matrix unpacked to 16 bits"
     near = Amount(work // 2, work, work * 3 // 2)
-    said = f"{layers} layers as {case.model.checkpoint.scheme}"
+    stays = sum(unit.may_stay for unit in run)
+    said = f"{layers} layers as {case.model.checkpoint.scheme}" + (
+        "; experts in another codebook than mul1 stay on the card" if stays else ""
+    )
     return [
-        *_lines(device, Purpose.WEIGHTS, _ALIVE, Amount.exactly(weights), said, origin),
+        *_lines(device, Purpose.WEIGHTS, _ALIVE, Amount(weights, weights, weights + stays), said, origin),
         *_lines(device, Purpose.KV_CACHE, _ALIVE, Amount.exactly(cache), f"{size:,} tokens as {mode} = {format_bytes(cache)}"),
         *_lines(device, Purpose.STATE, _ALIVE, Amount.exactly(states), f"windows and recurrent states of {slots} jobs"),
         *_lines(device, Purpose.ACTIVATIONS, (Phase.LOAD, Phase.PREFILL), near, because),

@@ -24,15 +24,20 @@ from ullage.frozen import dataclass, replace
 
 HALF, FLOAT = 2, 4
 PLAIN_BITS = 16
+_CODEBOOK = ".mul1"  # marks tensors in the codebook that the processor's kernels read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One module: its weights on the card and on the host, its pages, its states, and what a forward pass takes for a moment."""
+    """One module: its weights on the card and on the host, its pages, its states, and what a forward pass takes for a moment.
+
+    ``may_stay``: of the host's part, what stays on the card after all where the experts' codebook is not the one the processor reads.
+    """
 
     block: Block
     weights: int
     host_weights: int = 0
+    may_stay: int = 0
     cache_bytes: int = 0
     state_bytes: int = 0
     working: int = 0
@@ -67,12 +72,15 @@ def units(case: Case) -> tuple[Unit, ...]:
 @lru_cache(maxsize=64)
 def _units(model: Model, shape: Shape) -> tuple[Unit, ...]:
     head_bits = TIED_HEAD_BITS if model.checkpoint.scheme.startswith("exl3") else PLAIN_BITS
+    stored = model.checkpoint
+    readable = stored.exact and any(tensor.name.endswith(_CODEBOOK) for tensor in stored.tensors)
     found, away = [], shape.offloaded
     for block in blocks(model, head_bits):
         unit = _unit(block, model.architecture, shape)
         if block.expert_bytes and away > 0:
             away -= 1
-            unit = replace(unit, weights=block.nbytes - block.expert_bytes, host_weights=block.expert_bytes)
+            moved = block.expert_bytes
+            unit = replace(unit, weights=block.nbytes - moved, host_weights=moved, may_stay=0 if readable else moved)
         found.append(unit)
     return tuple(found)
 
