@@ -1,7 +1,7 @@
 """How the ExLlama engines write and read the sizes of several devices, and options in the manner of argparse."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -62,6 +62,27 @@ def flag_value(name: str, value: Value) -> Value:
     if word not in TRUE | FALSE:
         raise InputError(f"{name} is {str(value)[:60]!r}; true or false is wanted")
     return word in TRUE
+
+
+def setting_called(name: str, known: Collection[str], aliases: Mapping[str, str], title: str) -> str:
+    """The setting of that name or alias. Raises InputError with the nearest right names."""
+    plain = name.strip().replace("-", "_")
+    if aliases.get(plain, plain) in known:
+        return aliases.get(plain, plain)
+    near = difflib.get_close_matches(plain, (*known, *aliases), n=3, cutoff=0.5)
+    raise InputError(f"{title} has no setting {name[:60]!r} that matters here; the nearest known are {', '.join(near or known)}")
+
+
+def typed(values: Mapping[str, Value], validate: Callable[[str, Value], Value]) -> tuple[dict[str, Value], list[Finding]]:
+    """The values that can be read as settings; the others as findings."""
+    settings: dict[str, Value] = {}
+    findings: list[Finding] = []
+    for name, value in values.items():
+        try:
+            settings[name] = validate(name, value)
+        except InputError as error:
+            findings.append(Finding(text=str(error)))
+    return settings, findings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

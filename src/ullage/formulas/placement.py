@@ -3,6 +3,7 @@
 ``load(device, first, end)`` is what the units ``first`` to ``end - 1`` take on a device, fixed costs included; more units never take less.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 Span = tuple[int, int]  # first, one past the last; equal where a device holds none
@@ -11,14 +12,7 @@ Load = Callable[[int, int, int], int]
 
 def longest_run(first: int, units: int, fits: Callable[[int], bool]) -> int:
     """The largest end from ``first`` to ``units`` for which ``fits`` holds, by bisection; ``first`` where not one unit fits."""
-    low, high = first, units
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return first + bisect_left(range(first + 1, units + 1), True, key=lambda end: not fits(end))
 
 
 def fill(units: int, caps: Sequence[int], load: Load) -> tuple[Span, ...]:

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from ullage.catalog import tabbyapi, textgen
-from ullage.catalog.exllama_options import AUTO, NONE, Flag, read_numbers, scan
+from ullage.catalog.exllama_options import AUTO, NONE, Flag, read_numbers, scan, typed
 from ullage.domain.case import Settings, Value, Version
 from ullage.domain.engine import Request
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Finding
 from ullage.engines.exllamav2.command import BACKEND, NO_FLASH
 from ullage.engines.exllamav2.settings import validate
-from ullage.errors import InputError
 
 _SCRIPTS = frozenset({"test_inference.py", "chat.py"})
 _LOADERS = frozenset({"exllamav2", "exllamav2_hf", "exllama", "exllama_hf"})
@@ -61,7 +60,7 @@ def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version:
     values.pop("model_name", None)
     if model is None:
         findings.append(Finding(text="no model is named"))
-    settings, more = validated(values)
+    settings, more = typed(values, validate)
     if str(environment.get(NO_FLASH, "")).strip() not in {"", "0"}:
         settings["no_flash_attn"] = True
     visible = environment.get("CUDA_VISIBLE_DEVICES", "")
@@ -110,15 +109,3 @@ def _server(argv: tuple[str, ...]) -> tuple[dict[str, Value], list[Finding]] | N
     backend = str(values.pop("backend", "")).lower()
     mine = backend == BACKEND or (not backend and _NAMED.search(str(values.get("model_name", ""))) is not None)
     return (values, findings) if mine else None
-
-
-def validated(values: Mapping[str, Value]) -> tuple[dict[str, Value], list[Finding]]:
-    """The settings that can be read; the others as findings."""
-    settings: dict[str, Value] = {}
-    findings: list[Finding] = []
-    for name, value in values.items():
-        try:
-            settings[name] = validate(name, value)
-        except InputError as error:
-            findings.append(Finding(text=str(error)))
-    return settings, findings

@@ -1,11 +1,20 @@
 """The settings that matter to memory, in ExLlamaV2's own names; their types, and what the unsaid ones become."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from ullage.catalog.exllama_options import AUTO, NONE, count_value, flag_value, numbers_value, read_numbers, split_value, write_numbers
+from ullage.catalog.exllama_options import (
+    AUTO,
+    NONE,
+    count_value,
+    flag_value,
+    numbers_value,
+    read_numbers,
+    setting_called,
+    split_value,
+    write_numbers,
+)
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.engine import Knob
 from ullage.domain.placement import Parallel
@@ -62,14 +71,9 @@ KNOBS = tuple(Knob(name=name, meaning=setting.meaning, default=setting.default) 
 
 
 def validate(name: str, value: Value) -> Value:
-    """One setting's value, typed. Raises InputError with the nearest right name, or saying what values there are."""
-    plain = name.strip().replace("-", "_")
-    plain = ALIASES.get(plain, plain)
-    if plain not in SETTINGS:
-        near = difflib.get_close_matches(plain, (*SETTINGS, *ALIASES), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(SETTINGS)}"
-        raise InputError(f"ExLlamaV2 has no setting {name[:60]!r} that matters here; {hint}")
-    return SETTINGS[plain].read(plain, value)
+    """One ``--set``, typed. Raises InputError with the nearest right name, or saying what values there are."""
+    known = setting_called(name, SETTINGS, ALIASES, "ExLlamaV2")
+    return SETTINGS[known].read(known, value)
 
 
 def rules(case: Case) -> Rules:

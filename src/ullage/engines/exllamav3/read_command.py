@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from ullage.catalog import tabbyapi, textgen
-from ullage.catalog.exllama_options import AUTO, NONE, Flag, read_numbers, scan
+from ullage.catalog.exllama_options import AUTO, NONE, Flag, read_numbers, scan, typed
 from ullage.domain.case import Settings, Value, Version
 from ullage.domain.engine import Request
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Finding
 from ullage.engines.exllamav3.command import BACKEND
 from ullage.engines.exllamav3.settings import validate
-from ullage.errors import InputError
 
 _LOADERS = frozenset({"exllamav3", "exllamav3_hf"})
 _OTHERS = re.compile(r"exl2|gptq", re.IGNORECASE)  # names of models for the predecessor
@@ -47,12 +46,7 @@ def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version:
     values, findings = found
     named = [values.pop(name, None) for name in ("model", "model_name")]
     model = next((name for name in named if name is not None), None)
-    settings: dict[str, Value] = {}
-    for name, value in values.items():
-        try:
-            settings[name] = validate(name, value)
-        except InputError as error:
-            findings.append(Finding(text=str(error)))
+    settings, more = typed(values, validate)
     visible = [word for word in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
     stated = {*settings, "parallel"} if visible else {*settings}
     return Request(
@@ -61,7 +55,7 @@ def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version:
         settings=Settings.of(settings),
         parallel=_cards(settings, len(visible)),
         environment=tuple((name, value) for name, value in environment.items() if name == "CUDA_VISIBLE_DEVICES"),
-        findings=(*findings, *_remarks(settings, model)),
+        findings=(*findings, *more, *_remarks(settings, model)),
         version=version,
         stated=frozenset(stated - {"gpu_split"} if settings.get("gpu_split") in {AUTO, NONE} else stated),
     )

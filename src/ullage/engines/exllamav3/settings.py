@@ -1,6 +1,5 @@
 """The settings that matter to memory, as TabbyAPI's ``config.yml`` names them; their types, and what the unsaid ones become."""
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from ullage.catalog.exllama_options import (
     layers_value,
     numbers_value,
     read_numbers,
+    setting_called,
     split_value,
     write_numbers,
 )
@@ -70,14 +70,9 @@ KNOBS = tuple(Knob(name=name, meaning=kind.meaning, default=kind.default) for na
 
 
 def validate(name: str, value: Value) -> Value:
-    """One setting's value, typed. Raises InputError with the nearest right name, or saying what values there are."""
-    written = name.strip().replace("-", "_")
-    known = ALIASES.get(written, written)
-    kind = SETTINGS.get(known)
-    if kind is None:
-        near = difflib.get_close_matches(known, (*SETTINGS, *ALIASES), n=3, cutoff=0.5)
-        raise InputError(f"ExLlamaV3 has no setting {name[:60]!r} that matters here; the nearest known are {', '.join(near or SETTINGS)}")
-    return kind.read(known, value)
+    """One ``--set``, typed. Raises InputError, naming what is right."""
+    known = setting_called(name, SETTINGS, ALIASES, "ExLlamaV3")
+    return SETTINGS[known].read(known, value)
 
 
 def cache_bits(case: Case) -> CacheBits:
