@@ -21,7 +21,6 @@ from ullage.domain.architecture import (
     SlidingAttention,
 )
 from ullage.domain.case import Case
-from ullage.domain.checkpoint import LINEAR_ROLES, Part, Tensor
 from ullage.domain.ledger import Amount
 from ullage.engines.transformers.placement import Share
 from ullage.engines.transformers.versions import GPTQ_UNPACK, SAMPLER_COPIES, last_logits_only, repeats_heads, rules
@@ -206,19 +205,8 @@ def _narrow_width(layer: Layer) -> int:
     return 0 if part is None else part.intermediate
 
 
-def quantised_matrix(share: Share) -> int:
-    """Weights of the largest packed matrix of a share: scales tell its outputs and groups, indices its inputs."""
-    outputs = {_module(t): t.shape[-1] for t in share.tensors if t.part is Part.SCALE and t.role in LINEAR_ROLES and t.shape}
-    inputs = {_module(t): t.shape[-1] for t in share.tensors if t.part is Part.INDEX}
-    return max((outputs[name] * inputs[name] for name in outputs.keys() & inputs.keys()), default=0)
-
-
-def _module(tensor: Tensor) -> str:
-    return tensor.name.rpartition(".")[0]
-
-
 def _unpacked(case: Case, share: Share) -> int:
-    return quantised_matrix(share) if case.model.checkpoint.scheme.startswith("gptq 8-bit") else 0
+    return share.packed_weights if case.model.checkpoint.scheme.startswith("gptq 8-bit") else 0
 
 
 def prefill_logits(case: Case, share: Share, *, first: bool) -> Moment:

@@ -1,5 +1,7 @@
 """What each kind of ``cache_implementation`` keeps on a device, and what growing it needs for a moment."""
 
+from collections import Counter
+
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import CrossAttention, FullAttention, LatentAttention, Layer, Mixer, Recurrent, SlidingAttention
 from ullage.domain.case import Case
@@ -53,14 +55,16 @@ def _unwindowed(mixer: SlidingAttention) -> FullAttention:
 def layers_of(case: Case, share: Share, *, prompt: bool = False) -> tuple[Layer, ...]:
     """The share's layers as their caches are kept. After a prompt a cut window is still a view of the whole prompt."""
     whole = prompt and implementation(case) not in STATIC
-    found = []
-    for index in share.layers:
-        layer = case.model.architecture.layers[index]
-        mixers = tuple(as_kept(case, mixer) for mixer in layer.mixers)
-        if whole:
-            mixers = tuple(_unwindowed(mixer) if isinstance(mixer, SlidingAttention) else mixer for mixer in mixers)
-        found.append(replace(layer, mixers=mixers))
-    return tuple(found)
+    layers = [case.model.architecture.layers[index] for index in share.layers]
+    seen = {layer: _layer_as_kept(case, layer, whole=whole) for layer in dict.fromkeys(layers)}
+    return tuple(seen[layer] for layer in layers)
+
+
+def _layer_as_kept(case: Case, layer: Layer, *, whole: bool) -> Layer:
+    mixers = tuple(as_kept(case, mixer) for mixer in layer.mixers)
+    if whole:
+        mixers = tuple(_unwindowed(mixer) if isinstance(mixer, SlidingAttention) else mixer for mixer in mixers)
+    return replace(layer, mixers=mixers)
 
 
 def cache_format(case: Case) -> TensorFormat:
@@ -70,7 +74,8 @@ def cache_format(case: Case) -> TensorFormat:
 
 def plain_bytes(case: Case, layers: tuple[Layer, ...], tokens: int) -> int:
     """Keys, values and states of all sequences in full precision."""
-    return case.workload.concurrent_sequences * layers_bytes(layers, tokens=tokens, fmt=cache_format(case))
+    fmt, each = cache_format(case), Counter(layers)
+    return case.workload.concurrent_sequences * sum(count * layers_bytes((layer,), tokens=tokens, fmt=fmt) for layer, count in each.items())
 
 
 def kept(case: Case, share: Share, *, tokens: int, prompt: bool = False) -> Kept:
@@ -82,7 +87,7 @@ def kept(case: Case, share: Share, *, tokens: int, prompt: bool = False) -> Kept
     rows = case.workload.concurrent_sequences
     because = f"{rows:,} x {tokens:,} tokens over {len(layers)} layers in {cache_format(case).name}"
     if kind.startswith(OFFLOADED):
-        largest = max((plain_bytes(case, (layer,), tokens) for layer in layers), default=0)
+        largest = max((plain_bytes(case, (layer,), tokens) for layer in dict.fromkeys(layers)), default=0)
         here = min(whole, OFFLOADED_LAYERS * largest)
         return Kept(here, whole - min(whole, largest), f"{because}; {OFFLOADED_LAYERS} layers at a time, the rest on the host")
     if kind == QUANTIZED:

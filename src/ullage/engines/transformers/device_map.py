@@ -13,13 +13,17 @@ CPU, DISK = "cpu", "disk"
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module, its bytes, and what it consists of; a ``whole`` one is never divided. A parameter is a module without children."""
+    """A module, its bytes, and what it consists of; a ``whole`` one is never divided. A parameter is a module without children.
+
+    ``copies`` modules alike (the experts of a layer) stand as one.
+    """
 
     name: str
     nbytes: int
     children: tuple["Module", ...] = ()
     whole: bool = False
     is_parameter: bool = False
+    copies: int = 1
 
     @property
     def is_leaf(self) -> bool:
@@ -50,9 +54,9 @@ def balanced(tree: Module, limits: Mapping[str, int], *, low_zero: bool, largest
         return found
     whole, own = blocks(tree), leaves(tree)
     if largest_leaf:
-        buffer = max((part.nbytes for part in (*whole, *own)), default=0)
+        buffer = max((part.nbytes // part.copies for part in (*whole, *own)), default=0)
     else:
-        buffer = max(whole[0].nbytes if whole else 0, sum(leaf.nbytes for leaf in own) // max(1, len(own)))
+        buffer = max(whole[0].nbytes if whole else 0, sum(leaf.nbytes for leaf in own) // max(1, sum(leaf.copies for leaf in own)))
     each = tree.nbytes // (len(devices) - 1 if low_zero else len(devices)) + buffer * 5 // 4
     for device in devices[:-1]:
         if not (low_zero and device == devices[0]):

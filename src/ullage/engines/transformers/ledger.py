@@ -8,7 +8,7 @@ from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.transformers import activation, cache, continuous
 from ullage.engines.transformers.device_map import DISK
-from ullage.engines.transformers.placement import Share, largest_block, shares
+from ullage.engines.transformers.placement import Share, shares
 from ullage.engines.transformers.versions import CONTEXT, HOST_PROCESS, keeps_rotary_tables, last_logits_only, rules
 from ullage.engines.transformers.weights import activation_bytes, head_at_load, weight_case
 from ullage.formulas.allocator import cublas_workspace
@@ -53,6 +53,7 @@ def _working_shares(case: Case) -> tuple[Share, ...]:
             has_head=share.has_head or bool(here and here.has_head),
             nbytes=here.nbytes if here else 0,
             counted=here.counted if here else 0,
+            packed_weights=max(share.packed_weights, here.packed_weights if here else 0),
         )
     return tuple(found[device.id] for device in case.devices if device.id in found)
 
@@ -131,7 +132,7 @@ def _scratch_entries(case: Case, share: Share) -> list[Entry]:
     """The ExLlama kernels of GPTQ keep room for the largest matrix unpacked."""
     if not case.model.checkpoint.scheme.startswith("gptq 4-bit"):
         return []
-    largest = activation.quantised_matrix(share)
+    largest = share.packed_weights
     nbytes = 2 * largest
     because = f"room of the ExLlama kernels for one matrix of {largest:,} weights as float16; other kernels need none"
     return [entry(share.device, Purpose.WORKSPACE, Phase.RESIDENT, Amount(0, nbytes, nbytes), because)] if nbytes else []
@@ -200,7 +201,7 @@ def _brought(case: Case, share: Share) -> list[Entry]:
     away = [part for part in shares(case) if part.device not in {device.id for device in case.devices}]
     if not away or single_host(case) or share.device != case.devices[0].id:
         return []
-    largest = max(largest_block(part) for part in away)
+    largest = max(part.largest_block for part in away)
     because = "the largest offloaded block, brought here to run"
     return [entry(share.device, Purpose.WORKSPACE, Phase.RESIDENT, Amount.exactly(largest), because)]
 
@@ -249,7 +250,7 @@ def _host_entries(case: Case) -> list[Entry]:
 def _staging(case: Case) -> Entry:
     """Tensors are mapped from the file and copied one by one; without ``low_cpu_mem_usage`` the host holds the model twice."""
     whole = sum(share.nbytes for share in shares(case) if share.device != DISK)
-    largest = max((tensor.nbytes // tensor.copies for share in shares(case) for tensor in share.tensors), default=0)
+    largest = max((share.largest_tensor for share in shares(case)), default=0)
     if rules(case).low_cpu_setting and case.settings.flag("low_cpu_mem_usage") is False:
         because = "the model made with random weights, and the state dict read from the file beside it"
         return entry(HOST, Purpose.STAGING, Phase.LOAD, Amount(whole, 2 * whole, 2 * whole), because)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from ullage.domain.case import Case
-from ullage.domain.checkpoint import Role, Tensor
+from ullage.domain.checkpoint import LINEAR_ROLES, Part, Role, Tensor
 from ullage.domain.machine import HOST
 from ullage.engines.transformers.device_map import CPU, DISK, Module, balanced, blocks, place
 from ullage.engines.transformers.versions import CONTEXT, rules
@@ -21,9 +21,12 @@ _SINGLE = re.compile(r"(?:cuda|xpu|mps|npu|hpu)(?::(\d+))?|(\d+)")
 _KEEPS_A_TENTH = ("bitsandbytes", "bnb", "quanto", "torchao", "bitnet")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Share:
-    """What one device, the host or the disk holds; ``nbytes`` are of its tensors, ``counted`` of the blocks they take."""
+    """What one device, the host or the disk holds; ``nbytes`` are of its tensors, ``counted`` of the blocks they take.
+
+    Compared by identity, since a share is worked out once for a case.
+    """
 
     device: str
     tensors: tuple[Tensor, ...]
@@ -32,6 +35,9 @@ class Share:
     has_head: bool
     nbytes: int
     counted: int
+    largest_block: int = 0  # of what would have to be brought to a device to run; only for the host's and the disk's share
+    largest_tensor: int = 0
+    packed_weights: int = 0  # of the largest packed matrix
 
 
 def module_tree(tensors: tuple[Tensor, ...]) -> Module:
@@ -45,13 +51,11 @@ def _node(name: str, items: list[tuple[list[str], int, int]], *, whole: bool) ->
     for parts, nbytes, copies in items:
         if len(parts) == 1:
             parameters.append(Module(f"{name}.{parts[0]}", nbytes, is_parameter=True))
-        elif parts[0] == "{expert}":  # one name stands for all experts
-            for index in range(copies):
-                inner.setdefault(str(index), []).append((parts[1:], nbytes // copies, 1))
         else:
             inner.setdefault(parts[0], []).append((parts[1:], nbytes, copies))
     children = tuple(_node(f"{name}.{key}".lstrip("."), own, whole=key.isdigit()) for key, own in inner.items())
-    return Module(name, sum(nbytes for _, nbytes, _ in items), (*parameters, *children), whole=whole)
+    alike = 1 if children else max((copies for _, _, copies in items), default=1)
+    return Module(name, sum(nbytes for _, nbytes, _ in items), (*parameters, *children), whole=whole, copies=alike)
 
 
 def read_max_memory(text: str) -> dict[str, int]:
@@ -157,9 +161,18 @@ def _share(case: Case, device: str, tensors: tuple[Tensor, ...]) -> Share:
         has_head=(Role.EMBEDDING if tied else Role.HEAD) in roles,
         nbytes=sum(tensor.nbytes for tensor in tensors),
         counted=sum(tensor.nbytes for tensor in tensors) if device in {HOST, DISK} else counted_bytes(case, tensors),
+        largest_block=max((block.nbytes for block in blocks(module_tree(tensors))), default=0) if device in {HOST, DISK} else 0,
+        largest_tensor=max((tensor.nbytes // tensor.copies for tensor in tensors), default=0),
+        packed_weights=_packed_weights(tensors),
     )
 
 
-def largest_block(share: Share) -> int:
-    """The bytes of the largest block a share would have to bring to a device at once."""
-    return max((block.nbytes for block in blocks(module_tree(share.tensors))), default=0)
+def _packed_weights(tensors: tuple[Tensor, ...]) -> int:
+    """Weights of the largest packed matrix: its scales tell the outputs, its indices the inputs."""
+    scales = {_module(t): t.shape[-1] for t in tensors if t.part is Part.SCALE and t.role in LINEAR_ROLES and t.shape}
+    indices = {_module(t): t.shape[-1] for t in tensors if t.part is Part.INDEX}
+    return max((scales[name] * indices[name] for name in scales.keys() & indices.keys()), default=0)
+
+
+def _module(tensor: Tensor) -> str:
+    return tensor.name.rpartition(".")[0]

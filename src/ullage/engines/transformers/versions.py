@@ -5,12 +5,15 @@ Read from the packages 4.30.2, 4.36.2, 4.38.2, 4.42.4, 4.44.2, 4.45.2,
 given the later number.
 """
 
+from functools import cache
+
 from ullage.domain.case import Case, Version
 from ullage.domain.provenance import Assumed, Cited, Constant, Measured
 from ullage.frozen import dataclass
 from ullage.units import GiB, MiB
 
 
+@cache
 def version(text: str) -> Version:
     """``4.51.3`` as a version."""
     return Version(tuple(int(part) for part in text.split(".")), text)
@@ -52,6 +55,7 @@ def rules(case: Case) -> Rules:
     return rules_of(case.version)
 
 
+@cache
 def rules_of(at: Version) -> Rules:
     """The rules of a release."""
     return Rules(
