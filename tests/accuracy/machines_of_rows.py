@@ -42,7 +42,7 @@ def machine_of(row: Row, ranks: int) -> Found | str:
 def _card(text: str, reported: float | None) -> catalogue.DeviceModel | None:
     """The catalogue's card for a report's words, tried from the whole text to its first words; cards of another size are others."""
     plain = re.sub(r"[?]|\(.*?\)|\b(?:laptop)\b(?!\s*24)", " ", text)
-    words = plain.replace("/", " / ").split()
+    words = plain.replace("/", " / ").replace("-", " ").split()  # a slice of a card is named "A40-48Q"
     for count in range(len(words), 0, -1):
         found = catalogue.lookup(" ".join(words[:count]))
         if found is not None and (reported is None or abs(found.nominal_gb - reported) <= 0.15 * found.nominal_gb):

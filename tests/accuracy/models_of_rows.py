@@ -47,6 +47,7 @@ _SCHEMES: tuple[tuple[str, str | None], ...] = (
     (r"fp8.?dynamic|compressed.tensors.*fp8|fp8.*compressed.tensors", "fp8-dynamic"),
     (r"\bfp8|_fp8", "fp8"),
     (r"\bint8\b|8.?bit", "w8a8"),
+    (r"\bint4\b|4.?bit", "gptq-int4"),
     (r"\bbf16|\bbfloat16|\bfp16|\bfloat16|\bfp32|\bfloat32|\bfp ?16", None),
 )
 _DTYPES = (

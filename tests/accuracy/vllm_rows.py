@@ -10,11 +10,19 @@ from tests.accuracy.models_of_rows import Found as FoundModel
 from tests.accuracy.models_of_rows import model_of
 from tests.accuracy.releases import VLLM, Release, release_of
 from tests.accuracy.rows import Row
+from tests.accuracy.scores import adds_up
 
 from ullage import engines
 from ullage.domain.case import Case, Settings, Value
+from ullage.domain.ledger import Amount
 from ullage.domain.machine import Machine
 from ullage.domain.placement import Parallel
+from ullage.engines.vllm import overhead
+from ullage.engines.vllm.activation import Peak, profile_peak
+from ullage.engines.vllm.shards import rank_weights
+from ullage.engines.vllm.versions import Core, core_of
+from ullage.planning.fit import Outcome
+from ullage.units import GiB
 
 NAME = re.compile(r"vllm(?: v[01])?(?: \((?:rocm|kaito|lora)\))?", re.IGNORECASE)
 COLUMNS = (
@@ -53,6 +61,7 @@ def read(row: Row) -> Asked | Unjudged:
 def _asked(row: Row, release: Release, model: FoundModel, parallel: Parallel, machine: FoundMachine) -> Asked:
     engine = engines.find("vllm")
     settings, environment = _settings(row, model, release)
+    environment = (*environment, *_core(row, release, dict(environment)))
     case = Case(
         model=model.model,
         engine="vllm",
@@ -84,7 +93,7 @@ def _parallel(row: Row) -> Parallel:
 
 def _settings(row: Row, model: FoundModel, release: Release) -> tuple[Settings, tuple[tuple[str, str], ...]]:
     found: dict[str, Value] = {name: row.number(column) for column, name in COLUMNS if row.number(column) is not None}
-    found = {name: int(value) if isinstance(value, float) and value.is_integer() and value > 1 else value for name, value in found.items()}
+    found = {name: value if name == "gpu_memory_utilization" else int(value or 0) for name, value in found.items()}
     if row.text("kv_cache_dtype"):
         found["kv_cache_dtype"] = row.text("kv_cache_dtype")
     if row.flag("enforce_eager") is not None:
@@ -95,6 +104,13 @@ def _settings(row: Row, model: FoundModel, release: Release) -> tuple[Settings, 
     found.update({name: value for pattern, name, value in PHRASES if re.search(pattern, flags.lower())})
     written, environment = _written(flags, release)
     return Settings.of({**found, **_drafting(flags), **written}), environment
+
+
+def _core(row: Row, release: Release, environment: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Which of the two engines the report's engine column names, in the releases that have both."""
+    said = re.search(r"\bv([01])\b", row.text("engine").lower())
+    both = (0, 7) <= release.version.parts < (0, 11)
+    return (("VLLM_USE_V1", said[1]),) if said and both and "VLLM_USE_V1" not in environment else ()
 
 
 def _drafting(flags: str) -> dict[str, Value]:
@@ -130,3 +146,45 @@ def _variants(case: Case, machine: FoundMachine, silent: set[str]) -> list[Case]
 def _with_memory(case: Case, size: int) -> Case:
     devices = tuple(replace(device, total_bytes=size) for device in case.machine.devices)
     return replace(case, machine=Machine(devices=devices, host=case.machine.host))
+
+
+def measures(row: Row, outcome: Outcome) -> dict[str, tuple[float | None, Amount]]:
+    """What the log's figures of one device are compared with; KV figures only where the row's own parts make its budget."""
+    case = outcome.case
+    own = adds_up(row, case) and row.text("scope") != "total"
+    capacity = outcome.capacity
+
+    def bytes_of(column: str) -> float | None:
+        value = row.number(column)
+        return value * GiB if value is not None else None
+
+    def when_consistent(value: float | None) -> float | None:
+        return value if own else None
+
+    weights, peak = rank_weights(case)[0].nbytes, profile_peak(case)
+    network = overhead.network_inside(case)
+    return {
+        "weights": (bytes_of("weights_gib") if row.text("scope") != "total" else None, Amount.exactly(weights)),
+        "activations": (when_consistent(bytes_of("activation_peak_gib")), _printed(case, peak, bytes_of("activation_peak_gib"))),
+        "non-torch": (when_consistent(bytes_of("non_torch_gib")), overhead.non_torch(case)[1] + network),
+        "outside": (_outside(row), overhead.context(case) + overhead.network_outside(case)),
+        "graphs": (bytes_of("cuda_graph_gib"), overhead.graphs(case)),
+        "KV bytes": (when_consistent(bytes_of("kv_cache_gib")), capacity.kv_cache_bytes),
+        "KV blocks": (when_consistent(row.number("num_gpu_blocks")), capacity.kv_blocks),
+        "KV tokens": (when_consistent(row.number("kv_tokens")), capacity.kv_tokens),
+    }
+
+
+def _printed(case: Case, peak: Peak, measured: float | None) -> Amount:
+    """V0 prints the profile of any rank, and only the first takes samples: the nearer of the two, with the range of both."""
+    if core_of(case) is Core.V1 or case.parallel.tensor == 1 or measured is None:
+        return peak.amount
+    with_sampler, without = peak.amount, peak.without_sampler
+    nearer = min(with_sampler.expected, without.expected, key=lambda expected: abs(expected - measured))
+    return Amount(without.low, nearer, with_sampler.high)
+
+
+def _outside(row: Row) -> float | None:
+    """What is in use before the first snapshot, where the report has the free memory at start."""
+    match = re.search(r"startup free ([\d.]+) GiB of ([\d.]+)", row.text("other_flags"))
+    return (float(match[2]) - float(match[1])) * GiB if match else None

@@ -8,7 +8,7 @@ from ullage.architectures._decoder import Widths
 from ullage.architectures._dense import full, qk_norms
 from ullage.architectures._drafts import as_draft
 from ullage.architectures._experts import Attending, Built, Feeding, Mixture, routed
-from ullage.architectures._qwen_tower import IMAGE_TOKENS, qwen3_tower
+from ullage.architectures._qwen_tower import IMAGE_TOKENS, MERGED, qwen3_tower
 from ullage.architectures._recurrent import convolution, layer_kinds, state_dtype_of
 from ullage.architectures._wrapped import part, text_format, text_part, wrapped
 from ullage.domain.architecture import Recurrent
@@ -141,7 +141,7 @@ def beside_tower(config: Hyperparameters, decode: Callable[[Hyperparameters], Bl
     vision = part(config, "vision_config", {"deepstack_visual_indexes": []})
     vision.ignore("dtype", "torch_dtype")  # the tower is loaded in the text's
     tower = qwen3_tower(vision, text_format(text))
-    return wrapped(config, text, rename=(("model.", "model.language_model."),), tower=tower, encoder_tokens=IMAGE_TOKENS)
+    return wrapped(config, text, rename=(("model.", "model.language_model."),), tower=tower, encoder_tokens=IMAGE_TOKENS, patches_per_token=MERGED)
 
 
 def drafts(count: int, size: Widths, layer: Built) -> tuple[Tensor, ...]:

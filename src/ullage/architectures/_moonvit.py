@@ -12,7 +12,7 @@ def _number(config: Hyperparameters, key: str, default: int) -> int:
     return config.integer_or(f"vt_{key}", config.integer_or(key, default, low=1), low=1)
 
 
-def _merge(config: Hyperparameters) -> int:
+def merged_patches(config: Hyperparameters) -> int:
     """Patches that become one token."""
     rows, columns = config.integers("merge_kernel_size", length=2, low=1) if config.has("merge_kernel_size") else (2, 2)
     return rows * columns
@@ -51,7 +51,7 @@ def moonvit_tower(config: Hyperparameters, fmt: TensorFormat, *, hidden: int) ->
 
 def _projector(config: Hyperparameters, fmt: TensorFormat, *, hidden: int) -> Tensors:
     width = config.integer_or("mm_hidden_size", 1152, low=1)
-    merged = width * _merge(config)
+    merged = width * merged_patches(config)
     return (
         *norm("mm_projector.pre_norm", width, fmt, role=Role.PROJECTOR),
         *linear("mm_projector.proj.0", merged, merged, fmt, role=Role.PROJECTOR),
@@ -62,4 +62,4 @@ def _projector(config: Hyperparameters, fmt: TensorFormat, *, hidden: int) -> Te
 def moonvit_tokens(config: Hyperparameters) -> int:
     """Tokens of an image as large as the learned positions; larger ones stretch them as far as the preprocessor allows."""
     rows, columns = _grid(config)
-    return rows * columns // _merge(config)
+    return rows * columns // merged_patches(config)

@@ -11,6 +11,9 @@ from ullage.formulas import tensors as block
 # The published preprocessor_config.json of every generation allows 16,384 merged patches in one image:
 # 12,845,056 pixels / 28 x 28 (Qwen2-VL, Qwen2.5-VL) and 16,777,216 / 32 x 32 (Qwen3-VL, Qwen3.5). config.json does not say it.
 IMAGE_TOKENS: Final = 16_384
+MERGED: Final = 4  # patches that become one token, two by two
+# Qwen2-VL and Qwen2.5-VL: engines try a video of 14 frames, two of which make one image's tokens.
+VIDEO_FRAMES: Final = 7
 
 _Mlp = Callable[[str], tuple[Tensor, ...]]
 

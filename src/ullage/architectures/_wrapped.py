@@ -54,8 +54,13 @@ def wrapped(
     rename: tuple[tuple[str, str], ...] = (),
     tower: tuple[Tensor, ...] = (),
     encoder_tokens: int = 0,
+    patches_per_token: int = 1,
+    frames: int = 1,
 ) -> Blueprint:
-    """The decoder under the outer model's name, its tensors' first matching prefix renamed, with a tower beside it."""
+    """The decoder under the outer model's name, its tensors' first matching prefix renamed, with a tower beside it.
+
+    ``patches_per_token`` is how many patches become one token, ``frames`` how many images' tokens a video may have.
+    """
     classes = config.words("architectures") if config.has("architectures") else ()
     model_type = config.text_or("model_type", "")
     name = classes[0] if classes else model_type
@@ -65,6 +70,8 @@ def wrapped(
         model_type=model_type,
         class_name=classes[0] if classes else "",
         encoder_tokens=encoder_tokens,
+        encoder_patches=encoder_tokens * patches_per_token,
+        encoder_frames=frames,
     )
     return Blueprint(architecture=architecture, tensors=(*tower, *(_renamed(tensor, rename) for tensor in text.tensors)))
 

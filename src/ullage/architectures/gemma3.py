@@ -3,7 +3,7 @@
 from typing import Final
 
 from ullage.architectures._clip_tower import siglip_tower
-from ullage.architectures._tower import norm, weight
+from ullage.architectures._tower import norm, patch_grid, weight
 from ullage.architectures._wrapped import part, read_text, text_format, text_part, wrapped
 from ullage.domain.checkpoint import Role
 from ullage.domain.family import Blueprint, Family
@@ -29,6 +29,8 @@ def read(config: Hyperparameters) -> Blueprint:
     fmt = text_format(text)
     vision = part(config, "vision_config")
     width = vision.integer_or("hidden_size", 768, low=1)
+    tokens = config.integer_or("mm_tokens_per_image", 256)
+    _, patches = patch_grid(vision, image=224, patch=16)
     tower = (
         *siglip_tower(vision, fmt, prefix="vision_tower.vision_model"),
         *weight("multi_modal_projector.mm_input_projection_weight", fmt, width, text.architecture.hidden_size, role=Role.PROJECTOR),
@@ -39,7 +41,8 @@ def read(config: Hyperparameters) -> Blueprint:
         text,
         rename=(("model.", "language_model.model."), ("lm_head", "language_model.lm_head")),
         tower=tower,
-        encoder_tokens=config.integer_or("mm_tokens_per_image", 256),
+        encoder_tokens=tokens,
+        patches_per_token=max(1, patches**2 // tokens) if tokens else 1,
     )
 
 

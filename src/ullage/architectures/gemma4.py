@@ -226,6 +226,7 @@ def read(config: Hyperparameters) -> Blueprint:
             *(hear(audio, fmt, hidden=hidden) if audio is not None else ()),
         ),
         encoder_tokens=config.integer_or("vision_soft_tokens_per_image", told),
+        patches_per_token=vision.integer_or("pooling_kernel_size", 3, low=1) ** 2 if vision is not None else 1,
     )
 
 

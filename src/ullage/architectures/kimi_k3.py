@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ullage.architectures._moonvit import moonvit_tokens
+from ullage.architectures._moonvit import merged_patches, moonvit_tokens
 from ullage.architectures._tower import UNSIZED, Tensors, linear, norm, weight
 from ullage.architectures._wrapped import read_text, text_format, text_part, wrapped
 from ullage.domain.checkpoint import Role, TensorFormat
@@ -19,7 +19,7 @@ def read(config: Hyperparameters) -> Blueprint:
     text = read_text(text_part(config), "kimi_linear")
     vision = config.child("vision_config")
     tower = _tower(vision, text_format(text), hidden=text.architecture.hidden_size)
-    return wrapped(config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision))
+    return wrapped(config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision), patches_per_token=merged_patches(vision))
 
 
 def _tower(config: Hyperparameters, fmt: TensorFormat, *, hidden: int) -> Tensors:

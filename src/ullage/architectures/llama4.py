@@ -163,12 +163,14 @@ def read(config: Hyperparameters) -> Blueprint:
     text = _text(text_part(config, defaults=_CLASS))
     vision = part(config, "vision_config")
     _, patches = patch_grid(vision, image=448, patch=14)
+    shuffled = vision.number_or("pixel_shuffle_ratio", 0.5)
     return wrapped(
         config,
         text,
         rename=(("model.", "language_model.model."), ("lm_head", "language_model.lm_head")),
         tower=_tower(vision, text_format(text), hidden=text.architecture.hidden_size),
-        encoder_tokens=int(_TILES * patches**2 * vision.number_or("pixel_shuffle_ratio", 0.5) ** 2),
+        encoder_tokens=int(_TILES * patches**2 * shuffled**2),
+        patches_per_token=round(shuffled**-2),
     )
 
 

@@ -77,7 +77,7 @@ def read(config: Hyperparameters) -> Blueprint:
     _, patches = patch_grid(vision, image=2016, patch=14)
     width = vision.integer_or("hidden_size", 1280, low=1)
     tower = (*_tower(vision, fmt), *_projector(config, fmt, width=width, hidden=hidden, merged=side**2))
-    return wrapped(config, text, rename=_RENAME, tower=tower, encoder_tokens=(patches // side) ** 2)
+    return wrapped(config, text, rename=_RENAME, tower=tower, encoder_tokens=(patches // side) ** 2, patches_per_token=side**2)
 
 
 FAMILY = Family(model_types=("minimax_m3_vl",), read=read, title="MiniMax M3 with its vision tower")

@@ -53,6 +53,7 @@ def read(config: Hyperparameters) -> Blueprint:
         rename=(("model.", "language_model.model."), ("lm_head", "language_model.lm_head")),
         tower=tower,
         encoder_tokens=pixtral_tokens(vision, merge=merge),
+        patches_per_token=merge**2,
     )
 
 

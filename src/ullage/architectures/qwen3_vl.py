@@ -1,6 +1,6 @@
 """Qwen3-VL, dense and mixture: the Qwen3 decoders with a vision tower that also feeds their first layers."""
 
-from ullage.architectures._qwen_tower import IMAGE_TOKENS, qwen3_tower
+from ullage.architectures._qwen_tower import IMAGE_TOKENS, MERGED, qwen3_tower
 from ullage.architectures._stacked import with_stacked_experts
 from ullage.architectures._wrapped import part, read_text, text_format, text_part, wrapped
 from ullage.domain.family import Blueprint, Family
@@ -18,6 +18,7 @@ def read(config: Hyperparameters) -> Blueprint:
         rename=(("model.", "model.language_model."),),
         tower=qwen3_tower(part(config, "vision_config"), text_format(text)),
         encoder_tokens=IMAGE_TOKENS,
+        patches_per_token=MERGED,
     )
 
 

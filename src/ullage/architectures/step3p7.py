@@ -68,6 +68,7 @@ def read(config: Hyperparameters) -> Blueprint:
         text,
         tower=_tower(vision, text_format(text), hidden=text.architecture.hidden_size),
         encoder_tokens=(patches // 4) ** 2,  # of the whole image; how many windows are cut besides, config.json does not say
+        patches_per_token=16,
     )
 
 

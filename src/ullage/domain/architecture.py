@@ -183,6 +183,8 @@ class Architecture:
     dtype: str  # "bfloat16", "float16", "float32"
     rotary: tuple[RotaryTable, ...] = ()
     encoder_tokens: int = 0  # image or audio tokens of one item at most, 0 for text models
+    encoder_patches: int = 0  # what the tower works on for such an item
+    encoder_frames: int = 1  # how many images' tokens a video may have at most
     is_decoder: bool = True  # False: an encoder that keeps no cache
 
     @property

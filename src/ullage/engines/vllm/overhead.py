@@ -1,11 +1,11 @@
 """Memory that is neither weights, cache nor activations: driver context, libraries, communication, CUDA graphs, runner buffers."""
 
-from ullage.domain.architecture import ExpertFeedForward
+from ullage.domain.architecture import Architecture, ExpertFeedForward, Recurrent
 from ullage.domain.case import Case
 from ullage.domain.ledger import NOTHING, Amount
 from ullage.domain.provenance import Constant
 from ullage.engines.vllm import versions as fact
-from ullage.engines.vllm.resolve import rules
+from ullage.engines.vllm.resolve import is_linked, rules
 from ullage.engines.vllm.versions import Accounting, Core
 from ullage.units import MiB
 
@@ -33,9 +33,11 @@ def non_torch(case: Case) -> tuple[Constant, Amount]:
 
 
 def network_inside(case: Case) -> Amount:
-    """Communication buffers that grow within the budget."""
+    """Communication buffers that grow within the budget; cards without a fast link get by with fewer channels."""
     if case.parallel.tensor * case.parallel.pipeline * case.parallel.data == 1:
         return NOTHING
+    if not is_linked(case):
+        return amount_of(fact.NETWORK_WITHOUT_LINK)
     if rules(case).core is Core.V0:
         return amount_of(fact.NETWORK_INSIDE_V0)
     return amount_of(fact.NETWORK_INSIDE_NEW if case.version.parts >= (0, 18) else fact.NETWORK_INSIDE_V1)
@@ -45,7 +47,7 @@ def network_outside(case: Case) -> Amount:
     """Communication buffers made before the snapshot."""
     if case.parallel.tensor * case.parallel.pipeline * case.parallel.data == 1 or rules(case).network_inside:
         return NOTHING
-    return amount_of(fact.NETWORK_OUTSIDE)
+    return amount_of(fact.NETWORK_OUTSIDE if is_linked(case) else fact.NETWORK_OUTSIDE_WITHOUT_LINK)
 
 
 def captured_sizes(case: Case) -> int:
@@ -74,24 +76,50 @@ def graphs(case: Case) -> Amount:
     sizes = captured_sizes(case)
     if sizes == 0:
         return NOTHING
-    layers = -(-len(case.model.architecture.layers) // case.parallel.pipeline)
-    experts = any(isinstance(layer.feed_forward, ExpertFeedForward) for layer in case.model.architecture.layers)
-    base, each = amount_of(fact.GRAPH_BASE), amount_of(fact.GRAPH_PER_LAYER)
-    factor = 2 if experts else 1
+    architecture = case.model.architecture
+    layers = -(-len(architecture.layers) // case.parallel.pipeline)
+    second = uses_second_runner(case)
+    base = amount_of(fact.GRAPH_BASE_SECOND if second else fact.GRAPH_BASE)
+    each = amount_of(fact.GRAPH_PER_LAYER_SECOND if second else fact.GRAPH_PER_LAYER)
+    feeds = {layer.feed_forward for layer in architecture.layers}
+    chosen = max((feed.experts_per_token for feed in feeds if isinstance(feed, ExpertFeedForward)), default=0)
+    if chosen >= MANY_CHOSEN and case.version.parts >= (0, 17):
+        each += amount_of(fact.GRAPH_PER_EXPERT_LAYER)
     count = sizes * layers
-    return Amount(base.low + each.low * count, base.expected + each.expected * count, base.high + each.high * count * factor)
+    return Amount(base.low + each.low * count, base.expected + each.expected * count, base.high + each.high * count * (2 if chosen else 1))
 
 
-# Families the second model runner took over first (dense Qwen3, then Llama and Mistral, then most, then all).
-_RUNNER_V2 = (((0, 22), ("Qwen3ForCausalLM",)), ((0, 23), ("LlamaForCausalLM", "MistralForCausalLM")))
+MANY_CHOSEN = 4  # experts of one token from which their routing shows in the graphs
+
+
+# Families the second model runner took over first: dense Qwen3; then those listed; then all that are neither mixtures nor hybrids; then all.
+_LISTED = frozenset({"DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM"})
+_SECOND_RUNNER: tuple[tuple[tuple[int, ...], frozenset[str]], ...] = (
+    ((0, 28), frozenset({*_LISTED, "DeepseekV4ForCausalLM", "KimiK3ForConditionalGeneration"})),
+    ((0, 25), _LISTED),
+    ((0, 23), frozenset({*_LISTED, "Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"})),
+    ((0, 22), frozenset({"Qwen3ForCausalLM"})),
+)
+
+
+def uses_second_runner(case: Case) -> bool:
+    """Whether this release runs the model with its second model runner, unless the environment decides."""
+    asked = dict(case.environment).get("VLLM_USE_V2_MODEL_RUNNER")
+    if asked is not None:
+        return asked not in {"0", "false", "False"}
+    at, architecture = case.version.parts, case.model.architecture
+    listed = next((names for since, names in _SECOND_RUNNER if at >= since), frozenset[str]())
+    plain = not architecture.is_mixture and not _has_state(architecture)
+    return at >= (0, 29) or architecture.class_name in listed or (at >= (0, 25) and plain)
+
+
+def _has_state(architecture: Architecture) -> bool:
+    return any(isinstance(mixer, Recurrent) for layer in architecture.layers for mixer in layer.mixers)
 
 
 def runner_buffers(case: Case) -> int:
     """What the second model runner keeps on the device: token counts and masks of every sequence slot over the vocabulary."""
-    at, name = case.version.parts, case.model.architecture.class_name
-    taken = at >= (0, 30) or (at >= (0, 25) and not case.model.architecture.is_mixture)
-    taken = taken or any(at >= since and name in names for since, names in _RUNNER_V2)
-    if not taken or dict(case.environment).get("VLLM_USE_V2_MODEL_RUNNER") == "0":
+    if not uses_second_runner(case):
         return 0
     slots, vocab = case.settings.integer("max_num_seqs") or 0, case.model.architecture.vocab_size
     return slots * vocab * 4 + slots * -(-vocab // 32) * 4

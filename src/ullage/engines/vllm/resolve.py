@@ -21,6 +21,15 @@ def rules(case: Case) -> Rules:
     return rules_for(case.version.parts, core_of(case), capability(case))
 
 
+_LINKED = ("a100", "a800", "h100", "h200", "h20", "h800", "gh200", "b200", "gb200", "b300", "gb300", "v100", "mi300", "mi325", "mi355")
+
+
+def is_linked(case: Case) -> bool:
+    """Whether the devices are of a kind that servers join by NVLink or its like; workstation and consumer cards are not."""
+    name = case.machine.devices[0].name.lower() if case.machine.devices else ""
+    return any(word in name for word in _LINKED)
+
+
 def activation_dtype(case: Case) -> str:
     """The dtype of activations and unquantised weights: as said, else the model's own, a float32 model being run in 16 bits."""
     said = case.settings.text("dtype")

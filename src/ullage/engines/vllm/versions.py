@@ -5,7 +5,7 @@ from enum import StrEnum
 from functools import cache
 
 from ullage.domain.case import Case, Version
-from ullage.domain.provenance import Cited, Constant, Measured, Source
+from ullage.domain.provenance import Assumed, Cited, Constant, Measured, Source
 from ullage.units import GiB, MiB
 
 
@@ -44,6 +44,8 @@ class Rules:
     sampler_bytes: tuple[int, int, int]  # low, expected, high, in tenths of a byte
     sampler_on_every_rank: bool
     hidden_copies: int  # hidden-sized tensors alive beside the widest pair of a layer
+    hidden_copies_summed: int  # the same where partial sums cross a bus and not a fast link
+    expert_workspace: bool  # buffers of fused experts are kept between layers and under the sampler (since 0.12)
     activation_base: int  # bytes
     latent_cache: bool  # MLA keeps the latent (since 0.7.1); before, padded keys and values of every head
     hybrid_manager: bool
@@ -85,6 +87,8 @@ def rules_for(at: tuple[int, ...], core: Core, capability: tuple[int, int] | Non
         sampler_bytes=_sampler(at, capability),
         sampler_on_every_rank=v1,
         hidden_copies=4 if v1 else 3,
+        hidden_copies_summed=5,
+        expert_workspace=v1 and at >= (0, 12),
         activation_base=16 * MiB,
         latent_cache=at >= (0, 7, 1),
         hybrid_manager=v1 and at >= (0, 9),
@@ -195,6 +199,22 @@ NETWORK_INSIDE_NEW = Constant(
     unit="bytes",
     source=Cited(at="non-torch figures of vLLM 0.19 on NVLink H100, two and four ranks less one rank"),
 )
+NETWORK_WITHOUT_LINK = Constant(
+    name="vllm_network_without_link",
+    value=int(0.02 * GiB),
+    low=0,
+    high=int(0.45 * GiB),
+    unit="bytes",
+    source=Cited(at="non_torch_memory lines of vLLM 0.7 and 0.8 on L40S, RTX 4090 and 16 RTX 3090: as one rank alone"),
+)
+NETWORK_OUTSIDE_WITHOUT_LINK = Constant(
+    name="vllm_network_before_snapshot_without_link",
+    value=int(0.15 * GiB),
+    low=int(0.05 * GiB),
+    high=int(0.60 * GiB),
+    unit="bytes",
+    source=Assumed(why="all-reduce buffers of 16 MiB and a few NCCL channels over PCIe"),
+)
 GRAPH_BASE = Constant(
     name="vllm_graph_base",
     value=int(0.25 * GiB),
@@ -211,6 +231,30 @@ GRAPH_PER_LAYER = Constant(
     unit="bytes per layer and captured batch size",
     source=Cited(at="graph pool sizes of vLLM 0.19 over 24 to 80 layers, 102 captured sizes"),
 )
+GRAPH_PER_EXPERT_LAYER = Constant(
+    name="vllm_graph_per_expert_layer_and_size",
+    value=300_000,
+    low=120_000,
+    high=520_000,
+    unit="bytes per layer and captured batch size, where a token has four experts or more",
+    source=Cited(at="graph pool sizes of vLLM 0.19: gpt-oss-20b and Kimi-VL against dense models and Mixtral"),
+)
+GRAPH_BASE_SECOND = Constant(
+    name="vllm_graph_base_second_runner",
+    value=int(0.10 * GiB),
+    low=int(0.02 * GiB),
+    high=int(0.40 * GiB),
+    unit="bytes",
+    source=Cited(at="graph estimate 0.42 GiB and pool 0.22 GiB of Qwen3-4B, vLLM of September 2026"),
+)
+GRAPH_PER_LAYER_SECOND = Constant(
+    name="vllm_graph_per_layer_and_size_second_runner",
+    value=90_000,
+    low=45_000,
+    high=300_000,
+    unit="bytes per layer and captured batch size",
+    source=Cited(at="graph estimate 0.42 GiB and pool 0.22 GiB of Qwen3-4B, vLLM of September 2026"),
+)
 CONSTANTS = (
     CONTEXT,
     EARLY_OVERHEAD,
@@ -221,6 +265,11 @@ CONSTANTS = (
     NETWORK_INSIDE_V0,
     NETWORK_INSIDE_V1,
     NETWORK_INSIDE_NEW,
+    NETWORK_WITHOUT_LINK,
+    NETWORK_OUTSIDE_WITHOUT_LINK,
     GRAPH_BASE,
     GRAPH_PER_LAYER,
+    GRAPH_PER_EXPERT_LAYER,
+    GRAPH_BASE_SECOND,
+    GRAPH_PER_LAYER_SECOND,
 )
