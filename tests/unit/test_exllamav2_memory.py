@@ -3,13 +3,17 @@
 import pytest
 from tests.exllama_cases import cards, exllama_case, loaded_mib, quantised
 
+from ullage import formats
 from ullage.catalog import models
-from ullage.domain.case import Case, Value
+from ullage.domain.case import Case, Model, Value
+from ullage.domain.family import Blueprint
+from ullage.domain.hyperparameters import Hyperparameters
 from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.plan import Limit, Plan, Verdict
+from ullage.domain.weight_format import Header, StoredTensor
 from ullage.engines import find
 from ullage.engines.exllamav2.capacity import token_bytes
-from ullage.engines.exllamav2.place import layer_counts, placing, resolve
+from ullage.engines.exllamav2.place import layer_counts, placing, resolve, variants
 from ullage.engines.exllamav2.units import units
 from ullage.errors import InputError
 from ullage.formulas.blocks import BlockKind, table_bytes
@@ -243,3 +247,25 @@ def test_the_first_four_thousand_tokens_cost_ten_gib_and_the_whole_length_eighty
 def test_a_wrong_setting_names_what_is_right(name: str, value: str) -> None:
     with pytest.raises(InputError):
         ENGINE.validate(name, value)
+
+
+def test_file_headers_make_the_bits_of_each_layer_known() -> None:
+    """With headers only flash-attn is unsure; once that is said, the placement is one and its weights are exact."""
+    by_rule = quantised("Llama-2-7b-hf", "exl2-4.0bpw")
+    words = {"int32": "I32", "int16": "I16", "float16": "F16", "bfloat16": "BF16"}
+    stored = tuple(
+        StoredTensor(name=tensor.name, dtype=words[tensor.format.name], shape=tensor.shape, nbytes=tensor.nbytes)
+        for tensor in by_rule.checkpoint.tensors
+    )
+    plain = quantised("Llama-2-7b-hf", None)
+    blueprint = Blueprint(architecture=plain.architecture, tensors=plain.checkpoint.tensors)
+    scheme = Hyperparameters(formats.named_scheme("exl2-4.0bpw"))
+    checkpoint, _ = formats.checkpoint_from_headers(blueprint, (Header(tensors=stored, metadata=()),), scheme)
+    model = Model(name="M", source="headers", architecture=plain.architecture, checkpoint=checkpoint, parameters=plain.parameters)
+    case = replace(exllama_case("exllamav2", "Llama-2-7b-hf", None, "0.3.2", count=2, context=4096, gpu_split="2.5,6"), model=model)
+    assert len(variants(resolve(case))) == 2
+    sure = resolve(case.with_settings(no_flash_attn=False))
+    assert len(variants(sure)) == 1
+    weights = [entry for entry in plan(sure).ledger.entries if entry.purpose is Purpose.WEIGHTS]
+    assert {entry.origin.kind for entry in weights} == {"exact"}
+    assert all(entry.amount.low == entry.amount.high for entry in weights)
