@@ -28,8 +28,9 @@ class Placing:
 
 
 def has_flash(case: Case) -> bool:
-    """Whether attention is taken to be flash-attn: the dynamic generator needs it, before that nothing did."""
-    return rules(case).dynamic and not case.settings.flag("no_flash_attn")
+    """Whether attention is taken to be flash-attn: as said, else by release: the dynamic generator needs it, before that nothing did."""
+    ruled_out = case.settings.flag("no_flash_attn")
+    return rules(case).dynamic if ruled_out is None else not ruled_out
 
 
 def placing(case: Case) -> Placing:
