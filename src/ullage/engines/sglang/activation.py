@@ -77,9 +77,14 @@ def graphs(case: Case) -> tuple[Amount, str]:
     )
     because = f"{sizes} captured sizes over {layers} layers, taken after the pool is made"
     if case.model.architecture.is_mixture:
-        more, batch = amount_of(fact.GRAPH_PER_EXPERT_SEQUENCE), captured_batch(case)
-        found += Amount(more.low * batch, more.expected * batch, more.high * batch)
+        more, batch = amount_of(fact.GRAPH_PER_EXPERT_ELEMENT), captured_batch(case)
+        count = batch * layers * case.model.architecture.hidden_size
+        found += Amount(more.low * count, more.expected * count, more.high * count)
         because += f", and buffers of experts for {batch} sequences"
+    if attention_data(case) > 1:
+        gather, count = amount_of(fact.GATHER), captured_batch(case) * attention_data(case)
+        found += Amount(gather.low * count, gather.expected * count, gather.high * count)
+        because += f", and the batches of {attention_data(case)} ranks gathered"
     return found, because
 
 

@@ -126,6 +126,8 @@ def _beside(case: Case, rank: Rank) -> Iterator[Entry]:
     amount, because = draft_outside(case, rank)
     if amount.high:
         yield _entry(rank, Purpose.WEIGHTS, amount, because, origin=ASSUMED)
+    if case.settings.text("moe_a2a_backend") == "deepep" or case.settings.flag("enable_deepep_moe"):
+        yield _entry(rank, Purpose.COMMUNICATION, amount_of(fact.DEEPEP), "DeepEP's buffers", origin=_measured(fact.DEEPEP.name))
     images = reserved_for_images(case)
     if images:
         yield _entry(rank, Purpose.BUFFERS, Amount(0, images, images), "image features, kept back from the pool")

@@ -15,6 +15,8 @@ from ullage.engines.sglang.sizing import Sizes, size, with_tokens
 from ullage.engines.sglang.versions import Tower, amount_of
 from ullage.units import MiB
 
+AITER_LONG, AITER_FACTOR = 8192, 0.85  # mem_fraction_static of AITER kernels above this length, whoever set it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
@@ -49,8 +51,10 @@ class Rank:
 
 
 def fraction(case: Case) -> float:
-    """``mem_fraction_static`` as the release uses it: early ones lower a stated one too for vision models."""
+    """``mem_fraction_static`` as the release uses it: AITER lowers it for long contexts, early ones a stated one too for vision models."""
     said = case.settings.number("mem_fraction_static") or 0.0
+    if case.settings.text("attention_backend") == "aiter" and (case.settings.integer("context_length") or 0) > AITER_LONG:
+        said *= AITER_FACTOR if case.version.parts >= (0, 4, 7) else 1.0
     return said * tower_factor(case, stated=True) if rules(case).tower is Tower.ALWAYS else said
 
 
@@ -120,7 +124,13 @@ def _before(case: Case, device: Device) -> Amount:
 def _loaded(case: Case, weights: RankWeights) -> Amount:
     draft = weights.draft if rules(case).draft_budgeted else 0
     tensors = max(0, weights.nbytes + draft - offloaded(case))
-    return Amount.exactly(tensors) + amount_of(fact.LOADING)
+    copies = weights.parameters if _shuffles(case) else 0
+    return Amount(tensors, tensors, tensors + copies) + amount_of(fact.LOADING)
+
+
+def _shuffles(case: Case) -> bool:
+    """Whether weights may lie twice after loading: AITER kernels shuffle fp8 weights into a copy (sgl-project/sglang#7691)."""
+    return case.settings.text("attention_backend") == "aiter" and case.model.checkpoint.scheme.startswith("fp8")
 
 
 def _rest(case: Case, before: Amount, loaded: Amount) -> Amount:

@@ -13,11 +13,12 @@ from ullage.engines.sglang.fraction import (
     size_of,
     tower_factor,
 )
-from ullage.engines.sglang.versions import DUAL_CHUNK_BACKEND, DUAL_CHUNK_FIRST, DUAL_CHUNK_LAST, Rules, rules_for
+from ullage.engines.sglang.versions import DUAL_CHUNK_BACKEND, DUAL_CHUNK_FIRST, DUAL_CHUNK_LAST, Rules, Tower, rules_for
 
 UNKNOWN_LENGTH = 2048  # what SGLang takes for a model whose configuration sets no length
 MAX_PREFILL_TOKENS = 16384
 SPECULATIVE_REQUESTS = 48
+COMPRESSED_REQUESTS = 256  # DeepSeek V4 and its kin
 EAGLE_STEPS, EAGLE_TOPK, EAGLE_DRAFTS = 5, 4, 8
 CHAIN_STEPS, CHAIN_TOPK, CHAIN_DRAFTS = 3, 1, 4
 
@@ -114,6 +115,8 @@ def defaults(case: Case) -> dict[str, Value]:
         found["mamba_full_memory_ratio"] = 0.9
     if rules(case).window_pool:
         found["swa_full_tokens_ratio"] = 0.1 if _is_compressed(case) else 0.8
+    if _is_compressed(case):
+        found["max_running_requests"] = COMPRESSED_REQUESTS
     return found | _speculation(case, algorithm)
 
 
@@ -148,7 +151,8 @@ def _fraction(case: Case, mib: float, chunk: int, batch: int, *, graphs: bool) -
         latent=is_latent(case.model.architecture),
         deepep=said.text("moe_a2a_backend") == "deepep",
     )
-    return round(default_fraction(at, work) * tower_factor(case, stated=False), 6)
+    factor = 1.0 if rule.tower is Tower.ALWAYS else tower_factor(case, stated=False)  # ALWAYS lowers it later, whoever set it
+    return round(default_fraction(at, work) * factor, 6)
 
 
 def _cache_dtype(case: Case) -> str:

@@ -9,6 +9,7 @@ from ullage.domain.checkpoint import EXPERT_ROLES, Role, Tensor
 from ullage.domain.placement import Parallel
 from ullage.engines.sglang.fraction import is_multimodal
 from ullage.engines.sglang.resolve import activation_dtype, attention_data, has_dual_chunk, rules
+from ullage.engines.sglang.versions import WITHOUT_TABLES
 from ullage.errors import InputError
 from ullage.formulas.loaded import Loaded, loaded, rotary_bytes, unfolded_bytes
 from ullage.formulas.sharding import Degrees
@@ -105,7 +106,8 @@ def _rank_weights(model: Model, parallel: Parallel, loading: Loading) -> tuple[R
     architecture, element = model.architecture, model_dtype(loading.dtype).block_bytes
     attention = max(1, parallel.tensor // loading.attention_data)
     parts = _loaded(model, parallel, loading, attention)
-    tables = rotary_bytes(model, element=loading.table_element, dual_chunk=loading.long_tables)
+    tabled = architecture.class_name not in WITHOUT_TABLES
+    tables = rotary_bytes(model, element=loading.table_element, dual_chunk=loading.long_tables) if tabled else 0
     found = []
     bounds = stage_layers(len(architecture.layers), parallel.pipeline, loading.partition, even=loading.even_stages)
     for stage, (start, end) in enumerate(bounds):

@@ -123,6 +123,9 @@ TEXT_BY_DEFAULT = frozenset(
     }
 )
 
+# Families that compute their rotary angles as they go instead of keeping tables.
+WITHOUT_TABLES = frozenset({"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"})
+
 
 def amount_of(constant: Constant) -> Amount:
     """A constant as a range."""
@@ -181,13 +184,31 @@ GRAPH_PER_LAYER = Constant(
     unit="bytes per layer and captured batch size",
     source=Assumed(why="graph pools of other engines on the same PyTorch"),
 )
-GRAPH_PER_EXPERT_SEQUENCE = Constant(
-    name="sglang_graph_per_sequence_of_experts",
-    value=4 * MiB,
-    low=0,
-    high=25 * MiB,
-    unit="bytes per sequence of the largest captured batch of a mixture of experts",
-    source=Cited(at="sgl-project/sglang#5893: 6.2 GiB at 256 sequences and 3 GiB less at 160, DeepSeek-V3; 0.5.x reserves 2 to 6 MiB"),
+GRAPH_PER_EXPERT_ELEMENT = Constant(
+    name="sglang_graph_per_sequence_layer_and_element_of_experts",
+    value=40,
+    low=4,
+    high=70,
+    unit="bytes per captured sequence, layer and hidden element of a mixture of experts",
+    source=Cited(
+        at="sgl-project/sglang#5893: 6.2 GiB for 256 sequences of DeepSeek-V3, 3 GiB less for 160; #8538: 6.2 GiB, Llama 4 Maverick"
+    ),
+)
+DEEPEP = Constant(
+    name="sglang_deepep_buffers",
+    value=2 * GiB,
+    low=1 * GiB,
+    high=6 * GiB,
+    unit="bytes",
+    source=Cited(at="reserve_for_deepep_a2a_mb of SGLang 0.5.16 on"),
+)
+GATHER = Constant(
+    name="sglang_gather_per_captured_sequence_and_rank",
+    value=1 * MiB,
+    low=MiB // 4,
+    high=3 * MiB,
+    unit="bytes per captured sequence and rank of data-parallel attention",
+    source=Cited(at="reserve_for_graph_mb of SGLang 0.5.3 on: 3 MiB a sequence and rank"),
 )
 WARM = Constant(
     name="sglang_warm_growth",
@@ -197,4 +218,4 @@ WARM = Constant(
     unit="bytes",
     source=Assumed(why="library handles, kernels loaded on first use and allocator slack of one process"),
 )
-CONSTANTS = (CONTEXT, NETWORK, LOADING, FLASHINFER, GRAPH_BASE, GRAPH_PER_LAYER, GRAPH_PER_EXPERT_SEQUENCE, WARM)
+CONSTANTS = (CONTEXT, NETWORK, LOADING, FLASHINFER, GRAPH_BASE, GRAPH_PER_LAYER, GRAPH_PER_EXPERT_ELEMENT, DEEPEP, GATHER, WARM)
