@@ -20,8 +20,9 @@ def quantised(name: str, scheme: str | None) -> Model:
     """A bundled model in a GGUF mixture, by rule."""
     found = models.lookup(name)
     assert found is not None, name
-    blueprint = read(Hyperparameters(wire.loads(models.configuration(found))))
-    wanted = Hyperparameters(formats.named_scheme(scheme)) if scheme else None
+    config = Hyperparameters(wire.loads(models.configuration(found)))
+    blueprint = read(config)
+    wanted = Hyperparameters(formats.named_scheme(scheme)) if scheme else formats.quantization_of(config)
     return Model(
         name=name,
         source="bundled",

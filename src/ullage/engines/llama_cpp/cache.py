@@ -71,17 +71,18 @@ def _windows(case: Case) -> set[int]:
 
 def cells(case: Case) -> Cells:
     """The padding rules: a shared cache is padded once, each slot's own cache by itself, so the total may be more than was asked for."""
-    settings, slots = case.settings, max(1, case.settings.integer("n_parallel") or 1)
-    asked = padded(max(1, settings.integer("ctx_size") or 1))
+    settings, slots, rule = case.settings, max(1, case.settings.integer("n_parallel") or 1), rules(case)
+    block = rule.pad_cells if settings.text("flash_attn") == "off" else rule.pad_cells_flash
+    asked = padded(max(1, settings.integer("ctx_size") or 1), block)
     streams = 1 if settings.flag("kv_unified") else slots
-    tokens = asked if streams == 1 else padded(asked // slots)
+    tokens = asked if streams == 1 else padded(asked // slots, block)
     if not windows_known(case):
         return Cells(tokens=tokens, streams=streams, window_of=())
     step = settings.integer("ubatch_size") or 512
     found = []
     for window in sorted(_windows(case)):
         need = min(tokens, window * (slots if streams == 1 else 1) + min(step, tokens))
-        found.append((window, padded(need) if rules(case).window_padded else -(-need // 32) * 32))
+        found.append((window, padded(need) if rule.window_padded else padded(need, 32)))
     return Cells(tokens=tokens, streams=streams, window_of=tuple(found))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ullage.domain.case import Case, Settings, Value
+from ullage.domain.case import Case, Model, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.llama_cpp.flags import Flag, by_setting
 from ullage.engines.llama_cpp.ollama import ollama_command
@@ -21,14 +21,17 @@ def command(case: Case) -> Command:
     chosen = _chosen(case)
     host: dict[str, Value] = {} if case.settings.has("host") else {"host": _LOCAL}
     words = tuple(word for name, value in {**chosen, **host}.items() for word in _words(case, name, value))
-    return Command(argv=("llama-server", *_model(case.model.name), *words), environment=case.environment)
+    return Command(argv=("llama-server", *_model(case.model), *words), environment=case.environment)
 
 
-def _model(name: str) -> tuple[str, str]:
-    """A file by its path, a Hub id through the engine's own download."""
+def _model(model: Model) -> tuple[str, str]:
+    """A file by its path, a Hub id through the engine's own download; a mixture by rule is a file yet to be made."""
+    name = model.name
     if name.startswith("hf:"):
         return "-hf", name.removeprefix("hf:")
-    return ("-m", name) if name.endswith(".gguf") or "/" not in name or name.startswith(("/", ".", "~")) else ("-hf", name)
+    if model.checkpoint.exact or model.unquantised is None:
+        return ("-m", name) if name.endswith(".gguf") or "/" not in name or name.startswith(("/", ".", "~")) else ("-hf", name)
+    return "-m", f"{name.rstrip('/').rsplit('/', 1)[-1]}-{model.checkpoint.scheme.rsplit(' ', 1)[-1]}.gguf"
 
 
 def _chosen(case: Case) -> dict[str, Value]:

@@ -61,6 +61,8 @@ def step_tokens(case: Case) -> int:
 def output_rows(case: Case) -> int:
     """Rows of logits reserved: one for a slot and each token drafted ahead, or one for every token of the step."""
     tokens = step_tokens(case)
+    if not case.model.architecture.is_decoder:
+        return 0
     if not rules(case).few_outputs or case.settings.flag("embedding"):
         return tokens
     slots = max(1, case.settings.integer("n_parallel") or 1)
@@ -79,7 +81,7 @@ def is_pipelined(case: Case) -> bool:
     moved = any(case.settings.get(name) for name in names)
     whole = ON_HOST not in (*place(case).layers, place(case).output)
     plain = case.settings.text("split_mode") == "layer" and case.settings.flag("kv_offload") is not False
-    return len(accelerators(case)) > 1 and whole and plain and not moved and all(device.kind in {"cuda", "rocm"} for device in case.devices)
+    return len(accelerators(case)) > 1 and whole and plain and not moved and all(device.kind == "cuda" for device in accelerators(case))
 
 
 def uses_flash(case: Case) -> bool:
@@ -138,6 +140,8 @@ def _attention_elements(case: Case, mixer: Mixer, hidden: int) -> int:
     if isinstance(mixer, LatentAttention) and is_latent(case):
         return mixer.query_heads * (2 * mixer.latent_dim + 3 * mixer.rope_dim + mixer.nope_dim)
     queries, keys = _widths(mixer)
+    if not rules(case).held_inputs:
+        return max(0, 3 * (queries - hidden))
     return max(0, 3 * queries + 2 * keys - 2 * hidden)
 
 

@@ -56,6 +56,8 @@ def _files(case: Case) -> Iterator[str]:
         yield "the vision or audio tower is a file of its own and is not counted; say --set mmproj=FILE to load it"
     if Role.MTP in roles and not case.settings.integer("spec_draft_n_max"):
         yield "draft layers are not loaded unless speculative decoding asks for them"
+    if not case.model.checkpoint.exact and case.model.unquantised is not None:
+        yield f"llama.cpp reads a .gguf file: make one with llama-quantize, or take a published one of {case.model.checkpoint.scheme}"
     if not case.model.checkpoint.exact:
         yield "published files differ from a mixture by rule by some percent, more where their maker chose types: a .gguf file is exact"
     if is_pipelined(case):

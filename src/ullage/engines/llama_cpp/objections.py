@@ -90,7 +90,7 @@ def _arc_buffers(case: Case) -> Iterator[Objection]:
         if device.kind == "xpu" and _FIRST_ARC.search(device.name) and weights > _LARGEST_ARC_BUFFER:
             yield Objection(
                 text="UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",
-                why=f"{device.id} gives {format_bytes(_LARGEST_ARC_BUFFER)} at once, and the weights are one buffer of {format_bytes(weights)}",
+                why=f"{device.id} gives {format_bytes(_LARGEST_ARC_BUFFER)} at once; the weights are one buffer of {format_bytes(weights)}",
                 next_step="take a mixture below 4 GiB, fewer --n-gpu-layers, or a build from b5000 on",
                 limit=Limit.WEIGHTS,
             )

@@ -92,13 +92,14 @@ def place(case: Case) -> Placement:
     largest = 0
     tensors = [tensor for tensor in case.model.checkpoint.tensors if _is_loaded(case, tensor)]
     has_head = any(tensor.role is Role.HEAD for tensor in tensors)
+    ties = case.model.architecture.is_decoder and not has_head and output != ON_HOST
     for tensor in tensors:
         usual = _usual(tensor, layers, output)
         where = _moved(case, tensor, usual)
         size = tensor_bytes(tensor)
         for device, part in _rows(case, tensor, where, size):
             nbytes[device] += part
-        if tensor.role is Role.EMBEDDING and tensor.layer is None and not has_head and output != ON_HOST and _is_token_table(tensor):
+        if ties and tensor.role is Role.EMBEDDING and tensor.layer is None and _is_token_table(tensor):
             nbytes[output] += size  # tied: the output needs the same matrix on its device
         if where == ON_HOST and tensor.layer is not None and accelerators(case):
             largest = max(largest, size)

@@ -23,9 +23,9 @@ def rules(case: Case) -> Rules:
     return rules_at(case.version.parts[0])
 
 
-def padded(tokens: int) -> int:
+def padded(tokens: int, block: int = PAD_CELLS) -> int:
     """Up to whole blocks of cells."""
-    return -(-tokens // PAD_CELLS) * PAD_CELLS
+    return -(-tokens // block) * block
 
 
 def on_cpu_only(case: Case) -> bool:

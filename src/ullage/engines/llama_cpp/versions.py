@@ -7,7 +7,7 @@ from ullage.domain.case import Version
 from ullage.domain.provenance import Assumed, Cited, Constant, Measured
 from ullage.units import MiB
 
-PAD_CELLS = 256  # the cache is whole blocks of this many cells
+PAD_CELLS = 256  # blocks of cells in which lengths are chosen
 
 
 def version(text: str) -> Version:
@@ -23,6 +23,8 @@ class Rules:
     """One build's behaviour; ``context_tokens`` 0 takes the model's own length."""
 
     context_tokens: int = 512
+    pad_cells: int = 1  # the cache is whole blocks of this many cells
+    pad_cells_flash: int = 1  # and of this many where flash attention reads it
     auto_slots: int = 1  # llama-server's slots where -np is not said
     streams: bool = False  # a cache of its own for each slot unless -kvu; before, all slots shared one
     flash_by_default: bool = False
@@ -42,6 +44,7 @@ class Rules:
 _FIRST = Rules()
 # Builds from which a rule holds. Boundaries are those of the pull requests' months; runs within a hundred builds of one may differ.
 _CHANGES: tuple[tuple[int, dict[str, int | bool]], ...] = (
+    (2900, {"pad_cells": 32, "pad_cells_flash": 256}),
     (4100, {"context_tokens": 4096}),
     (5130, {"latent_cache": True}),
     (5430, {"window_cache": True}),
@@ -49,7 +52,7 @@ _CHANGES: tuple[tuple[int, dict[str, int | bool]], ...] = (
     (6325, {"flash_by_default": True}),
     (6500, {"checkpoints": 3}),
     (6710, {"prompt_cache_mib": 8192, "checkpoints": 8}),
-    (6900, {"window_padded": True}),
+    (6990, {"pad_cells": 256, "window_padded": True}),
     (7100, {"auto_slots": 4}),
     (7410, {"fits": True, "offload_all": True, "context_tokens": 0}),
     (7900, {"embedding_input": True}),
