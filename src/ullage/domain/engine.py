@@ -33,6 +33,7 @@ class Profile:
     constants: tuple[Constant, ...]
     device_kinds: frozenset[str]
     package: str  # what to install
+    length_setting: str = ""  # the setting that bounds a sequence, where there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

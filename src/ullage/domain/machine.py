@@ -31,7 +31,8 @@ class Machine:
 
     def device(self, device_id: str) -> Device:
         """The device of that id. Raises KeyError."""
-        for device in (*self.devices, *((self.host,) if self.host else ())):
+        everything = self.devices if self.host is None else (*self.devices, self.host)
+        for device in everything:
             if device.id == device_id:
                 return device
         raise KeyError(device_id)

@@ -6,8 +6,6 @@ from ullage.domain.case import Case, Value, Version
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever
 
-LENGTH_SETTINGS = frozenset({"max_model_len"})
-
 
 def apply_change(  # noqa: PLR0911 - one answer for each word
     case: Case, name: str, value: Value
@@ -27,8 +25,7 @@ def apply_change(  # noqa: PLR0911 - one answer for each word
         case _, None:
             return replace(case, settings=case.settings.without(name))
         case _:
-            changed = case.with_settings(**{name: value})
-            return _within(changed, value) if name in LENGTH_SETTINGS and isinstance(value, int) else changed
+            return case.with_settings(**{name: value})
 
 
 def _within(case: Case, length: int) -> Case:
@@ -37,9 +34,11 @@ def _within(case: Case, length: int) -> Case:
     return replace(case, workload=replace(case.workload, context_tokens=length)) if asked is not None and asked > length else case
 
 
-def apply_lever(case: Case, lever: Lever, value: Value) -> Case:
-    """A lever's value and what has to go along with it."""
+def apply_lever(case: Case, lever: Lever, value: Value, *, length_setting: str = "") -> Case:
+    """A lever's value and what has to go along with it; ``length_setting`` is the engine's name of a sequence's bound."""
     changed = apply_change(case, lever.setting, value)
+    if lever.setting == length_setting and isinstance(value, int):
+        changed = _within(changed, value)
     for name, other in lever.also:
         changed = apply_change(changed, name, other)
     return changed

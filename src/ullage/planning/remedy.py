@@ -54,7 +54,7 @@ def _best(engine: Engine, outcome: Outcome, lever: Lever) -> Iterator[Remedy]:
     best: tuple[Value, Outcome] | None = None
     for value in lever.values:
         try:
-            seen = evaluate(engine, apply_lever(outcome.asked, lever, value))
+            seen = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
         except UllageError:
             continue
         if best is None or seen.verdict.rank < best[1].verdict.rank or _is_failure(best[1]):

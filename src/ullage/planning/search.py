@@ -26,7 +26,7 @@ def solve(engine: Engine, case: Case, *, objective: str = "context", remedies: b
     """The best plan for the objective. Stated settings, degrees and lengths are kept as they are. Raises InputError."""
     if objective not in OBJECTIVES:
         raise InputError(f"objective {objective!r} is not known: use {', '.join(OBJECTIVES)}")
-    if objective == "concurrency" and case.workload.context_tokens is None and not case.settings.has("max_model_len"):
+    if objective == "concurrency" and case.workload.context_tokens is None and not _states_length(engine, case):
         length = min(COMFORTABLE_TOKENS, case.model.architecture.max_context_tokens or COMFORTABLE_TOKENS)
         case = replace(case, workload=replace(case.workload, context_tokens=length))
     best: Outcome | None = None
@@ -94,7 +94,7 @@ def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
     """As asked; and where the length was left open, shorter ones that the cache of the one before would hold."""
     outcome = evaluate(engine, case)
     yield outcome
-    if case.workload.context_tokens is not None or case.settings.has("max_model_len"):
+    if case.workload.context_tokens is not None or _states_length(engine, case):
         return
     tried: set[int] = set()
     for _ in range(ROUNDS):
@@ -108,6 +108,10 @@ def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
         tried.add(length)
         outcome = evaluate(engine, replace(case, workload=replace(case.workload, context_tokens=length)))
         yield outcome
+
+
+def _states_length(engine: Engine, case: Case) -> bool:
+    return bool(engine.profile.length_setting) and case.settings.has(engine.profile.length_setting)
 
 
 def _rounded(tokens: int) -> int:

@@ -46,6 +46,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm"}),
         package="exllamav2",
+        length_setting="max_seq_len",
     ),
     resolve=resolve,
     objections=objections,

@@ -45,6 +45,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda"}),
         package="exllamav3",
+        length_setting="max_seq_len",
     ),
     resolve=resolve,
     objections=objections,

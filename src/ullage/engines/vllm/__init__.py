@@ -75,6 +75,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm"}),
         package="vllm",
+        length_setting="max_model_len",
     ),
     resolve=resolve,
     objections=objections,
