@@ -130,17 +130,19 @@ def accuracy_page() -> str | None:
 
 
 def readme() -> str:
-    """The README with every ``<!-- output: … -->`` block filled by the program's real output."""
+    """The README with every ``<!-- first N lines of: … -->`` block filled by the program's real output."""
     text = (ROOT / "README.md").read_text()
-    return re.sub(r"<!-- output: ([^\n]*) -->\n```console\n(.*?)```", _filled, text, flags=re.DOTALL)
+    return re.sub(r"<!-- first (\d+) lines of: ([^\n]*) -->\n```console\n(.*?)```", _filled, text, flags=re.DOTALL)
 
 
 def _filled(match: re.Match[str]) -> str:
-    line = match[1]
+    most, line = int(match[1]), match[2]
     words = shlex.split(line)[1:]
     done = subprocess.run([sys.executable, "-m", "ullage", *words], check=False, capture_output=True, text=True, encoding="utf-8")
-    shown = "\n".join(row.rstrip() for row in (done.stdout + done.stderr).splitlines())
-    return f"<!-- output: {line} -->\n```console\n$ {line}\n{shown}\n```"
+    rows = [row.rstrip() for row in (done.stdout + done.stderr).splitlines()]
+    rest = [f"... {len(rows) - most} lines more"] if len(rows) > most else []
+    shown = "\n".join([*rows[:most], *rest])
+    return f"<!-- first {most} lines of: {line} -->\n```console\n$ {line}\n{shown}\n```"
 
 
 PAGES: dict[str, Callable[[], str | None]] = {
