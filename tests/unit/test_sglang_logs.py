@@ -34,8 +34,8 @@ LINES = [
     ("Capture decode cuda graph end. Time elapsed: 9.5 s, mem usage=0.70 GB, avail mem=5.24 GB", "graph_bytes", round(0.70 * GiB)),
     (
         (
-            "max_total_num_tokens=414045, chunked_prefill_size=8192, max_prefill_tokens=16384, max_running_requests=2048, context_len=40960, "
-            "available_gpu_mem=9.87 GB"
+            "max_total_num_tokens=414045, chunked_prefill_size=8192, max_prefill_tokens=16384, max_running_requests=2048, "
+            "context_len=40960, available_gpu_mem=9.87 GB"
         ),
         "max_total_tokens",
         414045,

@@ -86,6 +86,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm"}),
         package="sglang[all]",
+        length_setting="context_length",
     ),
     resolve=resolve,
     objections=objections,

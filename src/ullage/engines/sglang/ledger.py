@@ -116,9 +116,9 @@ def _beside(case: Case, rank: Rank) -> Iterator[Entry]:
     """What stays and is not counted: request table, kernels' workspace, graphs, a draft."""
     amount, because = request_table(case, rank)
     if amount.high:
-        yield _entry(rank, Purpose.BUFFERS, amount, f"request table: {because}")
+        yield _entry(rank, Purpose.WORKSPACE, amount, f"request table: {because}")
     if case.settings.text("attention_backend") == "flashinfer":
-        yield _entry(rank, Purpose.BUFFERS, amount_of(fact.FLASHINFER), "FlashInfer's workspace", origin=_measured(fact.FLASHINFER.name))
+        yield _entry(rank, Purpose.WORKSPACE, amount_of(fact.FLASHINFER), "FlashInfer's workspace", origin=_measured(fact.FLASHINFER.name))
     yield _entry(rank, Purpose.RUNTIME, amount_of(fact.WARM), "handles, late kernels and allocator slack", origin=ASSUMED)
     amount, because = graphs(case)
     if amount.high:

@@ -106,8 +106,9 @@ def _length(case: Case) -> Iterator[Lever]:
     most = [tokens for tokens in (rank.sizes.tokens, rank.low.tokens) if 0 < tokens < now]
     step = max(1024, now // 16 // 1024 * 1024)
     values: tuple[Value, ...] = tuple(sorted({*(tokens // 256 * 256 or tokens for tokens in most), *range(step, now, step)}, reverse=True))
-    stated = case.settings.has("context_length") and "context_length" in case.stated
-    yield from _lever("context_length" if stated else "context", values, {CACHE, START, WORKSPACE}, "shorter sequences", 2)
+    yield from _lever(
+        "context_length" if "context_length" in case.stated else "context", values, {CACHE, START, WORKSPACE}, "shorter sequences", 2
+    )
 
 
 def _quality(case: Case) -> Iterator[Lever]:

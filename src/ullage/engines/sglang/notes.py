@@ -1,6 +1,7 @@
 """What a reader of the plan should know and the numbers alone do not say."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
@@ -9,7 +10,7 @@ from ullage.engines.sglang.cache import has_window_pool
 from ullage.engines.sglang.capacity import scarcest
 from ullage.engines.sglang.fraction import is_multimodal
 from ullage.engines.sglang.ranks import fraction, ranks
-from ullage.engines.sglang.resolve import rules, uses_dual_chunk
+from ullage.engines.sglang.resolve import defaults, rules, uses_dual_chunk
 from ullage.engines.sglang.sizing import draft_layers
 from ullage.engines.sglang.versions import DUAL_CHUNK_BACKEND, DUAL_CHUNK_FIRST, Tower
 from ullage.units import GiB, format_bytes
@@ -21,7 +22,8 @@ def notes(case: Case, _ledger: Ledger) -> tuple[str, ...]:
 
 
 def _fraction(case: Case) -> Iterator[str]:
-    if "mem_fraction_static" not in case.stated and case.devices:
+    unsaid = replace(case, settings=case.settings.without("mem_fraction_static"))
+    if case.devices and defaults(unsaid)["mem_fraction_static"] == case.settings.number("mem_fraction_static"):
         yield (
             f"mem_fraction_static is {fraction(case):.3g} by the rule of {case.version}: {rules(case).reserve}; it bounds weights and "
             "pool, and activations, graphs and the request table live in the rest"
