@@ -17,6 +17,8 @@ from ullage.errors import InputError
 _SCRIPTS = ("ktransformers/server/main.py", "ktransformers/local_chat.py")
 _MODULES = {"ktransformers.local_chat": "local_chat", "ktransformers.server.main": "", "sglang.launch_server": "kernel"}
 _ASSIGNED = re.compile(r"\.(cache_lens|max_new_tokens|max_response_tokens)\s*=\s*(\d{1,9})")
+_WRAPPERS = frozenset({"numactl", "nohup", "taskset", "sudo", "time"})
+_PROGRAMS = frozenset({"ktransformers", "kt", "sglang"})
 _LONGEST = 4096
 _GPUS = re.compile(r"multi-gpu(?:-(\d{1,2}))?")
 _GGUF = re.compile(r"(?<![a-z0-9])(q4_k_m|q5_k_m|q[2-6]_k|q4_0|q8_0|bf16|f16)(?![a-z0-9])", re.IGNORECASE)
@@ -31,12 +33,16 @@ _KT_RUN: Final[dict[str, Value]] = {
 
 def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version: Version | None) -> Request | None:
     """The request a command makes, or None where it starts no KTransformers."""
-    start = _start(argv)
+    bare, wrapped = _unwrapped(argv)
+    start = _start(bare)
     if start is None:
         return None
     kind, rest = start
     if kind == "kernel":
-        return _request(read_kernel(rest), environment, None) if any(word.startswith("--kt-") for word in rest) else None
+        if not any(word.startswith("--kt-") for word in rest):
+            return None
+        known = read_kernel(rest)
+        return _request(known._replace(findings=(*known.findings, *wrapped)), environment, None)
     if kind == "kt":
         return _kt_run(rest, environment)
     known = read_classic(rest, version)
@@ -48,8 +54,19 @@ def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version:
         values["backend_type"] = "local_chat"
     if environment.get("USE_NUMA") == "1":
         values["use_numa"] = True
-    findings = (*known.findings, *_paths(known, values))
+    findings = (*known.findings, *_paths(known, values), *wrapped)
     return _request(Read(known.model, values, findings, known.tensor, known.paths), environment, implied)
+
+
+def _unwrapped(argv: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """The command behind ``numactl`` and its kin; what binds memory to one socket leaves the experts half of it."""
+    if not argv or argv[0].rsplit("/", 1)[-1] not in _WRAPPERS:
+        return argv, ()
+    names = [word.rsplit("/", 1)[-1] for word in argv]
+    first = next((at for at, name in enumerate(names) if at and (name in _PROGRAMS or name.startswith("python"))), len(argv))
+    bound = any(word in {"-m", "--membind"} or word.startswith("--membind=") for word in argv[:first])
+    text = "numactl -m lets the process have the memory of the named NUMA nodes only: all routed experts have to fit there"
+    return argv[first:], (Finding(text=text, wrong=False),) if bound else ()
 
 
 def _start(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
