@@ -58,6 +58,7 @@ _OTHERS: Final = frozenset(
         "batch_size cache_q4 cache_8bit repetition_penalty kvc2_config_dir",
     )
 )
+_DEGREE = re.compile(r"[1-9][0-9]{0,2}")
 _TENSOR = ("--tensor-parallel-size", "--tp-size", "--tp")
 _KERNEL: Final = {flag: name for name, flag in KERNEL_FLAGS.items()} | {"--kt-gpu-prefill-threshold": "kt_gpu_prefill_token_threshold"}
 _KERNEL_SWITCHES: Final = frozenset({"--kt-enable-dynamic-expert-update", "--disable-cuda-graph"})
@@ -127,7 +128,7 @@ def read_kernel(words: tuple[str, ...]) -> Read:
         if flag in {"--model", "--model-path"}:
             model = value
         elif flag in _TENSOR:
-            tensor = int(value) if value and value.isascii() and value.isdigit() and 0 < int(value) <= 1024 else 1  # noqa: PLR2004 - sane
+            tensor = int(value) if value and _DEGREE.fullmatch(value) else 1
         elif flag in _KERNEL_SWITCHES:
             values[_KERNEL[flag]] = True
         elif flag in _KERNEL:

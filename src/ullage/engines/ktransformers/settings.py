@@ -1,6 +1,7 @@
 """The settings that matter to memory, in the engine's own names, with their types; old names are read as today's."""
 
 import difflib
+import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -14,6 +15,9 @@ BACKENDS = ("ktransformers", "balance_serve", "local_chat")
 KT_METHODS = ("AMXINT4", "AMXINT8", "LLAMAFILE", "RAWINT4", "FP8", "BF16")
 STRATEGIES = ("frequency", "front-loading", "uniform", "random")
 GGUF_TYPES = ("q2_k", "q3_k", "q4_0", "q4_k", "q4_k_m", "q5_k", "q5_k_m", "q6_k", "q8_0", "f16", "bf16")
+
+
+_LAYER = re.compile(r"[0-9]{1,4}")
 
 
 class Setting(NamedTuple):
@@ -76,8 +80,8 @@ def _word(name: str, value: Value) -> Value:
 
 def _layers(name: str, value: Value) -> Value:
     """``30`` or ``15,30,45``: the first layer of the second device and of those after it."""
-    parts = str(value).split(",")
-    firsts = [int(part) for part in parts if part.strip().isascii() and part.strip().isdigit()]
+    parts = [part.strip() for part in str(value).split(",")]
+    firsts = [int(part) for part in parts if _LAYER.fullmatch(part)]
     if len(firsts) != len(parts) or firsts != sorted(set(firsts)) or firsts[0] < 1:
         raise InputError(f"{name} is {value!r}; write the first layer of each device after the first, growing: 15,30,45")
     return ",".join(str(first) for first in firsts)
