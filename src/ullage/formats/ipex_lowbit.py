@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ullage.catalog.ipex_blocks import BLOCKS, SPELLINGS
 from ullage.catalog.tensor_formats import F16
 from ullage.domain.checkpoint import Role, Tensor, TensorFormat
 from ullage.domain.hyperparameters import Hyperparameters, Json
@@ -9,19 +10,6 @@ from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
 from ullage.formats._modules import convert, linears
 from ullage.formats._patterns import named
-
-# Elements and bytes of a block, as the shipped library states them (ggml_qk_size, ggml_type_size).
-_BLOCKS = {
-    **dict.fromkeys(("sym_int4", "ipex_nf4", "ipex_fp4", "woq_int4"), (64, 34)),
-    "asym_int4": (64, 36),
-    "nf3": (64, 26),
-    "sym_int5": (64, 42),
-    "asym_int5": (64, 44),
-    "fp6": (64, 50),
-    **dict.fromkeys(("sym_int8", "fp8_e4m3", "fp8_e5m2", "ipex_fp8"), (64, 68)),
-    "fp6_k": (256, 210),
-}
-_SPELLINGS = {"nf4": "ipex_nf4", "fp4": "ipex_fp4", "fp8": "ipex_fp8"}  # the library's own words, which others use as well
 
 
 def reads(config: Hyperparameters) -> bool:
@@ -32,10 +20,10 @@ def reads(config: Hyperparameters) -> bool:
 def apply(tensors: tuple[Tensor, ...], config: Hyperparameters) -> tuple[tuple[Tensor, ...], str]:
     """Every linear layer and the head whose inputs fill whole blocks; the rest goes to 16 bits, as the library converts it."""
     word = config.text("load_in_low_bit")
-    name = _SPELLINGS.get(word, word)
-    if name not in _BLOCKS:
-        raise UnsupportedModelError(f"load_in_low_bit is {word[:40]!r}; known are {', '.join(_BLOCKS)}")
-    elements, nbytes = _BLOCKS[name]
+    name = SPELLINGS.get(word, word)
+    if name not in BLOCKS:
+        raise UnsupportedModelError(f"load_in_low_bit is {word[:40]!r}; known are {', '.join(BLOCKS)}")
+    elements, nbytes = BLOCKS[name]
     fmt = TensorFormat(name=word, block_elements=elements, block_bytes=nbytes)
     known = linears(tensors, skip=named(config, "modules_to_not_convert"), head=True)
     stored = convert(
@@ -54,7 +42,7 @@ def _in_half(tensor: Tensor) -> Tensor:
 
 def meaning(word: str) -> dict[str, Json] | None:
     """``sym_int4`` and its like; ``ipex_nf4`` where another library has the plain word."""
-    return {"quant_method": "ipex-llm", "load_in_low_bit": word} if word in _BLOCKS else None
+    return {"quant_method": "ipex-llm", "load_in_low_bit": word} if word in BLOCKS else None
 
 
-RECIPE = Recipe(name="ipex-llm", reads=reads, apply=apply, words=tuple(_BLOCKS), named=meaning)
+RECIPE = Recipe(name="ipex-llm", reads=reads, apply=apply, words=tuple(BLOCKS), named=meaning)
