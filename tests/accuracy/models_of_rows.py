@@ -63,7 +63,6 @@ class Named:
 
     file: str
     rough: bool
-    words: str  # the quantisation as the alias has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +79,7 @@ class Found:
 def _aliases() -> dict[str, Named | None]:
     with (DATA / "ALIASES.csv").open(encoding="utf-8", newline="") as file:
         return {
-            cells["name_in_corpus"].strip().lower(): Named(
-                file=cells["config_file"], rough=bool(_ROUGH.search(cells["notes"] or "")), words=cells["quantization"] or ""
-            )
+            cells["name_in_corpus"].strip().lower(): Named(file=cells["config_file"], rough=bool(_ROUGH.search(cells["notes"] or "")))
             if cells["config_file"]
             else None
             for cells in csv.DictReader(file)
@@ -104,7 +101,7 @@ def _named(name: str) -> Named | None:
             return aliases[word]
         found = _bundled(word)
         if found is not None:
-            return Named(file=found, rough=False, words="")
+            return Named(file=found, rough=False)
     return None
 
 
@@ -124,7 +121,7 @@ def model_of(row: Row) -> Found | str:
     named = _named(name)
     if named is None:
         return "model unknown"
-    words = " ".join((row.text("revision_or_quant"), name, named.words)).lower()
+    words = f"{row.text('revision_or_quant')} {name}".lower()
     dtype = next(
         (dtype for pattern, dtype in _DTYPES if re.search(pattern, f"{row.text('revision_or_quant')} {row.text('other_flags')}".lower())),
         None,

@@ -89,8 +89,8 @@ def parse(text: str) -> Version:
 def release_of(text: str, date: str, table: tuple[tuple[str, str], ...]) -> Release | None:
     """The release that ``text`` names: numbers as they are, ``0.8.x`` and a bare ``0.19`` as the newest of the series on that day.
 
-    A candidate or nightly (``0.20.1rc1.dev16``) is the release before it. ``0.1.dev`` builds and texts without numbers are the newest release on the day they name, or on the day of the report; None
-    where no day is known.
+    A candidate or nightly (``0.20.1rc1.dev16``) is the release before it. ``0.1.dev`` builds and texts without numbers are the newest
+    release on the day they name, or on the day of the report; None where no day is known.
     """
     day = _DAY.search(text)
     on = day[0] if day else date
@@ -114,3 +114,11 @@ def _newest(table: tuple[tuple[str, str], ...], on: str) -> Version | None:
         return None
     known = [parse(name) for name, since in table if since[: len(on)] <= on]
     return max(known) if known else None
+
+
+def neighbours(version: Version, table: tuple[tuple[str, str], ...]) -> tuple[Version, ...]:
+    """The listed releases just before and just after."""
+    known = sorted(parse(name) for name, _ in table)
+    before = [other for other in known if other < version]
+    after = [other for other in known if other > version]
+    return (*before[-1:], *after[:1])

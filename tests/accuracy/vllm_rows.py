@@ -8,7 +8,7 @@ from tests.accuracy.machines_of_rows import Found as FoundMachine
 from tests.accuracy.machines_of_rows import machine_of
 from tests.accuracy.models_of_rows import Found as FoundModel
 from tests.accuracy.models_of_rows import model_of
-from tests.accuracy.releases import VLLM, Release, release_of
+from tests.accuracy.releases import VLLM, Release, neighbours, release_of
 from tests.accuracy.rows import Row
 from tests.accuracy.scores import adds_up
 
@@ -39,6 +39,7 @@ PHRASES: tuple[tuple[str, str, Value], ...] = (
     (r"no vision|language.model.only|text.only", "language_model_only", True),
 )
 FRACTIONS = (0.85, 0.95)  # what people set where the report is silent
+SHORT = 8192  # tokens of a length that people set instead of the model's own
 
 
 def read(row: Row) -> Asked | Unjudged:
@@ -55,7 +56,10 @@ def read(row: Row) -> Asked | Unjudged:
     machine = machine_of(row, parallel.devices)
     if isinstance(machine, str):
         return Unjudged(row=row, why=machine)
-    return _asked(row, release, model, parallel, machine)
+    asked = _asked(row, release, model, parallel, machine)
+    if not model.scheme_named and not row.failed and rank_weights(asked.engine.resolve(asked.case))[0].nbytes > machine.high_bytes:
+        return Unjudged(row=row, why="scheme not stated, and the plain weights are larger than the devices it ran on")
+    return asked
 
 
 def _asked(row: Row, release: Release, model: FoundModel, parallel: Parallel, machine: FoundMachine) -> Asked:
@@ -138,6 +142,10 @@ def _variants(case: Case, machine: FoundMachine, silent: set[str]) -> list[Case]
     found = []
     if "gpu_mem_gib_reported" in silent:
         found += [_with_memory(case, size) for size in {machine.low_bytes, machine.high_bytes} if size]
+    if "max_model_len" in silent:
+        found += [case.with_settings(max_model_len=min(length, SHORT)) for length in (case.model.architecture.max_context_tokens or SHORT,)]
+    if "version" in silent:
+        found += [replace(case, version=version) for version in neighbours(case.version, VLLM)]
     if "gpu_memory_utilization" in silent:
         found += [case.with_settings(gpu_memory_utilization=fraction) for fraction in FRACTIONS]
     return found

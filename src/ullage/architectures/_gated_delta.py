@@ -141,7 +141,9 @@ def beside_tower(config: Hyperparameters, decode: Callable[[Hyperparameters], Bl
     vision = part(config, "vision_config", {"deepstack_visual_indexes": []})
     vision.ignore("dtype", "torch_dtype")  # the tower is loaded in the text's
     tower = qwen3_tower(vision, text_format(text))
-    return wrapped(config, text, rename=(("model.", "model.language_model."),), tower=tower, encoder_tokens=IMAGE_TOKENS, patches_per_token=MERGED)
+    return wrapped(
+        config, text, rename=(("model.", "model.language_model."),), tower=tower, encoder_tokens=IMAGE_TOKENS, patches_per_token=MERGED
+    )
 
 
 def drafts(count: int, size: Widths, layer: Built) -> tuple[Tensor, ...]:

@@ -19,7 +19,9 @@ def read(config: Hyperparameters) -> Blueprint:
     text = read_text(text_part(config), "kimi_linear")
     vision = config.child("vision_config")
     tower = _tower(vision, text_format(text), hidden=text.architecture.hidden_size)
-    return wrapped(config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision), patches_per_token=merged_patches(vision))
+    return wrapped(
+        config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision), patches_per_token=merged_patches(vision)
+    )
 
 
 def _tower(config: Hyperparameters, fmt: TensorFormat, *, hidden: int) -> Tensors:

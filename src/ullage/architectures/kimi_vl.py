@@ -15,7 +15,9 @@ def read(config: Hyperparameters) -> Blueprint:
     text = read_text(text_part(config), "deepseek_v3")
     vision = part(config, "vision_config")
     tower = moonvit_tower(vision, text_format(text), hidden=text.architecture.hidden_size)
-    return wrapped(config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision), patches_per_token=merged_patches(vision))
+    return wrapped(
+        config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision), patches_per_token=merged_patches(vision)
+    )
 
 
 FAMILY = Family(model_types=("kimi_vl",), read=read, title="Kimi-VL")

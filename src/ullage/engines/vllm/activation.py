@@ -48,7 +48,7 @@ def layer_bytes(case: Case, tokens: int) -> int:
     summed = case.parallel.tensor > 1 and not is_linked(case)
     copies = rule.hidden_copies_summed if summed else rule.hidden_copies
     width = copies * case.model.architecture.hidden_size + _widest(case, rule)
-    return tokens * (element_bytes(case) * width + _requantised(case))
+    return tokens * (element_bytes(case) * width + _requantised(case)) + _unpacked(case, tokens)
 
 
 def _widest(case: Case, rule: Rules) -> int:
@@ -69,6 +69,35 @@ def _dense_width(layer: Layer, tensor: int) -> int:
     if isinstance(feed, DenseFeedForward):
         return feed_width(layer, 0, tensor)
     return ceil_div(3 * feed.shared_intermediate, tensor) if feed is not None else 0
+
+
+SPLIT_PRODUCTS = 8  # partial sums of the first AWQ kernel
+SPLIT_UNTIL, AWQ_MARLIN_SINCE, GPTQ_MARLIN_SINCE = (0, 3), (0, 5, 5), (0, 4, 2)
+AMPERE = (8, 0)
+
+
+def _unpacked(case: Case, tokens: int) -> int:
+    """What kernels before Marlin need beside a product of packed weights.
+
+    AWQ: eight partial sums of the product to 0.2, and from 0.3 on the matrix itself in 16 bits, as GPTQ from the start.
+    """
+    scheme, at, able = case.model.checkpoint.scheme, case.version.parts, capability(case)
+    since = next((release for word, release in (("awq", AWQ_MARLIN_SINCE), ("gptq", GPTQ_MARLIN_SINCE)) if scheme.startswith(word)), None)
+    if since is None or (at >= since and (able is None or able >= AMPERE)):
+        return 0
+    hidden = case.model.architecture.hidden_size
+    widest = max((_product_width(layer, case.parallel.tensor) for layer in set(case.model.architecture.layers)), default=0)
+    if scheme.startswith("awq") and at < SPLIT_UNTIL:
+        return (SPLIT_PRODUCTS - 1) * tokens * widest * element_bytes(case)
+    return hidden * widest * element_bytes(case)
+
+
+def _product_width(layer: Layer, tensor: int) -> int:
+    """Outputs of the widest product: gate and up together, or one expert's up projection, which early releases kept whole."""
+    feed = layer.feed_forward
+    if isinstance(feed, ExpertFeedForward):
+        return feed.intermediate
+    return ceil_div((2 if feed.gated else 1) * feed.intermediate, tensor) if feed is not None else 0
 
 
 def _requantised(case: Case) -> int:
@@ -124,7 +153,8 @@ def profile_peak(case: Case) -> Peak:
     tower = seen(case, element)
     kept = expert_workspace(case, tokens) + Amount(tower.kept // 2, tower.kept, tower.kept * 2)
     return Peak(
-        layer=Amount(layer * 19 // 20, layer, layer * (108 if rule.core is Core.V1 else 125) * factor // 100) + kept,
+        layer=Amount(layer * 19 // 20, layer, layer * (108 if rule.core is Core.V1 else 125) * factor // 100 + _at_worst(case, tokens))
+        + kept,
         sampler=Amount(low, expected + base, high + base) + kept,
         tower=tower.peak,
         because=_because(case, rule, tokens=tokens, rows=rows, vocab=vocab, layer=layer, sampler=expected + base, kept=kept.expected)
@@ -133,15 +163,24 @@ def profile_peak(case: Case) -> Peak:
     )
 
 
+def _at_worst(case: Case, tokens: int) -> int:
+    """What a release may need besides: fp8 products made in fp32 where CUDA is old, and unchunked scores of a sparse indexer on ROCm."""
+    worst = 0
+    if rules(case).core is Core.V0 and case.version.parts < (0, 7) and "fp8" in case.model.checkpoint.scheme:
+        worst += 4 * tokens * max((_product_width(layer, case.parallel.tensor) for layer in set(case.model.architecture.layers)), default=0)
+    mixers = {mixer for layer in case.model.architecture.layers for mixer in layer.mixers}
+    if case.machine.devices[0].kind == "rocm" and any(getattr(mixer, "indexer", None) is not None for mixer in mixers):
+        worst += 4 * tokens * (case.settings.integer("max_model_len") or 0)
+    return worst
+
+
 def _because_tower(case: Case, peak: int) -> str:
     tried = trial(case)
     items, tokens = (tried.items, tried.tokens) if tried else (0, 0)
     return f"profile: the tower over {items} item(s) of {tokens:,} tokens = {format_bytes(peak)}"
 
 
-def _because(  # noqa: PLR0913 - the sentence names every figure
-    case: Case, rule: Rules, *, tokens: int, rows: int, vocab: int, layer: int, sampler: int, kept: int
-) -> str:
+def _because(case: Case, rule: Rules, *, tokens: int, rows: int, vocab: int, layer: int, sampler: int, kept: int) -> str:
     hidden = case.model.architecture.hidden_size
     widest = _widest(case, rule)
     more = f", and {format_bytes(kept)} of experts' buffers and tower outputs stay beside it" if kept else ""

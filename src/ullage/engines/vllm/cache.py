@@ -5,8 +5,9 @@ from functools import lru_cache
 from math import lcm
 
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.architecture import Mixer, Recurrent, SharedCache
+from ullage.domain.architecture import CompressedAttention, Mixer, Recurrent, SharedCache
 from ullage.domain.case import Case, Model
+from ullage.engines.vllm.compressed import slabs
 from ullage.engines.vllm.drafts import draft
 from ullage.engines.vllm.pages import Format, Spec, spec_of
 from ullage.engines.vllm.resolve import activation_dtype, rules
@@ -46,6 +47,7 @@ class Shape:
     hybrid: bool
     padded_percent: int
     draft_layers: int = 0
+    dense: bool = True  # layers of different pages overlap from the start of a block
 
 
 def _group_blocks(group: Group, tokens: int, in_flight: int, spare_states: int) -> int:
@@ -98,6 +100,7 @@ def pools(case: Case) -> tuple[Pool, ...]:
         hybrid=rule.hybrid_manager and not settings.flag("disable_hybrid_kv_cache_manager"),
         padded_percent=rule.padded_percent,
         draft_layers=drafted.own_layers,
+        dense=rule.dense_slabs,
     )
     stages = stage_layers(len(case.model.architecture.layers), case.parallel.pipeline, environment.get("VLLM_PP_LAYER_PARTITION"))
     return _pools(case.model, stages, fmt, shape)
@@ -116,8 +119,27 @@ def _pools(model: Model, stages: tuple[tuple[int, int], ...], fmt: Format, shape
         if stage == len(stages) - 1:
             mixers += _draft_mixers(model)[-1:] * shape.draft_layers
         specs = tuple(spec for mixer in mixers if (spec := spec_of(mixer, fmt)) is not None)
-        built.append(_pool(specs, shape))
+        compressed = shape.hybrid and any(isinstance(mixer, CompressedAttention) for mixer in mixers)
+        built.append(_slab(tuple(mixers), fmt, specs, dense=shape.dense) if compressed else _pool(specs, shape))
     return tuple(built)
+
+
+def _slab(mixers: tuple[Mixer, ...], fmt: Format, specs: tuple[Spec, ...], *, dense: bool) -> Pool:
+    block_bytes, groups = slabs(mixers, fmt, dense=dense)
+    return Pool(
+        groups=tuple(
+            Group(
+                kind="compressed" if group.kept_tokens is None else "sliding",
+                layers=len(group.sizes),
+                block_tokens=group.block_tokens,
+                kept_tokens=group.kept_tokens,
+            )
+            for group in groups
+        ),
+        block_bytes=block_bytes,
+        block_tokens=groups[0].block_tokens,
+        token_bytes=sum(spec.token_bytes for spec in specs),
+    )
 
 
 def _draft_mixers(model: Model) -> list[Mixer]:

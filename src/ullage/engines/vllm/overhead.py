@@ -47,7 +47,9 @@ def network_outside(case: Case) -> Amount:
     """Communication buffers made before the snapshot."""
     if case.parallel.tensor * case.parallel.pipeline * case.parallel.data == 1 or rules(case).network_inside:
         return NOTHING
-    return amount_of(fact.NETWORK_OUTSIDE if is_linked(case) else fact.NETWORK_OUTSIDE_WITHOUT_LINK)
+    made = amount_of(fact.NETWORK_OUTSIDE if is_linked(case) else fact.NETWORK_OUTSIDE_WITHOUT_LINK)
+    routed = case.model.architecture.is_mixture and is_linked(case)
+    return made + amount_of(fact.NETWORK_OF_EXPERTS) if routed else made
 
 
 def captured_sizes(case: Case) -> int:
@@ -92,7 +94,7 @@ def graphs(case: Case) -> Amount:
 MANY_CHOSEN = 4  # experts of one token from which their routing shows in the graphs
 
 
-# Families the second model runner took over first: dense Qwen3; then those listed; then all that are neither mixtures nor hybrids; then all.
+# Families the second model runner took over first: dense Qwen3, those listed, all that are neither mixtures nor hybrids, then all.
 _LISTED = frozenset({"DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM"})
 _SECOND_RUNNER: tuple[tuple[tuple[int, ...], frozenset[str]], ...] = (
     ((0, 28), frozenset({*_LISTED, "DeepseekV4ForCausalLM", "KimiK3ForConditionalGeneration"})),

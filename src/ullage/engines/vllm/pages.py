@@ -65,7 +65,7 @@ class Format:
     drafted: int = 0
 
 
-def spec_of(mixer: Mixer, fmt: Format) -> Spec | None:
+def spec_of(mixer: Mixer, fmt: Format) -> Spec | None:  # noqa: PLR0911 - one answer for each kind of mixer
     """What a mixer asks for; None where it keeps nothing of the text."""
     match mixer:
         case FullAttention():
