@@ -1,11 +1,16 @@
 """The memory model of SGLang against figures from its logs, its own rules, and the facts about its releases."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 from tests.cases import bundled, machine
 
+from ullage import formats, wire
+from ullage.architectures import read
+from ullage.catalog import models as catalogue
 from ullage.domain.case import Case, Model, Settings, Value
+from ullage.domain.hyperparameters import Hyperparameters
 from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.machine import Device, Machine
 from ullage.domain.placement import Parallel
@@ -66,6 +71,33 @@ def test_the_pool_of_a_vision_model_on_an_h200_is_that_of_its_log() -> None:
     assert rank.loaded.expected / GiB == pytest.approx(8.13, abs=0.08)
     assert rank.tokens.expected == pytest.approx(834615, rel=0.01)
     assert rank.cache.expected / GiB == pytest.approx(108.24, rel=0.01)
+
+
+def test_the_pool_of_a_quantised_mixture_on_four_h100_is_that_of_its_log() -> None:
+    """vllm-project/vllm#21348: Qwen3-235B-A22B-FP8, --mem-fraction-static 0.93: 367,404 tokens, 16.46 GiB, and it ran."""
+    found = catalogue.lookup("Qwen3-235B-A22B-FP8")
+    assert found is not None
+    config = Hyperparameters(wire.loads(catalogue.configuration(found)))
+    plain = question("Qwen3-235B-A22B", "0.4.9", H100, tensor=4, mem_fraction_static=0.93)
+    checkpoint = formats.checkpoint(read(config), formats.quantization_of(config))
+    stored = Model(
+        name="Qwen3-235B-A22B-FP8",
+        source="bundled",
+        architecture=plain.model.architecture,
+        checkpoint=checkpoint,
+        parameters=plain.model.parameters,
+    )
+    outcome = evaluate(ENGINE, replace(plain, model=stored))
+    assert outcome.capacity.kv_tokens.expected == pytest.approx(367404, rel=0.02)
+    assert outcome.capacity.kv_cache_bytes.expected / GiB == pytest.approx(16.46, rel=0.02)
+    assert outcome.verdict in {Verdict.FITS, Verdict.TIGHT}
+
+
+def test_a_mixture_on_one_card_loads_what_its_log_says() -> None:
+    """sgl-project/sglang#18263: 56.98 GiB for Qwen3-30B-A3B, 287.18 GiB free before, 204.63 GiB for the pool at 0.911."""
+    rank = ranks(resolved("Qwen3-30B-A3B", "0.5.15", ("MI355X", 287.98, (9, 0)), mem_fraction_static=0.911))[0]
+    assert rank.loaded.expected / GiB == pytest.approx(56.98, abs=0.05)
+    assert rank.rest.expected / GiB == pytest.approx(204.63, rel=0.003)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from ullage.engines.sglang.ranks import Rank
 from ullage.engines.sglang.resolve import activation_dtype, attention_data, attention_tensor, rules, uses_dual_chunk
 from ullage.engines.sglang.shards import uses_own_drafts
 from ullage.engines.sglang.sizing import draft_layers
-from ullage.engines.sglang.versions import amount_of
+from ullage.engines.sglang.versions import amount_of, times
 from ullage.formulas.dual_chunk import Workspace, attention_of, prefill_workspace
 from ullage.formulas.sharding import ceil_div, kv_heads_per_rank
 from ullage.formulas.widths import widest_layer
@@ -70,20 +70,15 @@ def graphs(case: Case) -> tuple[Amount, str]:
     sizes = captured_sizes(case)
     if not sizes:
         return NOTHING, ""
-    layers = ceil_div(len(case.model.architecture.layers), case.parallel.pipeline)
-    base, each = amount_of(fact.GRAPH_BASE), amount_of(fact.GRAPH_PER_LAYER)
-    found = Amount(
-        base.low + each.low * sizes * layers, base.expected + each.expected * sizes * layers, base.high + each.high * sizes * layers
-    )
-    because = f"{sizes} captured sizes over {layers} layers, taken after the pool is made"
+    layers, batch = ceil_div(len(case.model.architecture.layers), case.parallel.pipeline), captured_batch(case)
+    vocab = case.model.architecture.vocab_size
+    found = amount_of(fact.GRAPH_BASE) + times(fact.GRAPH_PER_LAYER, sizes * layers) + times(fact.GRAPH_LOGITS, batch * vocab)
+    because = f"{sizes} captured sizes over {layers} layers and logits of {batch} sequences, taken after the pool is made"
     if case.model.architecture.is_mixture:
-        more, batch = amount_of(fact.GRAPH_PER_EXPERT_ELEMENT), captured_batch(case)
-        count = batch * layers * case.model.architecture.hidden_size
-        found += Amount(more.low * count, more.expected * count, more.high * count)
-        because += f", and buffers of experts for {batch} sequences"
+        found += times(fact.GRAPH_PER_EXPERT_ELEMENT, batch * layers * case.model.architecture.hidden_size)
+        because += ", and buffers of experts"
     if attention_data(case) > 1:
-        gather, count = amount_of(fact.GATHER), captured_batch(case) * attention_data(case)
-        found += Amount(gather.low * count, gather.expected * count, gather.high * count)
+        found += times(fact.GATHER, batch * attention_data(case))
         because += f", and the batches of {attention_data(case)} ranks gathered"
     return found, because
 

@@ -25,37 +25,16 @@ class Size:
 
 
 _LARGEST = 1 << 40
+_SMALLEST = Size(below_mib=20 * 1024, chunk=2048, batch=8, wide=8)
+_ROOMIER = (
+    Size(below_mib=60 * 1024, chunk=4096, batch=32, wide=160),
+    Size(below_mib=160 * 1024, chunk=8192, batch=256, wide=512),
+    Size(below_mib=_LARGEST, chunk=16384, batch=512, wide=512),
+)
 _TABLES: tuple[tuple[Release, tuple[Size, ...]], ...] = (
-    (
-        (0, 5, 20),
-        (
-            Size(below_mib=20 * 1024, chunk=2048, batch=8, wide=8),
-            Size(below_mib=35 * 1024, chunk=4096, batch=48, wide=160),
-            Size(below_mib=60 * 1024, chunk=4096, batch=32, wide=160),
-            Size(below_mib=160 * 1024, chunk=8192, batch=256, wide=512),
-            Size(below_mib=_LARGEST, chunk=16384, batch=512, wide=512),
-        ),
-    ),
-    (
-        (0, 5, 5),
-        (
-            Size(below_mib=20 * 1024, chunk=2048, batch=8, wide=8),
-            Size(below_mib=35 * 1024, chunk=2048, batch=24, wide=80),
-            Size(below_mib=60 * 1024, chunk=4096, batch=32, wide=160),
-            Size(below_mib=160 * 1024, chunk=8192, batch=256, wide=512),
-            Size(below_mib=_LARGEST, chunk=16384, batch=512, wide=512),
-        ),
-    ),
-    (
-        (0, 5, 3),
-        (
-            Size(below_mib=20 * 1024, chunk=2048, batch=8, wide=8),
-            Size(below_mib=35 * 1024, chunk=2048, batch=16, wide=80),
-            Size(below_mib=60 * 1024, chunk=4096, batch=32, wide=160),
-            Size(below_mib=160 * 1024, chunk=8192, batch=256, wide=512),
-            Size(below_mib=_LARGEST, chunk=16384, batch=512, wide=512),
-        ),
-    ),
+    ((0, 5, 20), (_SMALLEST, Size(below_mib=35 * 1024, chunk=4096, batch=48, wide=160), *_ROOMIER)),
+    ((0, 5, 5), (_SMALLEST, Size(below_mib=35 * 1024, chunk=2048, batch=24, wide=80), *_ROOMIER)),
+    ((0, 5, 3), (_SMALLEST, Size(below_mib=35 * 1024, chunk=2048, batch=16, wide=80), *_ROOMIER)),
     (
         (0, 4, 8),
         (

@@ -136,6 +136,12 @@ def amount_of(constant: Constant) -> Amount:
     )
 
 
+def times(constant: Constant, count: int) -> Amount:
+    """A constant for ``count`` things."""
+    each = amount_of(constant)
+    return Amount(each.low * count, each.expected * count, each.high * count)
+
+
 CONTEXT = Constant(
     name="sglang_cuda_context",
     value=int(0.60 * GiB),
@@ -146,7 +152,7 @@ CONTEXT = Constant(
 )
 NETWORK = Constant(
     name="sglang_network_before_loading",
-    value=int(0.90 * GiB),
+    value=int(1.30 * GiB),
     low=int(0.30 * GiB),
     high=int(2.2 * GiB),
     unit="bytes",
@@ -170,28 +176,36 @@ FLASHINFER = Constant(
 )
 GRAPH_BASE = Constant(
     name="sglang_graph_base",
-    value=int(0.20 * GiB),
-    low=int(0.05 * GiB),
-    high=int(0.60 * GiB),
+    value=int(0.45 * GiB),
+    low=int(0.10 * GiB),
+    high=int(0.80 * GiB),
     unit="bytes",
-    source=Assumed(why="graph pools of other engines on the same PyTorch; SGLang's own reserve is 2 MiB a captured sequence"),
+    source=Cited(at="sgl-project/sglang#11830: 1.44 GiB for 52 sizes to 512; #12978: 1.00 to 1.04 GiB for 36 sizes to 256"),
 )
 GRAPH_PER_LAYER = Constant(
     name="sglang_graph_per_layer_and_size",
-    value=150_000,
-    low=60_000,
+    value=220_000,
+    low=80_000,
     high=420_000,
     unit="bytes per layer and captured batch size",
-    source=Assumed(why="graph pools of other engines on the same PyTorch"),
+    source=Cited(at="sgl-project/sglang#11830 and #12978, less base and logits"),
+)
+GRAPH_LOGITS = Constant(
+    name="sglang_graph_logits",
+    value=8,
+    low=4,
+    high=12,
+    unit="bytes per captured sequence and vocabulary entry",
+    source=Cited(at="logits in 16 bits and their fp32 copies stay in the graphs' pool: sgl-project/sglang#11830 and #12978"),
 )
 GRAPH_PER_EXPERT_ELEMENT = Constant(
     name="sglang_graph_per_sequence_layer_and_element_of_experts",
-    value=40,
+    value=22,
     low=4,
     high=70,
     unit="bytes per captured sequence, layer and hidden element of a mixture of experts",
     source=Cited(
-        at="sgl-project/sglang#5893: 6.2 GiB for 256 sequences of DeepSeek-V3, 3 GiB less for 160; #8538: 6.2 GiB, Llama 4 Maverick"
+        at="sgl-project/sglang#5893: 6.2 GiB for 256 sequences of DeepSeek-V3, 3 GiB less for 160; less in vllm-project/vllm#21348"
     ),
 )
 DEEPEP = Constant(
@@ -218,4 +232,16 @@ WARM = Constant(
     unit="bytes",
     source=Assumed(why="library handles, kernels loaded on first use and allocator slack of one process"),
 )
-CONSTANTS = (CONTEXT, NETWORK, LOADING, FLASHINFER, GRAPH_BASE, GRAPH_PER_LAYER, GRAPH_PER_EXPERT_ELEMENT, DEEPEP, GATHER, WARM)
+CONSTANTS = (
+    CONTEXT,
+    NETWORK,
+    LOADING,
+    FLASHINFER,
+    GRAPH_BASE,
+    GRAPH_PER_LAYER,
+    GRAPH_LOGITS,
+    GRAPH_PER_EXPERT_ELEMENT,
+    DEEPEP,
+    GATHER,
+    WARM,
+)
