@@ -12,7 +12,7 @@ from ullage.domain.weight_format import Header, NeedMore
 from ullage.errors import InputError, MalformedFileError, WorldError
 from ullage.ports import ModelFiles, ModelFolder, WeightFile
 
-_FIRST_BYTES = 1 << 20
+_FIRST_BYTES = 1 << 18  # of each file; a longer header is read to its end
 _PATH_STARTS = (".", "/", "~")
 _PATH_ENDS = (".json", ".gguf", ".safetensors", "/")
 _SCHEME_DOCUMENTS = ("quantization_config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json")
