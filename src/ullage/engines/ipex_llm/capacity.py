@@ -5,7 +5,6 @@ from collections.abc import Callable
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Ledger, Phase, Purpose
 from ullage.domain.plan import Capacity
-from ullage.engines.ipex_llm.generate import growth_tokens
 from ullage.engines.ipex_llm.ledger import ledger
 from ullage.engines.ipex_llm.ranks import scarcest, token_bytes
 from ullage.engines.ipex_llm.resolve import is_served
@@ -62,7 +61,7 @@ def _of_devices(case: Case, planned: Ledger) -> Capacity:
         kv_tokens=tokens,
         max_context_tokens=_ends(lambda end: _most(lambda count: _fits(_with_context(case, count), end), LONGEST)),
         max_sequences=_ends(lambda end: _most(lambda count: _fits(_with_rows(case, count), end), MOST)),
-        block_tokens=growth_tokens(case),
+        block_tokens=1,
         needed_bytes=0,
     )
 

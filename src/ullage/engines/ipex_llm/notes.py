@@ -81,6 +81,9 @@ def _generated(case: Case) -> Iterator[str]:
 
 def _weights(case: Case) -> Iterator[str]:
     word = case.settings.text("load_in_low_bit")
+    if "load_in_low_bit" not in case.stated and not case.model.is_quantised:
+        what = "the fork packs to sym_int4" if is_served(case) else "nothing is packed"
+        yield f"no --load-in-low-bit was said, so {what}; what lies on the card is {format_bytes(packed(case).checkpoint.nbytes)}"
     if case.model.is_quantised and case.model.unquantised is None and not case.model.checkpoint.scheme.startswith("ipex-llm"):
         yield f"a checkpoint in {case.model.checkpoint.scheme} is taken as {word} with its own size: the library repacks it while loading"
     elif word not in {"fp16", "bf16"}:
