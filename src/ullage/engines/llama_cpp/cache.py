@@ -16,7 +16,7 @@ from ullage.domain.architecture import (
     SharedCache,
     SlidingAttention,
 )
-from ullage.domain.case import Case
+from ullage.domain.case import Case, Model
 from ullage.domain.checkpoint import TensorFormat
 from ullage.engines.llama_cpp.placement import ON_HOST, place
 from ullage.engines.llama_cpp.resolve import padded, rules
@@ -107,9 +107,14 @@ def is_latent(case: Case) -> bool:
     said = case.settings.integer("mla_attn")
     if said is not None:
         return said > 0
-    names = [tensor.name for tensor in case.model.checkpoint.tensors if tensor.name.startswith("blk.")]
-    old = bool(names) and not any("attn_k_b" in name for name in names)
-    return rules(case).latent_cache and not old
+    return rules(case).latent_cache and not _is_joined(case.model)
+
+
+@lru_cache(maxsize=64)
+def _is_joined(model: Model) -> bool:
+    """Whether the weights are a GGUF file from before kv_b was split in two."""
+    names = [tensor.name for tensor in model.checkpoint.tensors if tensor.name.startswith("blk.")]
+    return bool(names) and not any("attn_k_b" in name for name in names)
 
 
 def row_bytes(case: Case, mixer: Mixer) -> int:

@@ -3,20 +3,22 @@
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
 from ullage.catalog.tensor_formats import F32
-from ullage.domain.case import Case
+from ullage.domain.case import Case, Model, Settings
 from ullage.domain.checkpoint import Part, Role, Tensor
 from ullage.domain.machine import Device
+from ullage.domain.workload import Workload
 from ullage.engines.llama_cpp.resolve import accelerators, layer_count
 from ullage.engines.llama_cpp.tensor_names import DENSE, EXPERTS, gguf_name, read_overrides
 from ullage.engines.llama_cpp.versions import CONTEXT
 
 ON_HOST = "cpu-buffer"  # not a device's id: the host's memory, whatever that is called
 _TOWERS = frozenset({Role.VISION, Role.PROJECTOR})
+_ROW_MODES = frozenset({"row", "tensor", "graph"})
 _INPUT = frozenset({Role.EMBEDDING, Role.POSITION})
 
 
@@ -62,7 +64,7 @@ def layer_devices(case: Case) -> tuple[str, ...]:
     first = total - offloaded
     found = [ON_HOST] * first
     for index in range(offloaded):
-        if case.settings.text("split_mode") in {"row", "tensor", "graph"}:
+        if case.settings.text("split_mode") in _ROW_MODES:
             found.append(devices[min(case.settings.integer("main_gpu") or 0, len(devices) - 1)].id)
         else:
             found.append(devices[min(bisect_right(ends, index / offloaded), len(devices) - 1)].id)
@@ -76,27 +78,38 @@ def tensor_bytes(tensor: Tensor) -> int:
     return tensor.nbytes
 
 
-def _is_loaded(case: Case, tensor: Tensor) -> bool:
-    """Towers are a file of their own, and draft layers are left out unless asked for."""
-    if tensor.role in _TOWERS:
-        return case.settings.text("mmproj") is not None
-    return tensor.role is not Role.MTP or bool(case.settings.integer("spec_draft_n_max"))
+@lru_cache(maxsize=64)
+def _loaded(model: Model, *, towers: bool, drafts: bool) -> tuple[tuple[Tensor, str, int], ...]:
+    """Tensors with their names and bytes. Towers are a file of their own, and draft layers are left out unless asked for."""
+    left_out = (frozenset() if towers else _TOWERS) | (frozenset() if drafts else {Role.MTP})
+    kept = (tensor for tensor in model.checkpoint.tensors if tensor.role not in left_out)
+    return tuple((tensor, gguf_name(tensor), tensor_bytes(tensor)) for tensor in kept)
+
+
+_MATTERS = (
+    "n_gpu_layers", "split_mode", "tensor_split", "main_gpu", "device", "override_tensor", "cpu_moe", "n_cpu_moe", "n_cpu_ffn", "mmproj",
+    "spec_draft_n_max",
+)  # fmt: skip
+
+
+def place(case: Case) -> Placement:
+    """Every tensor of a settled case; remembered for all cases that differ in nothing that moves tensors."""
+    settings = Settings(tuple(item for item in case.settings.items if item[0] in _MATTERS))
+    return _place(replace(case, settings=settings, workload=Workload(), environment=(), stated=frozenset()))
 
 
 @lru_cache(maxsize=128)
-def place(case: Case) -> Placement:
-    """Every tensor of a settled case."""
+def _place(case: Case) -> Placement:
     devices = layer_devices(case)
     layers, output = devices[:-1], devices[-1]
     nbytes: dict[str, int] = defaultdict(int)
     largest = 0
-    tensors = [tensor for tensor in case.model.checkpoint.tensors if _is_loaded(case, tensor)]
-    has_head = any(tensor.role is Role.HEAD for tensor in tensors)
+    tensors = _loaded(case.model, towers=case.settings.text("mmproj") is not None, drafts=bool(case.settings.integer("spec_draft_n_max")))
+    has_head = any(tensor.role is Role.HEAD for tensor, _, _ in tensors)
     ties = case.model.architecture.is_decoder and not has_head and output != ON_HOST
-    for tensor in tensors:
+    for tensor, name, size in tensors:
         usual = _usual(tensor, layers, output)
-        where = _moved(case, tensor, usual)
-        size = tensor_bytes(tensor)
+        where = _moved(case, tensor.layer, name, usual)
         for device, part in _rows(case, tensor, where, size):
             nbytes[device] += part
         if ties and tensor.role is Role.EMBEDDING and tensor.layer is None and _is_token_table(tensor):
@@ -123,13 +136,12 @@ def _usual(tensor: Tensor, layers: tuple[str, ...], output: str) -> str:
 _EXPERT, _DENSE = re.compile(EXPERTS), re.compile(DENSE)
 
 
-def _moved(case: Case, tensor: Tensor, usual: str) -> str:
+def _moved(case: Case, layer: int | None, name: str, usual: str) -> str:
     """Where patterns send a tensor; the first that fits counts, and those said as numbers of layers come last."""
-    said, name = case.settings, gguf_name(tensor)
+    said = case.settings
     for pattern, buffer in read_overrides(said.text("override_tensor") or ""):
         if pattern.search(name):
             return _device_called(case, buffer, usual)
-    layer = tensor.layer
     if layer is None:
         return usual
     if _EXPERT.search(name) and (said.flag("cpu_moe") or layer < (said.integer("n_cpu_moe") or 0)):
@@ -148,10 +160,9 @@ def _device_called(case: Case, buffer: str, usual: str) -> str:
 
 def _rows(case: Case, tensor: Tensor, where: str, size: int) -> list[tuple[str, int]]:
     """A matrix is cut in rows over the devices in the row modes; all else is whole."""
-    devices = accelerators(case)
-    cuts = case.settings.text("split_mode") in {"row", "tensor", "graph"} and len(devices) > 1 and where != ON_HOST
-    if not cuts or len(tensor.shape) < 2:  # noqa: PLR2004 - vectors
+    if where == ON_HOST or len(tensor.shape) < 2 or case.settings.text("split_mode") not in _ROW_MODES:  # noqa: PLR2004 - vectors
         return [(where, size)]
+    devices = accelerators(case)
     shares = proportions(case)
     parts = [int(size * share / sum(shares)) for share in shares]
     parts[-1] += size - sum(parts)

@@ -77,7 +77,7 @@ CONTEXT = Constant(
     name="llama_cpp_cuda_context",
     value=455 * MiB,
     low=300 * MiB,
-    high=800 * MiB,
+    high=650 * MiB,
     unit="bytes",
     source=Cited(at="unaccounted 451 to 456 MiB of each RTX 4090 in a memory breakdown, ggml-org/llama.cpp#15860"),
 )
@@ -85,7 +85,7 @@ POOL = Constant(
     name="llama_cpp_scratch_pool",
     value=48 * MiB,
     low=0,
-    high=400 * MiB,
+    high=320 * MiB,
     unit="bytes",
     source=Assumed(why="the backend's pool for products of quantised matrices grows with the first prompts and is in no log line"),
 )
