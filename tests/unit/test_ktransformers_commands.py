@@ -50,8 +50,9 @@ CASES = [
     ("0.2.3", "DeepSeek-R1", 2, {"generate_op": "KLinearFP8", "cache_lens": 16384}),
     ("0.3.2", "DeepSeek-R1", 8, {"transfer_map": "6,14,22,30,38,46,54"}),
     ("0.3.2", "Kimi-K2-Instruct", 1, {"backend_type": "balance_serve", "cache_lens": 32768, "max_batch_size": 8}),
+    ("0.3.2", "Qwen3-Next-80B-A3B-Instruct", 1, {"backend_type": "balance_serve", "use_cuda_graph": False}),
     ("0.3.2", "Qwen3-30B-A3B", 1, {"cache_lens": 32768}),
-    ("0.3.2", CODER, 1, {"backend_type": "local_chat", "max_new_tokens": 700}),
+    ("0.3.2", CODER, 1, {"backend_type": "local_chat", "max_new_tokens": 700, "use_cuda_graph": False}),
 ]
 
 

@@ -20,6 +20,7 @@ from ullage.engines.ktransformers.kernel_weights import gpu_bytes, host_bytes, w
 from ullage.engines.ktransformers.placement import expert_bytes
 from ullage.planning.answer import answer
 from ullage.planning.fit import Outcome, evaluate
+from ullage.planning.search import solve
 from ullage.units import GB, GiB, MiB
 from ullage.wire import loads
 
@@ -101,6 +102,12 @@ def test_scores_and_cache_are_those_of_the_source(tokens: int, gib: float, cache
     case = ENGINE.resolve(question("0.1.4", context=tokens))
     assert scores(case).nbytes / GiB == pytest.approx(gib, abs=0.001)
     assert ENGINE.ledger(case).of("gpu0", Purpose.KV_CACHE).expected == cache_mib * MiB
+
+
+def test_a_stated_cache_is_planned_full_even_where_the_length_is_searched() -> None:
+    plan = solve(ENGINE, question("0.1.4", gpus=2, cache_lens=16384))
+    assert (plan.verdict, plan.limit) == (Verdict.DOES_NOT_FIT, Limit.WORKSPACE)
+    assert ("cache_lens", 8192) in {remedy.changes[0] for remedy in plan.remedies}
 
 
 def test_the_remedies_of_16384_are_smaller_pieces_a_later_release_and_shorter_sequences() -> None:

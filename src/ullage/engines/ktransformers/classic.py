@@ -52,7 +52,7 @@ def _resident(case: Case, device: Device, share: Share) -> list[Entry]:
     ]
     if rule.absorb_setting:
         found.append(constant(device.id, Purpose.BUFFERS, FLASHINFER, "FlashInfer's float workspace"))
-    if case.settings.text("backend_type") == BALANCE_SERVE:
+    if case.settings.text("backend_type") == BALANCE_SERVE and case.settings.flag("use_cuda_graph"):
         found.append(constant(device.id, Purpose.GRAPHS, SERVE_GRAPHS, "CUDA graphs of every captured batch"))
     return found
 
@@ -87,7 +87,7 @@ def _prefill(case: Case, device: Device, share: Share, resident: int) -> list[En
 
 
 def _decode(case: Case, device: Device) -> Entry:
-    if case.settings.text("backend_type") == BALANCE_SERVE:
-        return entry(device.id, Purpose.ACTIVATIONS, Amount.exactly(0), "the graphs hold their own", phase=Phase.DECODE)
+    if case.settings.text("backend_type") == BALANCE_SERVE or not case.settings.flag("use_cuda_graph"):
+        return entry(device.id, Purpose.ACTIVATIONS, Amount.exactly(0), "one token's, in what the prompt had", phase=Phase.DECODE)
     because = "the graph of one token and its private pool; capturing it empties the allocator's cache, so the prompt's room is given back"
     return entry(device.id, Purpose.GRAPHS, amount_of(DECODE_GRAPH), because, phase=Phase.DECODE)

@@ -55,9 +55,12 @@ def gguf_folder(case: Case) -> str:
 def _classic(case: Case) -> tuple[str, ...]:
     rule, said = classic_rules(case.version.parts), case.settings
     paths = ("--model_path", case.model.name, "--gguf_path", gguf_folder(case))
-    threads = ("--cpu_infer", str(said.integer("cpu_infer"))) if said.has("cpu_infer") else ()
+    eager = case.settings.flag("use_cuda_graph") is False
+    threads: tuple[str, ...] = ("--cpu_infer", str(said.integer("cpu_infer"))) if said.has("cpu_infer") else ()
     chunk = (f"--{rule.chunk_setting}", str(said.integer("chunk_size"))) if rule.chunk_setting else ()
     new = ("--max_new_tokens", str(said.integer("max_new_tokens")))
+    if eager and (rule.cache_flag or said.text("backend_type") == LOCAL_CHAT):
+        threads = (*threads, *(("--use_cuda_graph", "False") if said.text("backend_type") == LOCAL_CHAT else ("--no-use_cuda_graph",)))
     if said.text("backend_type") == LOCAL_CHAT:
         flag = "--optimize_config_path" if rule.chunk_setting else "--optimize_rule_path"
         answer = max(1, (case.workload.context_tokens or 1) - prompt_of(case))

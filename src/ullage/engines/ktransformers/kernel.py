@@ -23,7 +23,7 @@ def ledger(case: Case) -> Ledger:
     joins: list[Join] = []
     for device in case.devices:
         found = pool(case, device)
-        entries += [*_budgeted(case, device, found), *_outside(case, device, found), *_work(case, device)]
+        entries += [*_budgeted(case, device, found), *_outside(case, device, found), *_work(case, device, found)]
         if not found.told:
             share = case.settings.number("mem_fraction_static") or 0.0
             because = f"{share:g} of the {format_bytes(found.free.expected)} free before loading: weights, then cache"
@@ -69,10 +69,11 @@ def _outside(case: Case, device: Device, found: Pool) -> list[Entry]:
     return lines
 
 
-def _work(case: Case, device: Device) -> list[Entry]:
+def _work(case: Case, device: Device, found: Pool) -> list[Entry]:
     architecture, tensor = case.model.architecture, case.parallel.tensor
     chunk = case.settings.integer("chunked_prefill_size") or 0
-    step = min(chunk, prompt_of(case)) if chunk > 0 else prompt_of(case)
+    waiting = prompt_of(case) * request_rows(case, found.tokens.expected)
+    step = min(chunk, waiting) if chunk > 0 else prompt_of(case)
     plain = max((mixer_width(layer, tensor) for layer in architecture.layers), default=0)
     widest = widest_layer(case.model, tensor) if gpu_experts(case) or not weights(case).layers else plain
     nbytes = step * (widest + 4 * architecture.hidden_size) * _ELEMENT

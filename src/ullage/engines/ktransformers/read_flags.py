@@ -28,7 +28,11 @@ class Renamed(NamedTuple):
 
 
 _NAMES: Final = {
-    **{name: name for name in CLASSIC if name not in {"transfer_map", "generate_op", "absorb_for_prefill", "gguf_type", "use_numa"}},
+    **{
+        name: name
+        for name in CLASSIC
+        if name not in {"transfer_map", "generate_op", "absorb_for_prefill", "gguf_type", "use_numa", "use_cuda_graph"}
+    },
     "chunk_prefill_size": "chunk_size",
     "type": "backend_type",
 }
@@ -97,6 +101,9 @@ def read_classic(words: tuple[str, ...], version: Version | None) -> Read:
             findings.append(_wrong(f"--{name}", known, "the classic server"))
             continue
         findings += _dated(name, version)
+        if name in {"use_cuda_graph", "no-use_cuda_graph"}:
+            values["use_cuda_graph"] = name == "use_cuda_graph" and str(value).lower() not in {"false", "0"}
+            continue
         if name in _NAMES:
             findings += [] if value else [Finding(text=f"--{name} lacks its value")]
             if value:

@@ -49,7 +49,7 @@ def longest(case: Case) -> int:
 
 def _workload(case: Case, length: int) -> Workload:
     work = case.workload
-    if work.context_tokens is not None:
+    if work.context_tokens is not None and (work.prompt_tokens is not None or work.context_tokens >= length or "context" in case.stated):
         return work
     return replace(work, context_tokens=max(length, (work.prompt_tokens or 0) + 1))
 
@@ -70,6 +70,7 @@ def _classic(case: Case) -> Case:
         "cache_lens": length,
         "max_new_tokens": answer or min(rule.new_tokens, max(1, length // 2)),
         "generate_op": "KLinearMarlin",
+        "use_cuda_graph": True,
         "use_numa": False,
     }
     if is_latent(case) or rule.chunk_setting is not None:
@@ -83,7 +84,9 @@ def _classic(case: Case) -> Case:
         found.update(page_size=256, max_batch_size=4)
     kept = {name: value for name, value in said.items if name in CLASSIC}
     settings = Settings.of({**found, **kept})
-    return replace(case, settings=settings, workload=_workload(case, length))
+    # A cache somebody stated is planned full; local_chat makes its own for the sequence.
+    full = length if said.has("cache_lens") and backend != LOCAL_CHAT else case.workload.context_tokens or length
+    return replace(case, settings=settings, workload=_workload(case, full))
 
 
 def _card(case: Case) -> tuple[int, int, int]:
@@ -109,7 +112,8 @@ def _kernel(case: Case) -> Case:
     filled = replace(case, settings=settings)
     if not settings.has("mem_fraction_static"):
         filled = filled.with_settings(mem_fraction_static=_fraction(filled))
-    return replace(filled, workload=_workload(filled, _reach(filled, wanted)))
+    reach = filled.workload.context_tokens or _reach(filled, wanted)
+    return replace(filled, workload=_workload(filled, reach))
 
 
 def _method(case: Case) -> str:

@@ -105,6 +105,7 @@ CLASSIC: Final[dict[str, Setting]] = {
     "gguf_type": Setting(_one_of(GGUF_TYPES), "type of the experts in the GGUF file", "the model's own, else q4_k_m"),
     "cpu_infer": Setting(_count, "threads of the experts", "10"),
     "page_size": Setting(_count, "tokens of a page, with balance_serve and kt-kernel", "256; kt-kernel: 1"),
+    "use_cuda_graph": Setting(_flag, "tokens are made by CUDA graphs", "true"),
     "use_numa": Setting(_flag, "a copy of the experts for each of two sockets (build option USE_NUMA)", "false"),
 }
 KT_KERNEL: Final[dict[str, Setting]] = {
