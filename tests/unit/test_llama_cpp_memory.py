@@ -301,6 +301,15 @@ def test_every_remedy_of_a_plan_that_does_not_fit_was_planned_again() -> None:
     assert more.verdict is Verdict.DOES_NOT_FIT
 
 
+def test_the_context_offered_for_slots_of_their_own_is_that_of_all_together() -> None:
+    outcome = evaluate(ENGINE, asked("Qwen/Qwen3-8B", "q8_0", devices(12), ctx_size=131072, n_parallel=4))
+    lever = next(found for found in ENGINE.levers(outcome.case) if found.setting == "ctx_size")
+    better = evaluate(ENGINE, outcome.asked.with_settings(ctx_size=lever.values[0]))
+    more = evaluate(ENGINE, outcome.asked.with_settings(ctx_size=int(str(lever.values[0])) + 1024))
+    assert better.verdict in {Verdict.FITS, Verdict.TIGHT}
+    assert more.verdict is Verdict.DOES_NOT_FIT
+
+
 def test_saved_prompts_only_count_at_the_high_end() -> None:
     case = settled("Qwen/Qwen3-8B", "q4_k_m", devices(24), ctx_size=8192)
     saved = ENGINE.ledger(case).of("host", Purpose.SWAP)

@@ -6,7 +6,7 @@ from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.case import Case
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
-from ullage.engines.llama_cpp.cache import windows_known
+from ullage.engines.llama_cpp.cache import cells, windows_known
 from ullage.engines.llama_cpp.capacity import largest, longest_fitting, overflows
 from ullage.engines.llama_cpp.resolve import accelerators, layer_count, rules
 from ullage.engines.llama_cpp.settings import cache_format
@@ -104,6 +104,8 @@ def _length(case: Case) -> Iterator[Lever]:
     shorter = tuple(sorted({value for value in lengths if value > 0 and (not asked or value < asked)}, reverse=True))
     if shorter:
         name = "context" if asked and "ctx_size" not in case.stated else "ctx_size"
+        if name == "ctx_size":  # all slots' together
+            shorter = tuple(value * cells(case).streams for value in shorter)
         yield Lever(setting=name, values=shorter, relieves=_DEVICE | {HOST}, cost="shorter sequences", cost_rank=2)
 
 
