@@ -1,6 +1,7 @@
 """Every measured row, judged once: one reader and one set of measures for each family of engines."""
 
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.accuracy import vllm_rows
@@ -29,13 +30,18 @@ class Rows(NamedTuple):
     unjudged: tuple[Unjudged, ...]
 
 
-@cache
 def field_rows() -> Rows:
-    """The field log, in its order."""
+    """The field log."""
+    return judged_rows(FIELD_LOGS)
+
+
+@cache
+def judged_rows(path: Path) -> Rows:
+    """A file of rows, in its order."""
     judged: dict[str, list[Judged]] = {family.title: [] for family in FAMILIES}
     unjudged: list[Unjudged] = []
     readers = tuple((family.word, family.read) for family in FAMILIES)
-    for row in read_rows(FIELD_LOGS):
+    for row in read_rows(path):
         asked = ask(row, readers)
         if isinstance(asked, Unjudged):
             unjudged.append(asked)

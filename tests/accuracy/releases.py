@@ -35,6 +35,7 @@ VLLM = (
     ("0.8.0", "2025-03-18"),
     ("0.8.2", "2025-03-25"),
     ("0.8.3", "2025-04-06"),
+    ("0.8.4", "2025-04-14"),
     ("0.8.5", "2025-04-28"),
     ("0.9.0", "2025-05-28"),
     ("0.9.1", "2025-06-10"),
@@ -93,7 +94,7 @@ def release_of(text: str, date: str, table: tuple[tuple[str, str], ...]) -> Rele
     release on the day they name, or on the day of the report; None where no day is known.
     """
     day = _DAY.search(text)
-    on = day[0] if day else date
+    on = day[0] if day and not date.startswith(day[0]) else date
     numbers = _NUMBERS.search(text) if "0.1.dev" not in text else None
     if numbers is None:
         found = _newest(table, on)

@@ -14,6 +14,7 @@ from ullage.errors import UllageError
 from ullage.planning.fit import Outcome, evaluate
 from ullage.units import GiB
 
+DECISIVE = frozenset({"gpu_memory_utilization", "max_model_len", "scheme", "version"})
 ADDS_UP = 0.01  # parts of a budget that miss it by more than this share contradict each other
 
 
@@ -26,6 +27,11 @@ class Comparison:
     measured: float
     predicted: Amount
     silent: frozenset[str]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the report says all that sets the figure; what is left out has one default for each release and device."""
+        return not self.silent & DECISIVE
 
     @property
     def error(self) -> float:

