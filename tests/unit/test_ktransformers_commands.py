@@ -109,6 +109,7 @@ def test_a_release_without_flags_sets_the_three_lengths_together() -> None:
         ("ktransformers --model_path m --type ktransformers", "0.2.4", "--backend_type"),
         ("ktransformers --model_path m --cache_lens 8192", "0.1.4", "args.py"),
         ("ktransformers --model_path m --max_response_tokens 300", "0.3.2", "is gone"),
+        ("python -m ktransformers.local_chat --model_path m --cache_lens 9000", "0.1.4", "local_chat has no --cache_lens"),
         ("python -m sglang.launch_server --model m --kt-num-gpu-expert 4", None, "--kt-num-gpu-experts"),
         ("python -m sglang.launch_server --model m --kt-method AMX4", None, "AMXINT4"),
         ("ktransformers --gguf_path g", None, "--model_path"),
@@ -224,3 +225,14 @@ def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(InputError, match="cache_lens"):
         ENGINE.validate("cache_len", 8192)
     assert ENGINE.validate("chunk_prefill_size", "512") == 512
+
+
+def test_local_chat_had_its_new_tokens_from_the_first_release() -> None:
+    found = request("python -m ktransformers.local_chat --model_path m --gguf_path g --max_new_tokens 8192", "0.1.4")
+    assert not wrong(found)
+    assert found.settings.integer("max_new_tokens") == 8192
+
+
+def test_memory_bound_to_one_socket_is_pointed_out() -> None:
+    found = request("numactl -N 1 -m 1 ktransformers --model_path m --cpu_infer 30 --max_new_tokens 8192", "0.2.3")
+    assert any("routed experts have to fit there" in finding.text for finding in found.findings)

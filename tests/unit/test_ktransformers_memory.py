@@ -1,6 +1,8 @@
 """The figures of KTransformers: issue 101, its own documents, and the fork's logs."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.cases import bundled, machine
 
 from ullage import formats
@@ -236,7 +238,7 @@ def test_hybrid_state_and_cache_divide_the_pool_as_the_log_says() -> None:
     assert found.token_bytes == pytest.approx(8.30 * GiB / 580364, rel=0.01)
 
 
-@pytest.mark.parametrize(("name", "gib"), [("MiniMax-M2.5", 3.38), ("DeepSeek-V3", 10.5)])
+@pytest.mark.parametrize(("name", "gib"), [("MiniMax-M2.5", 3.38), ("DeepSeek-V3", 10.5), ("Kimi-K2.5", 8.86)])
 def test_a_long_prompt_brings_a_layer_of_experts(name: str, gib: float) -> None:
     case = ENGINE.resolve(question("0.7.2", model=quantised(name), gib=79, context=4096, kt_gpu_prefill_token_threshold=400))
     assert weights(case).whole_layer / GiB == pytest.approx(gib, rel=0.01)
@@ -279,3 +281,39 @@ def test_the_ratio_counts_before_the_number() -> None:
 def test_a_flag_that_came_later_is_refused() -> None:
     outcome = seen(question("0.4.2", model="Qwen3-30B-A3B", kt_gpu_experts_ratio=0.1))
     assert "0.5.1" in outcome.objections[0].why
+
+
+def test_16_experts_a_layer_of_a_4_bit_giant_do_not_fit_24_gib() -> None:
+    outcome = seen(question("0.4.2", model=quantised("Kimi-K2.5"), kt_num_gpu_experts=16, mem_fraction_static=0.98, max_total_tokens=3700))
+    assert (outcome.verdict, outcome.limit) == (Verdict.DOES_NOT_FIT, Limit.WEIGHTS)
+
+
+def test_the_formats_on_the_host_are_those_of_the_file_or_the_method() -> None:
+    cases = [ENGINE.resolve(question("0.7.2", model=quantised("Kimi-K2.5"), **said)) for said in ({}, {"kt_method": "AMXINT8"})]
+    assert [case.settings.text("kt_method") for case in cases] == ["RAWINT4", "AMXINT8"]
+    assert host_bytes(cases[0]) / host_bytes(cases[1]) == pytest.approx(0.5625, rel=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["0.1.0", "0.1.4", "0.2.1", "0.2.3", "0.3.2"]), st.integers(256, 60_000), st.integers(1, 40_000), st.integers(1, 2))
+def test_a_longer_cache_never_takes_less(release: str, tokens: int, more: int, gpus: int) -> None:
+    short, long = (ENGINE.ledger(ENGINE.resolve(question(release, gpus=gpus, context=n))) for n in (tokens, tokens + more))
+    for device in (f"gpu{index}" for index in range(gpus)):
+        for end in ("low", "high"):
+            assert getattr(short.peak(device), end) <= getattr(long.peak(device), end)
+        assert short.of(device, Purpose.KV_CACHE).expected <= long.of(device, Purpose.KV_CACHE).expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["0.1.4", "0.2.3", "0.3.2", "0.7.2"]), st.integers(512, 30_000), st.floats(10, 60), st.floats(0, 30))
+def test_a_larger_card_is_never_worse(release: str, tokens: int, gib: float, more: float) -> None:
+    small, large = (seen(question(release, context=tokens, gib=size)) for size in (gib, gib + more))
+    assert large.verdict.rank <= small.verdict.rank
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["0.1.4", "0.2.0", "0.3.2", "0.7.2"]), st.integers(256, 20_000), st.sampled_from([10.0, 16.0, 23.5, 80.0]))
+def test_every_line_is_ordered_and_says_why(release: str, tokens: int, gib: float) -> None:
+    for entry in seen(question(release, context=tokens, gib=gib, host=512)).ledger.entries:
+        assert 0 <= entry.amount.low <= entry.amount.expected <= entry.amount.high, entry
+        assert entry.because

@@ -2,16 +2,15 @@
 
 from functools import lru_cache
 
-from ullage.catalog.tensor_formats import BF16, GGML_BY_NAME
+from ullage.catalog.tensor_formats import BF16
 from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.case import Case, Model
 from ullage.domain.checkpoint import EXPERT_ROLES, Part, Role, Tensor, TensorFormat
-from ullage.engines.ktransformers.placement import expert_bytes, plain_tensors
+from ullage.engines.ktransformers.placement import GGUF_BLOCKS, PLAIN, expert_bytes, plain_tensors
 from ullage.formulas.loaded import as_loaded, unfolded_bytes
 from ullage.formulas.sharding import Degrees, ceil_div, shard_bytes
 from ullage.frozen import dataclass, replace
 
-_PLAIN = frozenset({"bfloat16", "float16", "float32"})
 # Host formats of kt-kernel. Scales: AMX keeps one of 32 bits a row (counted as one for 1024 weights); RAWINT4 16 bits for 32 weights.
 _HOST_FORMATS = {
     "AMXINT4": TensorFormat(name="int4, a 32-bit scale a row", block_elements=1024, block_bytes=516),
@@ -36,9 +35,9 @@ class Weights:
 def gpu_tensors(model: Model) -> tuple[Tensor, ...]:
     """The tensors as the GPU loads them: of a GGUF model the unquantised ones, since GGUF is for the host only."""
     stored = model.checkpoint.tensors
-    if all(tensor.format.name in _PLAIN or tensor.format.name not in GGML_BY_NAME for tensor in stored):
+    if not any(tensor.format.name in GGUF_BLOCKS for tensor in stored):
         return stored
-    return tuple(tensor if tensor.format.name in _PLAIN else replace(tensor, format=BF16) for tensor in plain_tensors(model))
+    return tuple(tensor if tensor.format.name in PLAIN else replace(tensor, format=BF16) for tensor in plain_tensors(model))
 
 
 def weights(case: Case) -> Weights:
@@ -90,10 +89,22 @@ def gpu_bytes(case: Case) -> int:
     return known.fixed + gpu_experts(case) * known.one_expert
 
 
+def stored_method(model: Model) -> str:
+    """The host format that needs no conversion."""
+    formats = {tensor.format.name for tensor in model.checkpoint.tensors if tensor.role in EXPERT_ROLES}
+    if formats <= PLAIN:
+        return "BF16"
+    if any(name.startswith("float8") for name in formats):
+        return "FP8"
+    return "LLAMAFILE" if formats <= PLAIN | GGUF_BLOCKS else "RAWINT4"
+
+
 def host_bytes(case: Case) -> int:
     """All routed experts in the host's format; those on the GPU have their room here too."""
     method = case.settings.text("kt_method") or "BF16"
     if method == "LLAMAFILE":
         return sum(expert_bytes(case.model, None))
+    if method == stored_method(case.model):
+        return sum(tensor.nbytes for tensor in case.model.checkpoint.tensors if tensor.role in EXPERT_ROLES)
     fmt = _HOST_FORMATS[method]
     return sum(fmt.nbytes(t.elements) for t in plain_tensors(case.model) if t.role in EXPERT_ROLES and t.part is Part.WEIGHT)

@@ -56,7 +56,7 @@ def _prompt(case: Case) -> Iterator[Lever]:
             cost = "a slower prompt: the YAML keyword chunck_size of attention makes more and smaller products"
             yield Lever(setting="chunk_size", values=smaller, relieves=frozenset({WORKSPACE}), cost=cost, cost_rank=1)
         cost = "another release: flash attention makes no score matrix"
-        yield Lever(setting="engine_version", values=(_EXPANDED_SINCE,), relieves=frozenset({WORKSPACE}), cost=cost, cost_rank=1)
+        yield Lever(setting="engine_version", values=(_EXPANDED_SINCE,), relieves=frozenset({WORKSPACE}), cost=cost, cost_rank=2)
         return
     smaller = _smaller((4096, 2048, 1024, 512, 256), step_tokens(case)) if rule.chunk_setting else ()
     if smaller:

@@ -16,6 +16,8 @@ OPS = {"KLinearMarlin": MARLIN, "KLinearFP8": FP8, "KLinearTorch": BF16}
 _ATTENTION = frozenset({Role.Q, Role.K, Role.V, Role.QKV, Role.O, Role.Q_A, Role.Q_B, Role.KV_A})
 _NOT_LOADED = frozenset({Role.MTP, Role.VISION, Role.PROJECTOR})
 _MIXED = {"q4_k_m": ("q4_k", "q6_k"), "q5_k_m": ("q5_k", "q6_k")}
+PLAIN = frozenset({"bfloat16", "float16", "float32"})
+GGUF_BLOCKS = frozenset(name for name, fmt in GGML_BY_NAME.items() if fmt.block_elements > 1)
 UNREADABLE_DEFAULT = "q4_k_m"  # the type of the project's own instructions
 
 
@@ -82,7 +84,7 @@ def _gpu_bytes(tensor: Tensor, at: tuple[int, ...], op: str) -> int:
 
 def reads_experts(model: Model) -> bool:
     """Whether the stored experts are of a type that a GGUF file can hold."""
-    return all(tensor.format.name in GGML_BY_NAME for tensor in model.checkpoint.tensors if tensor.role in EXPERT_ROLES)
+    return all(tensor.format.name in PLAIN | GGUF_BLOCKS for tensor in model.checkpoint.tensors if tensor.role in EXPERT_ROLES)
 
 
 @lru_cache(maxsize=64)

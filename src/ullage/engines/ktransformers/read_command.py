@@ -45,7 +45,7 @@ def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version:
         return _request(known._replace(findings=(*known.findings, *wrapped)), environment, None)
     if kind == "kt":
         return _kt_run(rest, environment)
-    known = read_classic(rest, version)
+    known = read_classic(rest, version, chat=kind == "local_chat")
     values: dict[str, Value] = dict(known.values)
     implied = _implied(kind, rest)
     if kind.startswith("code:"):

@@ -85,7 +85,7 @@ def _wrong(flag: str, known: frozenset[str] | set[str], where: str) -> Finding:
     return Finding(text=f"{flag} is no option of {where}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def read_classic(words: tuple[str, ...], version: Version | None) -> Read:
+def read_classic(words: tuple[str, ...], version: Version | None, *, chat: bool = False) -> Read:
     """Options with underscores, as the classic server and local_chat take them."""
     values: dict[str, Value] = {}
     findings: list[Finding] = []
@@ -100,7 +100,10 @@ def read_classic(words: tuple[str, ...], version: Version | None) -> Read:
             known = {f"--{known}" for known in (*_NAMES, *_OTHERS, *_MODEL)}
             findings.append(_wrong(f"--{name}", known, "the classic server"))
             continue
-        findings += _dated(name, version)
+        findings += _dated(name, version) if not (chat and name in _NEW) else []
+        if chat and name == "cache_lens":
+            findings.append(Finding(text="local_chat has no --cache_lens: its cache is as long as the prompt and --max_new_tokens"))
+            continue
         if name in {"use_cuda_graph", "no-use_cuda_graph"}:
             values["use_cuda_graph"] = name == "use_cuda_graph" and str(value).lower() not in {"false", "0"}
             continue

@@ -1,11 +1,10 @@
 """Every default that matters, filled in by release, model and card, so that all other files read a complete case."""
 
-from ullage.catalog.tensor_formats import GGML_BY_NAME
 from ullage.domain.architecture import LatentAttention
 from ullage.domain.case import Case, Settings, Value
-from ullage.domain.checkpoint import EXPERT_ROLES
 from ullage.domain.workload import Workload
 from ullage.engines.ktransformers.kernel_pool import pool
+from ullage.engines.ktransformers.kernel_weights import stored_method
 from ullage.engines.ktransformers.settings import ALIASES, CLASSIC, KT_KERNEL
 from ullage.engines.ktransformers.versions import Product, classic_rules, product
 from ullage.frozen import replace
@@ -98,7 +97,7 @@ def _kernel(case: Case) -> Case:
     said, (chunk, batch, wide) = case.settings, _card(case)
     wanted = said.integer("context_length") or case.workload.context_tokens or longest(case)
     found: dict[str, Value] = {
-        "kt_method": _method(case),
+        "kt_method": stored_method(case.model),
         "kt_num_gpu_experts": 0,
         "chunked_prefill_size": chunk,
         "context_length": wanted,
@@ -114,16 +113,6 @@ def _kernel(case: Case) -> Case:
         filled = filled.with_settings(mem_fraction_static=_fraction(filled))
     reach = filled.workload.context_tokens or _reach(filled, wanted)
     return replace(filled, workload=_workload(filled, reach))
-
-
-def _method(case: Case) -> str:
-    """The host format that needs no conversion."""
-    formats = {tensor.format.name for tensor in case.model.checkpoint.tensors if tensor.role in EXPERT_ROLES}
-    if formats <= {"bfloat16", "float16", "float32"}:
-        return "BF16"
-    if any(name.startswith("float8") for name in formats):
-        return "FP8"
-    return "LLAMAFILE" if formats <= set(GGML_BY_NAME) else "RAWINT4"
 
 
 def _fraction(case: Case) -> float:
