@@ -31,11 +31,16 @@ def solve(engine: Engine, case: Case, *, objective: str = "context", remedies: b
         case = replace(case, workload=replace(case.workload, context_tokens=length))
     best: Outcome | None = None
     for outcome in _candidates(engine, case, objective):
-        if best is None or _key(outcome, objective) < _key(best, objective):
+        if best is None or key(outcome, objective) < key(best, objective):
             best = outcome
     if best is None:
         best = evaluate(engine, case)
     return as_plan(engine, best, remedies=remedies, findings=findings)
+
+
+def best_there(engine: Engine, case: Case, objective: str = "context") -> Outcome:
+    """The best outcome on the layout the case has: as asked, then with the settings that are solved for."""
+    return min(_settled(engine, case, objective), key=lambda outcome: key(outcome, objective))
 
 
 def _candidates(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
@@ -62,9 +67,11 @@ def _settled(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
     yield from first
     if any(_is_enough(outcome, case) for outcome in first) and objective != "concurrency":
         return
-    if all(outcome.limit in _BEYOND_SETTINGS for outcome in first):
-        return
     levers = [lever for lever in engine.levers(first[0].case) if lever.searched and not case.settings.has(lever.setting)]
+    if all(outcome.limit in _HARD for outcome in first):
+        levers = [lever for lever in levers if first[0].limit in lever.relieves]
+    if not levers:
+        return
     for values in product(*(_choices(lever) for lever in levers)):
         changed = case
         for lever, value in zip(levers, values, strict=True):
@@ -73,8 +80,8 @@ def _settled(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
             yield from _lengths(engine, changed)
 
 
-# No setting that is solved for changes what the engine refuses by its shape, or weights that no device holds.
-_BEYOND_SETTINGS = frozenset({Limit.START, Limit.WEIGHTS})
+# What an engine refuses by its shape, or weights that no device holds, is changed only by levers made for it.
+_HARD = frozenset({Limit.START, Limit.WEIGHTS})
 _UNCHANGED = object()
 
 
@@ -120,7 +127,7 @@ def _rounded(tokens: int) -> int:
     return tokens // step * step
 
 
-def _key(outcome: Outcome, objective: str) -> tuple[int, int, int, int, int]:
+def key(outcome: Outcome, objective: str) -> tuple[int, int, int, int, int]:
     """Smaller is better: verdict, how far it is from fitting, then the objective, then how little was changed."""
     said = len(outcome.asked.settings.items)
     rank, devices = outcome.verdict.rank, outcome.case.parallel.devices
