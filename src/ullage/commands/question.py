@@ -61,10 +61,10 @@ _DEGREES = {
 
 def parse_version(text: str) -> Version:
     """A release such as ``0.11.0`` or ``v0.6.4.post1``. Raises InputError."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", text.strip())
+    match = re.match(r"[vb]?(\d+(?:\.\d+)*)", text.strip())
     if match is None:
         raise InputError(f"{text[:40]!r} is no release: write numbers such as 0.11.0")
-    return Version(tuple(int(part) for part in match[1].split(".")), text.strip().removeprefix("v"))
+    return Version(tuple(int(part) for part in match[1].split(".")), text.strip().lstrip("vb"))
 
 
 def pairs(flag: str, words: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
