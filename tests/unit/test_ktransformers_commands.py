@@ -93,6 +93,12 @@ def test_the_rules_move_layers_and_keep_kv_b_out() -> None:
     assert text.count("KExpertsCPU") == 2
 
 
+def test_the_rules_of_v3_replace_its_router_too() -> None:
+    ((_, text),) = ENGINE.command(ENGINE.resolve(question("0.2.3", model="DeepSeek-R1", gpus=2, context=8192))).files
+    assert text.count("operators.gate.KMoEGate") == 2
+    assert text.index("^lm_head") < text.index("(^lm_head)")
+
+
 def test_a_release_without_flags_sets_the_three_lengths_together() -> None:
     argv = ENGINE.command(ENGINE.resolve(question("0.1.4", context=8192))).argv
     assert argv[:2] == ("python", "-c")

@@ -161,6 +161,14 @@ def test_prompt_and_new_tokens_beyond_the_cache_are_refused(release: str, prompt
     assert "6144" in outcome.objections[0].next_step
 
 
+def test_balance_serve_is_refused_on_two_cards_and_for_odd_chunks() -> None:
+    two = seen(question("0.3.2", gpus=2, context=4096, backend_type="balance_serve"))
+    odd = seen(question("0.3.2", context=4096, backend_type="balance_serve", chunk_size=1500))
+    assert "one GPU" in two.objections[0].why
+    assert odd.objections[0].text == "chunk_size must <= 1024 or a multiple of 1024"
+    assert seen(question("0.3.2", context=4096, backend_type="balance_serve", chunk_size=2048)).objections == ()
+
+
 def test_local_chat_makes_a_cache_for_its_prompt() -> None:
     outcome = seen(question("0.1.4", context=6000, cache_lens=4096, backend_type="local_chat"))
     assert outcome.objections == ()

@@ -50,6 +50,12 @@ def _names(case: Case) -> Iterator[Objection]:
             why=f"balance_serve came with 0.2.4; this is {case.version}",
             next_step="--engine-version 0.3.2, or backend_type=ktransformers",
         )
+    if said.text("backend_type") == BALANCE_SERVE and case.parallel.devices > 1:
+        yield Objection(
+            text="gpu_device_count = 1",
+            why=f"balance_serve keeps its cache on one GPU, and {case.parallel.devices} are asked for",
+            next_step="--pp 1, or backend_type=ktransformers",
+        )
     chunk = said.integer("chunk_size") or 0
     if said.text("backend_type") == BALANCE_SERVE and chunk > _CHUNK_STEP and chunk % _CHUNK_STEP:
         yield Objection(

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from ullage.domain.case import Case, Settings, Value
 from ullage.engines.ktransformers.classic_prefill import is_absorbed
 from ullage.engines.ktransformers.placement import spans
-from ullage.engines.ktransformers.resolve import is_latent
+from ullage.engines.ktransformers.resolve import BALANCE_SERVE, is_latent
 from ullage.engines.ktransformers.versions import classic_rules
 from ullage.formulas.placement import Span
 
@@ -24,6 +24,7 @@ class Family(NamedTuple):
     attention: str | None
     model: str
     experts: str = "mlp"
+    gate: tuple[str, str] | None = None  # the router's class and what replaces it, where it has a bias of its own
 
 
 _QWEN_MODEL = f"{_OPERATORS}.models.KQwen2MoeModel"
@@ -36,6 +37,7 @@ _V3 = Family(
     new_mixture=f"{_OPERATORS}.experts.KDeepseekV3MoE",
     attention=_LATENT_ATTENTION,
     model=_LATENT_MODEL,
+    gate=(f"{_MODELS}.modeling_deepseek_v3.MoEGate", f"{_OPERATORS}.gate.KMoEGate"),
 )
 _FAMILIES: Final = {
     "deepseek_v2": Family(
@@ -73,6 +75,8 @@ def wants_rules(case: Case) -> bool:
     rule, said = classic_rules(case.version.parts), case.settings
     rows = is_absorbed(case) and rule.score_rows_settable and said.integer("chunk_size") != rule.score_rows
     other = said.text("generate_op") != "KLinearMarlin" or bool(said.flag("absorb_for_prefill"))
+    if said.text("backend_type") == BALANCE_SERVE:  # it has classes and rules of its own, and takes them unasked
+        return False
     return case.model.architecture.model_type in _FAMILIES and (len(case.devices) > 1 or rows or other)
 
 
@@ -113,6 +117,8 @@ def _run(case: Case, family: Family, device: str, numbers: str) -> list[str]:
         _rule(f"{at}{family.experts}$", family.mixture, family.new_mixture, _on(device)),
         _rule(rf"{at}{family.experts}\\.experts$", None, f"{_OPERATORS}.experts.KTransformersExperts", experts) + "  recursive: False\n",
     ]
+    if family.gate is not None:
+        found.append(_rule(at, *family.gate, _on(device)))
     if family.attention is not None:
         found.append(_rule(f"{at}self_attn$", None, family.attention, [*_on(device), *_attention(case)]))
     return found
