@@ -4,9 +4,12 @@ Inside the program a size is a whole number of bytes and a length a whole number
 """
 
 import re
-from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from ullage.errors import InputError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 KiB = 1 << 10
 MiB = 1 << 20
@@ -43,7 +46,9 @@ _NUMBER = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)\s*
 _LONGEST = 40
 
 
-def _split(text: str, wanted: str) -> tuple[Decimal, str]:
+def _split(text: str, wanted: str) -> tuple["Decimal", str]:
+    from decimal import Decimal, InvalidOperation  # noqa: PLC0415 - keeps the cold start quick
+
     match = _NUMBER.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         raise InputError(f"{text[:_LONGEST]!r} is not {wanted}")

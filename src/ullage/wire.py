@@ -1,6 +1,5 @@
 """The one door for JSON: text to values, and frozen values to JSON and back under one versioned schema."""
 
-import dataclasses
 import json
 import math
 import re
@@ -141,7 +140,7 @@ def _strict_scalar(value: Any, kind: type) -> Any:
 
 def _classes(kind: Any) -> tuple[type, ...]:
     members = get_args(kind) if isinstance(kind, UnionType) else ()
-    return tuple(member for member in members if isinstance(member, type) and dataclasses.is_dataclass(member))
+    return tuple(member for member in members if isinstance(member, type) and hasattr(member, "__dataclass_fields__"))
 
 
 def _is_choice(kind: Any) -> bool:
@@ -161,7 +160,7 @@ def _plain(value: Any, kind: Any) -> Any:
 
 
 def _write_choice(converter: "Converter", value: Any) -> Any:
-    if not dataclasses.is_dataclass(value):
+    if not hasattr(value, "__dataclass_fields__"):
         return converter.unstructure(value)
     return {_TAG: type(value).__name__, **converter.unstructure(value, type(value))}
 

@@ -1,7 +1,5 @@
 """One file per model family. A family is found by its file name, or by the model types it says it reads."""
 
-import difflib
-import pkgutil
 from functools import cache
 from importlib import import_module
 from typing import cast
@@ -12,6 +10,8 @@ from ullage.errors import UnsupportedModelError
 
 
 def _module_names() -> tuple[str, ...]:
+    import pkgutil  # noqa: PLC0415 - keeps the cold start quick
+
     return tuple(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
 
 
@@ -25,15 +25,28 @@ def families() -> dict[str, Family]:
     return {model_type: family for name in _module_names() for family in (_load(name),) for model_type in family.model_types}
 
 
+def _called(module_name: str) -> Family | None:
+    """The family in the file of that name; listing the folder would take longer than asking for the file."""
+    if not module_name.isidentifier() or module_name.startswith("_"):
+        return None
+    try:
+        return _load(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{module_name}":
+            raise
+        return None
+
+
 def find(model_type: str) -> Family:
     """The family that reads ``model_type``. Raises UnsupportedModelError with the nearest known ones."""
     module_name = model_type.replace("-", "_").replace(".", "_")
-    if module_name in _module_names():
-        family = _load(module_name)
-        if model_type in family.model_types:
-            return family
+    family = _called(module_name)
+    if family is not None and model_type in family.model_types:
+        return family
     if model_type in families():
         return families()[model_type]
+    import difflib  # noqa: PLC0415 - keeps the cold start quick
+
     near = difflib.get_close_matches(model_type, families(), n=4, cutoff=0.5) or sorted(families())[:8]
     raise UnsupportedModelError(
         f"model_type {model_type!r} is not known; the nearest known are {', '.join(near)}. "

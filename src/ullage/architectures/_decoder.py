@@ -1,7 +1,6 @@
 """What the plain decoder families share: the outline of a Llama-shaped model, filled in by each family's file."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ullage.architectures._rotary import context_tokens, rotary
 from ullage.catalog.tensor_formats import model_dtype
@@ -11,6 +10,7 @@ from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import MalformedFileError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 __all__ = ["GPT", "Spelling", "Widths", "decoder", "rotary", "widths"]
 

@@ -1,12 +1,12 @@
 """Draft layers (multi-token prediction): in the checkpoint, not in the parameter count, loaded only for speculation."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from ullage.architectures._decoder import Widths
 from ullage.domain.architecture import Layer
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 
 def as_draft(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:

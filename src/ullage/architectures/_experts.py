@@ -1,12 +1,11 @@
 """What the mixture-of-experts families share: the routed block, grouped attention, and the layer around them."""
 
-from dataclasses import dataclass
-
 from ullage.architectures._decoder import Widths
 from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, FeedForward, FullAttention, Layer, Mixer, SlidingAttention
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 Attending = tuple[Mixer, tuple[Tensor, ...]]
 Feeding = tuple[FeedForward, tuple[Tensor, ...]]

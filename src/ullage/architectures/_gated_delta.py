@@ -1,7 +1,6 @@
 """Gated delta net layers with gated attention among them: what Qwen3-Next, Qwen3.5 and Qwen3.8-Flash-Next share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
 from ullage.architectures._decoder import Widths
@@ -16,6 +15,7 @@ from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass, replace
 
 _IDS: Final = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "language_model_only")
 

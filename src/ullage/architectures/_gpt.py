@@ -1,7 +1,5 @@
 """A decoder in the manner of GPT: a fused projection, layer norms, a plain MLP; each family has its own names."""
 
-from dataclasses import dataclass
-
 from ullage.architectures._decoder import Widths
 from ullage.architectures._dense import fused_qkv, norms, output, stack
 from ullage.domain.architecture import DenseFeedForward, RotaryTable
@@ -9,6 +7,7 @@ from ullage.domain.checkpoint import Tensor
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,5 @@
 """Kimi delta attention: a fixed state for each head, decayed channel by channel."""
 
-from dataclasses import dataclass
-
 from ullage.architectures._decoder import Widths
 from ullage.architectures._experts import Attending
 from ullage.architectures._recurrent import convolution, layer_kinds
@@ -9,6 +7,7 @@ from ullage.domain.architecture import Recurrent
 from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Multi-head latent attention with mixture-of-experts layers: DeepSeek V2 to V3.2 and the families built on them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ullage.architectures._decoder import Widths, decoder, widths
 from ullage.architectures._drafts import next_token_layers
@@ -13,6 +12,7 @@ from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Tables of hashed n-grams that a layer looks up beside its hidden state (Qwen3.8-Flash-Next's per-layer embedding)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ullage.architectures._decoder import Widths
 from ullage.architectures._experts import Attending
@@ -11,6 +10,7 @@ from ullage.domain.checkpoint import Role
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import MalformedFileError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 MOST_TABLES = 4096  # each costs a search for a prime; published models have 16
 

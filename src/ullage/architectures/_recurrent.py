@@ -1,7 +1,5 @@
 """State space mixers of the hybrid families: Mamba 1 and 2, with what each keeps per sequence and the tensors it is made of."""
 
-from dataclasses import dataclass
-
 from ullage.architectures._decoder import Widths, decoder
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import Layer, Recurrent
@@ -10,6 +8,7 @@ from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,9 @@
 """Experts as newer checkpoints store them: all of a layer's in two stacked tensors, gate and up in one."""
 
-from dataclasses import replace
-
 from ullage.domain.checkpoint import Role, Tensor, TensorFormat
 from ullage.domain.family import Blueprint
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 
 def stacked_experts(at: str, index: int, fmt: TensorFormat, *, hidden: int, intermediate: int, experts: int) -> tuple[Tensor, ...]:

@@ -1,6 +1,5 @@
 """The text decoder of Step 3.5 and 3.7: windows and full layers with a gate for each head, experts after the first layers, drafts."""
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from ullage.architectures._decoder import Spelling, Widths, decoder, widths
@@ -14,6 +13,7 @@ from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import MalformedFileError, UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass, replace
 
 _SPELLING: Final = Spelling(kv_heads=("num_key_value_heads", "num_attention_groups"))
 

@@ -1,13 +1,13 @@
 """Models around a text decoder: where its configuration lies, and how a tower is put beside its tensors."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ullage.architectures import find
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.checkpoint import Tensor, TensorFormat
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
+from ullage.frozen import replace
 
 _DTYPE_KEYS = ("torch_dtype", "dtype")
 

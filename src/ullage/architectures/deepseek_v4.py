@@ -1,7 +1,5 @@
 """DeepSeek-V4: one shared key per token, compressed where it is old, and several residual streams (hyper-connections)."""
 
-from dataclasses import dataclass
-
 from ullage.architectures._decoder import Widths, decoder, widths
 from ullage.architectures._drafts import as_draft
 from ullage.architectures._experts import Built, Mixture, routed
@@ -14,6 +12,7 @@ from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 SELECTED = 4  # layers of this ratio compress overlapping spans and select among the entries with an indexer
 RATIOS = {"sliding_attention": 0, "compressed_sparse_attention": SELECTED, "heavily_compressed_attention": 128}

@@ -1,7 +1,5 @@
 """Falcon-H1: attention and Mamba 2 side by side in every layer."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import decoder, rotary, widths
 from ullage.architectures._dense import attention, full
 from ullage.architectures._recurrent import Mamba2, mamba2_of
@@ -11,6 +9,7 @@ from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 _SCALES = (
     "attention_in_multiplier",

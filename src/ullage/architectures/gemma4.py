@@ -1,6 +1,5 @@
 """Gemma 4: wide full layers among windows, shared caches, per-layer inputs, experts beside the MLP, towers for images and sound."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from ullage.architectures._decoder import Widths, decoder, widths
@@ -24,6 +23,7 @@ from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 _FULL: Final = "full_attention"
 # transformers, configuration_gemma4.py and configuration_gemma4_unified.py; the unified models have no per-layer inputs.

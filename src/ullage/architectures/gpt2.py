@@ -1,13 +1,12 @@
 """GPT-2 and its multi-query kin of the first StarCoder: learned positions, layer norms, a plain MLP."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import GPT, widths
 from ullage.architectures._gpt import Biases, Names, gpt
 from ullage.domain.checkpoint import Part, Role, Tensor
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 _NAMES = Names(
     qkv="attn.c_attn", out="attn.c_proj", up="mlp.c_fc", down="mlp.c_proj", norms=("ln_1", "ln_2"), table="wte", final_norm="ln_f"

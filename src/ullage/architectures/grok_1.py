@@ -1,13 +1,12 @@
 """Grok 1 and 2: four norms a layer; Grok 2 adds a dense MLP beside the experts."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import decoder, rotary, widths
 from ullage.architectures._experts import Built, Mixture, grouped, routed
 from ullage.domain.architecture import ExpertFeedForward, Layer
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 NORMS = ("pre_attn_norm", "post_attn_norm", "pre_moe_norm", "post_moe_norm")
 

@@ -1,7 +1,5 @@
 """LFM2, dense and mixture: short convolutions with a few attention layers among them."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import Widths, decoder, widths
 from ullage.architectures._dense import attention, full
 from ullage.architectures._experts import Attending, Built, Feeding, Mixture, routed
@@ -12,6 +10,7 @@ from ullage.domain.checkpoint import Role
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 
 def read(config: Hyperparameters) -> Blueprint:

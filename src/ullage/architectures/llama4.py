@@ -1,6 +1,5 @@
 """Llama 4: chunked attention in three of four layers, full attention without positions in the fourth, and experts."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from ullage.architectures._decoder import Widths, decoder, widths
@@ -15,6 +14,7 @@ from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass
 
 # transformers, configuration_llama4.py.
 _CLASS: Final[dict[str, Json]] = {

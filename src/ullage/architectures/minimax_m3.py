@@ -1,7 +1,5 @@
 """MiniMax-M3, the text decoder: grouped-query attention that selects blocks of past tokens with an indexer."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import Widths, decoder, widths
 from ullage.architectures._experts import Attending, Built, Mixture, dense, grouped, pre_norm, routed
 from ullage.architectures._rotary import rotary
@@ -10,6 +8,7 @@ from ullage.domain.checkpoint import Role
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 
 def read(config: Hyperparameters) -> Blueprint:

@@ -1,6 +1,5 @@
 """Llama 3.2 Vision: the Llama 3 decoder with gated layers between that attend to the image instead of the text."""
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from ullage.architectures._decoder import Widths, decoder, widths
@@ -13,6 +12,7 @@ from ullage.domain.checkpoint import Role, Tensor, TensorFormat
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass, replace
 
 # transformers, configuration_mllama.py.
 _CLASS: Final[dict[str, Json]] = {

@@ -1,7 +1,6 @@
 """Nemotron-H and Nemotron 3: each layer is one thing, a Mamba 2 mixer, attention, an MLP or experts."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from ullage.architectures._decoder import Widths, decoder, widths
@@ -14,6 +13,7 @@ from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 _LETTERS: Final = {"M": "linear", "*": "full", "-": "mlp", "E": "moe"}
 _Build = Callable[[str, int], tuple[Layer, tuple[Tensor, ...]]]

@@ -1,7 +1,5 @@
 """Llama Nemotron (DeciLM): a Llama whose layers a search has thinned out, each in its own way."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import Widths, decoder, rotary, widths
 from ullage.architectures._dense import attention, full, mlp, sliding
 from ullage.domain.architecture import DenseFeedForward, FeedForward, Layer, Mixer
@@ -10,6 +8,7 @@ from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import MalformedFileError
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 _MULTIPLE = 256  # MLP widths are rounded up to it
 

@@ -1,7 +1,5 @@
 """Nomic Embed: a BERT encoder with rotary positions and a gated MLP, that keeps no cache."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import GPT, widths
 from ullage.architectures._dense import fused_qkv, norms, output, stack
 from ullage.architectures._rotary import rotary
@@ -10,6 +8,7 @@ from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 
 def read(config: Hyperparameters) -> Blueprint:

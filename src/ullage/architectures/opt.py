@@ -1,7 +1,5 @@
 """OPT: learned positions, biases everywhere, a plain MLP; the smallest but one embeds in a narrower width."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import Spelling, Widths, widths
 from ullage.architectures._dense import attention, mlp, norms, stack
 from ullage.domain.architecture import DenseFeedForward
@@ -9,6 +7,7 @@ from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 _AT = "model.decoder"
 _ROWS_BEFORE = 2  # the position table keeps two rows in front of the first position

@@ -1,7 +1,5 @@
 """Qwen3.8-Flash-Next: Qwen3.5's layers with sparse attention, several residual streams, and hashed n-gram tables."""
 
-from dataclasses import dataclass, replace
-
 from ullage.architectures import _gated_delta as net
 from ullage.architectures._decoder import Widths, decoder, widths
 from ullage.architectures._drafts import as_draft
@@ -13,6 +11,7 @@ from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.formulas import tensors as block
+from ullage.frozen import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

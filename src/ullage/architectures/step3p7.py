@@ -1,6 +1,5 @@
 """Step 3.7: the decoder of Step 3.5 with a vision tower."""
 
-from dataclasses import replace
 from typing import Final
 
 from ullage.architectures._step import step_text, step_widths
@@ -9,6 +8,7 @@ from ullage.architectures._wrapped import part, text_format, text_part, wrapped
 from ullage.domain.checkpoint import Role, TensorFormat
 from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
+from ullage.frozen import replace
 
 _TOKENS: Final = 128_815  # rows of the class's token table: transformers, configuration_step3p7.py
 _PADDING: Final = 128

@@ -1,7 +1,5 @@
 """T5 and T0: an encoder and a decoder that reads it, with relative positions."""
 
-from dataclasses import replace
-
 from ullage.architectures._decoder import Spelling, Widths, decoder, widths
 from ullage.architectures._dense import full
 from ullage.domain.architecture import CrossAttention, DenseFeedForward, Layer
@@ -10,6 +8,7 @@ from ullage.domain.family import Blueprint, Family
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.formulas import tensors as block
+from ullage.frozen import replace
 
 _SPELLING = Spelling(
     hidden=("d_model", "hidden_size"),

@@ -2,12 +2,12 @@
 
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from ullage.domain.case import Value
 from ullage.domain.plan import Finding
 from ullage.errors import InputError
+from ullage.frozen import dataclass
 from ullage.units import parse_count
 
 AUTO, NONE = "auto", "none"  # NONE: no split was given, so the library puts everything on the first device

@@ -1,7 +1,5 @@
 """One file or folder per serving engine, found by existing: its name is the engine's name, its constant is ``ENGINE``."""
 
-import difflib
-import pkgutil
 from functools import cache
 from importlib import import_module
 from typing import cast
@@ -13,12 +11,26 @@ from ullage.errors import InputError
 @cache
 def names() -> tuple[str, ...]:
     """The names of all engines, sorted; nothing is imported for it."""
+    import pkgutil  # noqa: PLC0415 - keeps the cold start quick
+
     return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")))
 
 
 @cache
 def _load(name: str) -> Engine:
     return cast("Engine", import_module(f"{__name__}.{name}").ENGINE)
+
+
+def _called(name: str) -> Engine | None:
+    """The engine in the folder or file of that name; listing the folder would take longer than asking for it."""
+    if not name.isidentifier() or name.startswith("_"):
+        return None
+    try:
+        return _load(name)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        return None
 
 
 def engines() -> dict[str, Engine]:
@@ -30,9 +42,14 @@ def engines() -> dict[str, Engine]:
 def find(name: str) -> Engine:
     """The engine called ``name`` (``llama.cpp`` and ``ipex-llm`` are understood). Raises InputError with the nearest names."""
     wanted = name.strip().lower().replace("-", "_").replace(".", "_").replace(" ", "_")
+    exact = _called(wanted)
+    if exact is not None:
+        return exact
     for known in names():
-        if wanted in {known, known.replace("_", "")}:
+        if wanted == known.replace("_", ""):
             return _load(known)
+    import difflib  # noqa: PLC0415 - keeps the cold start quick
+
     near = difflib.get_close_matches(wanted, names(), n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise InputError(f"engine {name!r} is not known: {hint}known are {', '.join(names())}")

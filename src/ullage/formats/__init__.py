@@ -3,8 +3,6 @@
 ``checkpoint`` turns the tensors of a blueprint into those that a quantised checkpoint stores, by rule.
 """
 
-import difflib
-import pkgutil
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -15,9 +13,6 @@ from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Header, Recipe, WeightFormat
 from ullage.errors import InputError, UnsupportedModelError
-from ullage.formats._gguf_config import gguf_config
-from ullage.formats._gguf_names import file_type
-from ullage.formats._stored import dominant_format, read_tensors
 
 __all__ = [
     "checkpoint",
@@ -33,6 +28,8 @@ __all__ = [
 
 @cache
 def _plug_ins() -> tuple[ModuleType, ...]:
+    import pkgutil  # noqa: PLC0415 - keeps the cold start quick
+
     names = (info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
     return tuple(import_module(f"{__name__}.{name}") for name in names)
 
@@ -94,12 +91,17 @@ def checkpoint_from_headers(
 
     The scheme only gives the checkpoint its name here, so one without a rule is no obstacle.
     """
+    from ullage.formats._stored import read_tensors  # noqa: PLC0415 - keeps the cold start quick
+
     tensors, notes = read_tensors(blueprint, headers)
     scheme = _scheme_name(blueprint, quantization) if quantization is not None else _stored_scheme(headers, tensors)
     return Checkpoint(tensors=tensors, scheme=scheme, exact=True), notes
 
 
 def _stored_scheme(headers: tuple[Header, ...], tensors: tuple[Tensor, ...]) -> str:
+    from ullage.formats._gguf_names import file_type  # noqa: PLC0415 - keeps the cold start quick
+    from ullage.formats._stored import dominant_format  # noqa: PLC0415 - keeps the cold start quick
+
     return file_type(headers) or dominant_format(tensors)
 
 
@@ -111,6 +113,13 @@ def _scheme_name(blueprint: Blueprint, quantization: Hyperparameters) -> str:
     except UnsupportedModelError:  # a variant without a rule: the headers say all that matters
         pass
     return str(quantization.raw("quant_method"))[:60]
+
+
+def gguf_config(header: Header) -> dict[str, Json]:
+    """What a GGUF header says of the model, in the keys of a config.json."""
+    from ullage.formats import _gguf_config  # noqa: PLC0415 - keeps the cold start quick
+
+    return _gguf_config.gguf_config(header)
 
 
 def scheme_words() -> tuple[str, ...]:
@@ -125,5 +134,7 @@ def named_scheme(word: str) -> dict[str, Json]:
         meaning = recipe.named(plain)
         if meaning is not None:
             return dict(meaning)
+    import difflib  # noqa: PLC0415 - keeps the cold start quick
+
     near = difflib.get_close_matches(plain, scheme_words(), n=4, cutoff=0.5) or scheme_words()[:8]
     raise InputError(f"{word[:40]!r} is no quantisation scheme; the nearest known are {', '.join(near)}")

@@ -1,7 +1,8 @@
 """llama.cpp's choices for each mixture: a usual type, and rules for the tensors that matter more."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from ullage.frozen import dataclass
 
 _MANY_HEADS = 4  # query heads for each key head from which values are worth more bits
 _EIGHT = 8  # Mixtral's number of experts

@@ -1,11 +1,10 @@
 """How the schemes lay one weight out as several tensors. A weight is (..., out_features, in_features): N and K below."""
 
-from dataclasses import replace
-
 from ullage.catalog.tensor_formats import E8M0, F16, F32, FP8_E4M3, I8, I32, U8
 from ullage.domain.checkpoint import Part, Tensor, TensorFormat
 from ullage.errors import UnsupportedModelError
 from ullage.formats._modules import beside, is_expert
+from ullage.frozen import replace
 
 INT32_BITS = 32
 

@@ -1,10 +1,10 @@
 """Which tensors a quantisation scheme touches, and what stands beside them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ullage.domain.checkpoint import EXPERT_ROLES, Part, Role, Tensor
 from ullage.formats._patterns import Patterns
+from ullage.frozen import replace
 
 _NEVER = (".weights_proj.weight",)  # the sparse indexer's one number a head, which every scheme leaves alone
 

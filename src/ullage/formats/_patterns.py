@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import MalformedFileError
+from ullage.frozen import dataclass
 
 # Wrappers put these before the same module; lists of modules are written with or without them.
 _ROOT = re.compile(r"^(?:(?:model|language_model|text_model|transformer|backbone|llm|thinker)\.)+")

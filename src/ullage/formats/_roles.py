@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ullage.domain.checkpoint import Part, Role, Tensor
 from ullage.domain.family import Blueprint
 from ullage.formats._patterns import bare_name
+from ullage.frozen import dataclass
 
 # Last words of tensors that belong to a weight, by what they hold; the weight's name is what stands before.
 _ENDINGS: dict[Part, str] = {

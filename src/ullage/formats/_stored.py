@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ullage.catalog.tensor_formats import stored_format
 from ullage.domain.architecture import ExpertFeedForward
@@ -13,6 +12,7 @@ from ullage.errors import MalformedFileError
 from ullage.formats import _gguf_names as gguf_names
 from ullage.formats._patterns import bare_name
 from ullage.formats._roles import known_by, numbered_to_any, place, weight_and_part
+from ullage.frozen import replace
 
 _NAMED_IN_A_NOTE = 5
 _BUFFERS = (".rotary_emb.inv_freq", ".position_ids", ".masked_bias")  # old files keep them, nobody loads them

@@ -1,7 +1,5 @@
 """bitsandbytes: four bits with a scale for every 64 weights, themselves quantised or not, or eight bits by row."""
 
-from dataclasses import replace
-
 from ullage.catalog.tensor_formats import F32, I8, U8
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
@@ -10,6 +8,7 @@ from ullage.errors import UnsupportedModelError
 from ullage.formats._layouts import ceil_div, scale, stored
 from ullage.formats._modules import convert, linears
 from ullage.formats._patterns import named
+from ullage.frozen import replace
 
 _BLOCK = 64
 _NESTED_BLOCK = 256

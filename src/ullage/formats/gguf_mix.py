@@ -5,7 +5,6 @@ Types below three and a half bits are made with an importance matrix, as publish
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from ullage.catalog.tensor_formats import F16, F32, GGML_BY_NAME, GGML_TYPES
 from ullage.domain.checkpoint import EXPERT_ROLES, LINEAR_ROLES, Part, Role, Tensor, TensorFormat
@@ -13,6 +12,7 @@ from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
 from ullage.formats._gguf_rules import FALLBACK, MIXTURES, OUTPUT, TOKEN_TABLE, Asked
+from ullage.frozen import dataclass, replace
 
 _PLAIN = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 _DOWN = frozenset({Role.DOWN, Role.EXPERT_DOWN})

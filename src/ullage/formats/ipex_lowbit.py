@@ -1,7 +1,5 @@
 """IPEX-LLM's low-bit weights: ggml-like blocks of 64 (256 for k-quants), scales within the block."""
 
-from dataclasses import replace
-
 from ullage.catalog.ipex_blocks import BLOCKS, SPELLINGS
 from ullage.catalog.tensor_formats import F16
 from ullage.domain.checkpoint import Role, Tensor, TensorFormat
@@ -10,6 +8,7 @@ from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
 from ullage.formats._modules import convert, linears
 from ullage.formats._patterns import named
+from ullage.frozen import replace
 
 
 def reads(config: Hyperparameters) -> bool:

@@ -1,7 +1,6 @@
 """NVIDIA ModelOpt: FP8, NVFP4 and mixtures of both, from ``quantization_config`` or ``hf_quant_config``."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ullage.catalog.tensor_formats import FP8_E4M3, U8
 from ullage.domain.checkpoint import Role, Tensor
@@ -11,6 +10,7 @@ from ullage.errors import MalformedFileError, UnsupportedModelError
 from ullage.formats._layouts import fp8_block, fp8_block_or_fp4, fp8_channel, fp8_tensor, groups_of, matrix, mxfp4, nvfp4, scale
 from ullage.formats._modules import convert, linears, module_of
 from ullage.formats._patterns import Patterns, named, patterns
+from ullage.frozen import replace
 
 Layout = Callable[[Tensor], tuple[Tensor, ...]]
 _NVFP4_GROUP = 16

@@ -1,7 +1,6 @@
 """Quanto: int8 or FP8 weights by row, int4 and int2 weights in groups of 128."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ullage.catalog.tensor_formats import FP8_E4M3, I8, U8
 from ullage.domain.checkpoint import Part, Tensor
@@ -11,6 +10,7 @@ from ullage.errors import UnsupportedModelError
 from ullage.formats._layouts import ceil_div, groups_of, matrix, scale, stored
 from ullage.formats._modules import convert, linears
 from ullage.formats._patterns import named
+from ullage.frozen import replace
 
 _GROUP = 128
 _WORDS: dict[str, dict[str, Json]] = {f"quanto-{kind}": {"quant_method": "quanto", "weights": kind} for kind in ("int8", "int4", "float8")}

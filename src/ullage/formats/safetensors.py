@@ -1,6 +1,5 @@
 """Safetensors files: eight bytes of length, a JSON header, and data that the tensors cover without gap or overlap."""
 
-from dataclasses import dataclass
 from math import prod
 from typing import cast
 
@@ -9,6 +8,7 @@ from ullage.catalog.tensor_formats import SAFETENSORS_DTYPES
 from ullage.domain.hyperparameters import Json
 from ullage.domain.weight_format import Header, NeedMore, StoredTensor, WeightFormat
 from ullage.errors import MalformedFileError
+from ullage.frozen import dataclass
 
 LENGTH_BYTES = 8
 LONGEST_HEADER = 100_000_000  # the limit of safetensors' own reader

@@ -1,7 +1,5 @@
 """TorchAO: tensor subclasses of int8, int4 or FP8 weights, stored as their parts."""
 
-from dataclasses import replace
-
 from ullage.catalog.tensor_formats import BF16, I8, I32
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
@@ -10,6 +8,7 @@ from ullage.errors import UnsupportedModelError
 from ullage.formats._layouts import ceil_div, fp8_channel, groups_of, matrix, scale, stored
 from ullage.formats._modules import convert, linears
 from ullage.formats._patterns import named
+from ullage.frozen import replace
 
 _INT8 = frozenset({"int8weightonly", "int8dynamicactivationint8weight"})
 _INT4 = frozenset({"int4weightonly"})

@@ -3,11 +3,10 @@
 Sources: ``dual_chunk_flash_attn.py`` of vLLM 0.9.0 to 0.10.2 and of SGLang 0.5.1 to 0.5.19, whose buffers are alike.
 """
 
-from dataclasses import dataclass
-
 from ullage.domain.architecture import Architecture, DualChunk, FullAttention
 from ullage.domain.ledger import Amount
 from ullage.formulas.sharding import ceil_div
+from ullage.frozen import dataclass
 from ullage.units import format_bytes
 
 # Every step needs larger buffers than the last, so what the last step freed is cached but often too small to be used again.

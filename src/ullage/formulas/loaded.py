@@ -1,13 +1,13 @@
 """What one rank keeps of a checkpoint once it is loaded: bytes of each layer, of the first and of the last stage, and tables."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import LatentAttention, Mixer
 from ullage.domain.case import Model
 from ullage.domain.checkpoint import Part, Role, Tensor
 from ullage.formulas.sharding import Degrees, ceil_div, shard_bytes
+from ullage.frozen import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """What one rank holds of a tensor under tensor, pipeline and expert parallelism: what divides and what repeats."""
 
-from dataclasses import dataclass
 from math import prod
 
 from ullage.domain.architecture import (
@@ -11,6 +10,7 @@ from ullage.domain.architecture import (
     SlidingAttention,
 )
 from ullage.domain.checkpoint import EXPERT_ROLES, Role, Tensor
+from ullage.frozen import dataclass
 
 # Megatron-style rules as vLLM, SGLang and TensorRT-LLM apply them: heads and intermediate widths are cut, what every rank needs repeats.
 REPEATED_ROLES = frozenset(

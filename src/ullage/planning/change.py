@@ -1,10 +1,9 @@
 """One change to a question, in the engine's words or ours."""
 
-from dataclasses import replace
-
 from ullage.domain.case import Case, Value, Version
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever
+from ullage.frozen import replace
 
 
 def apply_change(  # noqa: PLR0911 - one answer for each word

@@ -1,13 +1,12 @@
 """Whether a case fits: its ledger against its devices, its cache against its workload, and what binds."""
 
-from dataclasses import dataclass
-
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
 from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose
 from ullage.domain.machine import Device
 from ullage.domain.plan import Capacity, DeviceVerdict, Limit, Objection, Verdict
 from ullage.errors import InputError, UnsupportedModelError
+from ullage.frozen import dataclass
 from ullage.units import format_bytes, format_count
 
 

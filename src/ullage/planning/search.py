@@ -4,8 +4,7 @@ Effects are not assumed to be monotonic: every candidate is a full case, evaluat
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from math import log
 
 from ullage.domain.case import Case, Value
@@ -13,12 +12,14 @@ from ullage.domain.engine import Engine
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Finding, Lever, Limit, Plan, Verdict
 from ullage.errors import InputError
+from ullage.frozen import replace
 from ullage.planning.answer import as_plan
 from ullage.planning.change import apply_change
 from ullage.planning.fit import Outcome, evaluate
 
 OBJECTIVES = ("context", "concurrency", "devices")
 ROUNDS = 5  # how often a length is shortened to what the last one's cache held
+MOST_TRIED = 16  # settings and lengths of one candidate among many
 COMFORTABLE_TOKENS = 8192  # the context assumed when only concurrency is asked for
 
 
@@ -39,8 +40,14 @@ def solve(engine: Engine, case: Case, *, objective: str = "context", remedies: b
 
 
 def best_there(engine: Engine, case: Case, objective: str = "context") -> Outcome:
-    """The best outcome on the layout the case has: as asked, then with the settings that are solved for."""
-    return min(_settled(engine, case, objective), key=lambda outcome: key(outcome, objective))
+    """The best outcome on the layout the case has: as asked, then with the settings that are solved for, until one is enough."""
+    best: Outcome | None = None
+    for outcome in islice(_settled(engine, case, objective), MOST_TRIED):
+        if best is None or key(outcome, objective) < key(best, objective):
+            best = outcome
+        if _is_enough(outcome, case):
+            break
+    return best if best is not None else evaluate(engine, case)
 
 
 def _candidates(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:

@@ -1,7 +1,5 @@
 """The ledger of an ExLlamaV2 process. A manual split knows weights and scratch; the cache comes after it, on each layer's card."""
 
-from dataclasses import replace
-
 from ullage.catalog.exllama_options import AUTO
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose
@@ -14,6 +12,7 @@ from ullage.engines.exllamav2.units import Unit, table_positions_bytes, units
 from ullage.engines.exllamav2.versions import AUTOSPLIT_MINIMUM, CONTEXT
 from ullage.formulas.blocks import BlockKind, table_bytes
 from ullage.formulas.exllama import process_amount
+from ullage.frozen import replace
 from ullage.units import MiB, format_bytes
 
 _SEEN = Origin(kind="measured", at=CONTEXT.name)

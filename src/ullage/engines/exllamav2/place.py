@@ -1,6 +1,5 @@
 """Which modules lie on which card: the library's own rule for a split, its automatic filling, and the split that balances the cards."""
 
-from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
 from math import ceil
@@ -12,7 +11,7 @@ from ullage.engines.exllamav2.units import Unit, constant_bytes, table_positions
 from ullage.engines.exllamav2.versions import AUTOSPLIT_MINIMUM, CONTEXT, TILT_PERCENT
 from ullage.formulas.blocks import BlockKind
 from ullage.formulas.placement import Load, Span, balanced, fill, left_over
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
 from ullage.units import GiB, MiB
 
 STEPS = (100, 1000, 10000)  # a split is written with as few decimals as give the layers wanted

@@ -1,7 +1,6 @@
 """The settings that matter to memory, in ExLlamaV2's own names; their types, and what the unsaid ones become."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ullage.catalog.exllama_options import (
@@ -21,6 +20,7 @@ from ullage.domain.placement import Parallel
 from ullage.engines.exllamav2.versions import TABBY_RESERVE_MIB, Rules, rules_for
 from ullage.errors import InputError
 from ullage.formulas.exllama import EIGHT_BIT_FLOAT, HALF, CacheBits, pair, rounded_to_pages
+from ullage.frozen import replace
 
 FALLBACK_CONTEXT = 2048
 INPUT_TOKENS, LOW_MEMORY_TOKENS = 2048, 1024

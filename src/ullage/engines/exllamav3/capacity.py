@@ -1,7 +1,5 @@
 """What the static cache holds, and how long a sequence the cards could hold with the layers where they balance."""
 
-from dataclasses import replace
-
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Ledger, Purpose
 from ullage.domain.plan import Capacity
@@ -10,6 +8,7 @@ from ullage.engines.exllamav3.settings import reserve_bytes
 from ullage.engines.exllamav3.units import units
 from ullage.engines.exllamav3.versions import CONTEXT
 from ullage.formulas.exllama import PAGE_TOKENS
+from ullage.frozen import replace
 
 
 def token_bytes(case: Case) -> int:

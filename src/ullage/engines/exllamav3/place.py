@@ -1,6 +1,5 @@
 """Which modules lie on which card: filled as the model loads, with a real forward pass, up to what each card may use."""
 
-from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
 
@@ -11,7 +10,7 @@ from ullage.engines.exllamav3.units import units
 from ullage.engines.exllamav3.versions import CONTEXT
 from ullage.formulas.blocks import BlockKind
 from ullage.formulas.placement import Load, Span, balanced, fill, left_over
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
 from ullage.units import GiB
 
 _CENT = 100

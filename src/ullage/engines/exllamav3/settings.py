@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ullage.catalog.exllama_options import (
@@ -24,6 +23,7 @@ from ullage.domain.placement import Parallel
 from ullage.engines.exllamav3.versions import RECURRENT_SLOTS, RESERVE_REST, SLOTS, TABBY_RESERVE_MIB, WINDOW_SLOTS_SINCE
 from ullage.errors import InputError
 from ullage.formulas.exllama import HALF, PAGE_TOKENS, CacheBits, pair, rounded_to_pages
+from ullage.frozen import replace
 from ullage.units import MiB
 
 FALLBACK_CONTEXT = 8192  # what TabbyAPI takes where the configuration sets no length

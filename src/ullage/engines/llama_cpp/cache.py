@@ -1,7 +1,6 @@
 """The cache: cells of each kind of layer, bytes of keys, values and recurrent state, by device."""
 
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ullage.catalog.tensor_formats import F32
@@ -22,6 +21,7 @@ from ullage.engines.llama_cpp.placement import ON_HOST, place
 from ullage.engines.llama_cpp.resolve import padded, rules
 from ullage.engines.llama_cpp.settings import cache_format
 from ullage.formulas.cache import state_bytes
+from ullage.frozen import dataclass
 
 # Families whose windows llama.cpp knows; it keeps the whole context of every other one (Mistral, Qwen2, Phi-3).
 WINDOWED = (

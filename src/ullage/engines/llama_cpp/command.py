@@ -1,12 +1,11 @@
 """Write the command that starts a case."""
 
-from dataclasses import replace
-
 from ullage.domain.case import Case, Model, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.llama_cpp.flags import Flag, by_setting
 from ullage.engines.llama_cpp.ollama import ollama_command
 from ullage.engines.llama_cpp.resolve import settle
+from ullage.frozen import replace
 
 _LOCAL = "127.0.0.1"
 _FLASH_TAKES_A_WORD = 6325

@@ -4,7 +4,6 @@ The terms are those that logged buffers and no-alloc runs of b11434 show to the 
 scores where there is no flash attention, hidden-wide copies of the inputs, and the widest step of a layer or of the output.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ullage.domain.architecture import (
@@ -27,6 +26,7 @@ from ullage.engines.llama_cpp.cache import cells, is_latent, mixer_cells, window
 from ullage.engines.llama_cpp.placement import ON_HOST, place
 from ullage.engines.llama_cpp.resolve import accelerators, on_cpu_only, rules
 from ullage.engines.llama_cpp.versions import PIPELINE_COPIES, SMALL_INPUTS
+from ullage.frozen import dataclass
 from ullage.units import MiB
 
 _F32 = 4

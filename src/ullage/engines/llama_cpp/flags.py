@@ -1,7 +1,8 @@
 """The flags of llama-server, llama-cli and their kin: spellings, what they take, and the environment variables that stand for them."""
 
-from dataclasses import dataclass
 from functools import cache
+
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

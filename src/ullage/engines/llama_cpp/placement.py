@@ -3,7 +3,6 @@
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
@@ -15,6 +14,7 @@ from ullage.domain.workload import Workload
 from ullage.engines.llama_cpp.resolve import accelerators, layer_count
 from ullage.engines.llama_cpp.tensor_names import DENSE, EXPERTS, gguf_name, read_overrides
 from ullage.engines.llama_cpp.versions import CONTEXT
+from ullage.frozen import dataclass, replace
 
 ON_HOST = "cpu-buffer"  # not a device's id: the host's memory, whatever that is called
 _TOWERS = frozenset({Role.VISION, Role.PROJECTOR})

@@ -1,13 +1,12 @@
 """Every default that matters, filled in by build, device and model, so that all other files read a complete case."""
 
-from dataclasses import replace
-
 from ullage.domain.architecture import LatentAttention
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.machine import HOST, Device
 from ullage.domain.placement import Parallel
 from ullage.engines.llama_cpp.settings import ALIASES
 from ullage.engines.llama_cpp.versions import PAD_CELLS, Rules, rules_at
+from ullage.frozen import replace
 from ullage.units import GiB
 
 FALLBACK_TOKENS = 4096  # where neither the question nor the configuration sets a length

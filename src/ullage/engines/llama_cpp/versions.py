@@ -1,10 +1,10 @@
 """What differs between builds of llama.cpp, as data. A release is its build number (b11434 is 11434); forks are dated by it."""
 
-from dataclasses import dataclass, replace
 from functools import cache
 
 from ullage.domain.case import Version
 from ullage.domain.provenance import Assumed, Cited, Constant, Measured
+from ullage.frozen import dataclass, replace
 from ullage.units import MiB
 
 PAD_CELLS = 256  # blocks of cells in which lengths are chosen

@@ -1,6 +1,5 @@
 """Bytes of the pools: keys and values by token, a pool of windows beside it, and slots of recurrent state."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import assert_never
 
@@ -24,6 +23,7 @@ from ullage.engines.sglang.shards import stages_of
 from ullage.engines.sglang.versions import WINDOW_FAMILIES
 from ullage.errors import UnsupportedModelError
 from ullage.formulas.sharding import ceil_div
+from ullage.frozen import dataclass
 
 # Sixteenths of a byte per cached element; block formats count their scales.
 KV_FORMATS = {

@@ -1,7 +1,5 @@
 """What the pools hold: tokens as SGLang's own log counts them, sequences, the longest context."""
 
-from dataclasses import replace
-
 from ullage.domain.case import Case
 from ullage.domain.ledger import NOTHING, Amount, Ledger
 from ullage.domain.placement import Parallel
@@ -11,6 +9,7 @@ from ullage.engines.sglang.ranks import Rank, ranks
 from ullage.engines.sglang.resolve import attention_data
 from ullage.engines.sglang.sizing import Sizes
 from ullage.formulas.sharding import ceil_div
+from ullage.frozen import replace
 
 
 def scarcest(case: Case) -> Rank:

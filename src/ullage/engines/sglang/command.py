@@ -1,11 +1,10 @@
 """Write the command that starts a case, in the spelling of its release."""
 
-from dataclasses import replace
-
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.sglang.flags import write_value
 from ullage.engines.sglang.resolve import attention_data, defaults, has_dual_chunk
+from ullage.frozen import replace
 
 LOCAL, PORT = "127.0.0.1", 30000
 MODULE = "sglang.launch_server"

@@ -4,7 +4,6 @@ import difflib
 import math
 import re
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -14,6 +13,7 @@ from ullage.engines.sglang.flags_switches import SWITCHES
 from ullage.engines.sglang.flags_words import WORDS
 from ullage.engines.sglang.versions import Release, version
 from ullage.errors import InputError
+from ullage.frozen import dataclass
 
 # The releases whose flags were read; between two of them a flag that comes or goes is taken as there.
 _READ_TEXTS = (

@@ -1,13 +1,12 @@
 """Defaults by release, memory and ranks: chunk, captured batch, and the share of memory for weights and cache."""
 
-from dataclasses import dataclass
-
 from ullage.catalog import devices as catalogue
 from ullage.domain.architecture import Architecture, LatentAttention
 from ullage.domain.case import Case
 from ullage.domain.checkpoint import Role
 from ullage.domain.machine import Device
 from ullage.engines.sglang.versions import TEXT_BY_DEFAULT, Release, Reserve, Tower, rules_for
+from ullage.frozen import dataclass
 from ullage.units import MiB
 
 _GRAPHED_TOKENS = (*range(4, 33, 4), *range(48, 257, 16), *range(288, 513, 32), *range(576, 1025, 64), *range(1280, 4097, 256))

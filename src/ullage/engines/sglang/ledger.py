@@ -1,7 +1,6 @@
 """The ledger of a SGLang server: what fills mem_fraction_static on every rank, and what has to live in the rest."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Entry, Join, Ledger, Phase, Purpose
@@ -12,6 +11,7 @@ from ullage.engines.sglang.activation import draft_outside, dual_chunk_workspace
 from ullage.engines.sglang.ranks import Rank, fraction, is_capped, network, ranks, reserved_for_images
 from ullage.engines.sglang.shards import offloaded
 from ullage.engines.sglang.versions import amount_of
+from ullage.frozen import replace
 from ullage.units import format_bytes, format_count
 
 _RESIDENT, _PREFILL = Phase.RESIDENT, Phase.PREFILL

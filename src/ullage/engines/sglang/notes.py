@@ -1,7 +1,6 @@
 """What a reader of the plan should know and the numbers alone do not say."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
@@ -13,6 +12,7 @@ from ullage.engines.sglang.ranks import fraction, ranks
 from ullage.engines.sglang.resolve import defaults, rules, uses_dual_chunk
 from ullage.engines.sglang.sizing import draft_layers
 from ullage.engines.sglang.versions import DUAL_CHUNK_BACKEND, DUAL_CHUNK_FIRST, Tower
+from ullage.frozen import replace
 from ullage.units import GiB, format_bytes
 
 

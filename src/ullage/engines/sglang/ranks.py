@@ -1,6 +1,5 @@
 """Each rank's share of the budget: what was free before loading, what the weights take, and what is left for the pools."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ullage.domain.case import Case
@@ -13,6 +12,7 @@ from ullage.engines.sglang.resolve import rules
 from ullage.engines.sglang.shards import RankWeights, offloaded, rank_weights
 from ullage.engines.sglang.sizing import Sizes, size, with_tokens
 from ullage.engines.sglang.versions import Tower, amount_of
+from ullage.frozen import dataclass
 from ullage.units import MiB
 
 AITER_LONG, AITER_FACTOR = 8192, 0.85  # mem_fraction_static of AITER kernels above this length, whoever set it

@@ -1,7 +1,5 @@
 """Every default that matters to memory, filled in by version, device and model, so that all other files read a complete case."""
 
-from dataclasses import replace
-
 from ullage.domain.architecture import CompressedAttention, FullAttention, LatentAttention, Recurrent
 from ullage.domain.case import Case, Settings, Value
 from ullage.engines.sglang.fraction import (
@@ -14,6 +12,7 @@ from ullage.engines.sglang.fraction import (
     tower_factor,
 )
 from ullage.engines.sglang.versions import DUAL_CHUNK_BACKEND, DUAL_CHUNK_FIRST, DUAL_CHUNK_LAST, Rules, Tower, rules_for
+from ullage.frozen import replace
 
 UNKNOWN_LENGTH = 2048  # what SGLang takes for a model whose configuration sets no length
 MAX_PREFILL_TOKENS = 16384

@@ -1,6 +1,5 @@
 """Weights of one rank: what tensor, pipeline, expert and data-parallel attention leave on a device, and the tables beside them."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ullage.catalog.tensor_formats import model_dtype
@@ -13,6 +12,7 @@ from ullage.engines.sglang.versions import WITHOUT_TABLES
 from ullage.errors import InputError
 from ullage.formulas.loaded import Loaded, loaded, rotary_bytes, unfolded_bytes
 from ullage.formulas.sharding import Degrees
+from ullage.frozen import dataclass
 from ullage.units import GiB
 
 TABLE_ELEMENT = 4  # rotary tables stay in fp32 on CUDA since 0.4.3

@@ -1,10 +1,9 @@
 """How SGLang divides what the weights leave: slots of state first, then tokens, then requests."""
 
-from dataclasses import dataclass
-
 from ullage.domain.case import Case
 from ullage.engines.sglang.cache import Pool
 from ullage.engines.sglang.resolve import attention_data, rules
+from ullage.frozen import dataclass
 
 UNSIZED_SLOTS = 512
 SLOTS_PER_REQUEST = 3

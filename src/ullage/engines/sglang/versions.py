@@ -1,12 +1,12 @@
 """What differs between releases of SGLang, as data. Boundaries are exact to the releases read (see docs/engines.md)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
 from ullage.domain.case import Version
 from ullage.domain.ledger import Amount
 from ullage.domain.provenance import Assumed, Cited, Constant
+from ullage.frozen import dataclass
 from ullage.units import GiB, MiB
 
 Release = tuple[int, ...]

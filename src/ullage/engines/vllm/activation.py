@@ -6,7 +6,7 @@ from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, Layer
 from ullage.domain.case import Case, Model
 from ullage.domain.ledger import NOTHING, Amount
-from ullage.engines.vllm.resolve import activation_dtype, capability, is_linked, rules
+from ullage.engines.vllm.resolve import activation_dtype, capability, is_linked, kinds_of_layers, rules
 from ullage.engines.vllm.towers import seen, trial
 from ullage.engines.vllm.versions import Core, Rules
 from ullage.formulas.sharding import ceil_div, padded_vocabulary
@@ -61,7 +61,7 @@ def _widest(case: Case, rule: Rules) -> int:
 @lru_cache(maxsize=512)
 def widest_without_experts(model: Model, tensor: int) -> int:
     """The widest pair of any layer's attention, dense MLP or shared expert."""
-    return max((max(mixer_width(layer, tensor), _dense_width(layer, tensor)) for layer in set(model.architecture.layers)), default=0)
+    return max((max(mixer_width(layer, tensor), _dense_width(layer, tensor)) for layer in kinds_of_layers(model)), default=0)
 
 
 def _dense_width(layer: Layer, tensor: int) -> int:
@@ -86,7 +86,7 @@ def _unpacked(case: Case, tokens: int) -> int:
     if since is None or (at >= since and (able is None or able >= AMPERE)):
         return 0
     hidden = case.model.architecture.hidden_size
-    widest = max((_product_width(layer, case.parallel.tensor) for layer in set(case.model.architecture.layers)), default=0)
+    widest = max((_product_width(layer, case.parallel.tensor) for layer in kinds_of_layers(case.model)), default=0)
     if scheme.startswith("awq") and at < SPLIT_UNTIL:
         return (SPLIT_PRODUCTS - 1) * tokens * widest * element_bytes(case)
     return hidden * widest * element_bytes(case)
@@ -106,7 +106,7 @@ def _requantised(case: Case) -> int:
     whole = "fp8" in scheme and able is not None and able >= FP8_CARDS
     if not whole and "int8 channel" not in scheme:
         return 0
-    return max((ceil_div(_inner(layer), case.parallel.tensor) for layer in set(case.model.architecture.layers)), default=0)
+    return max((ceil_div(_inner(layer), case.parallel.tensor) for layer in kinds_of_layers(case.model)), default=0)
 
 
 FP8_CARDS = (8, 9)
@@ -127,7 +127,7 @@ def expert_workspace(case: Case, tokens: int) -> Amount:
         return NOTHING
     hidden, found = architecture.hidden_size, 0
     ways = 1 if case.parallel.expert else case.parallel.tensor
-    for layer in set(architecture.layers):
+    for layer in kinds_of_layers(case.model):
         feed = layer.feed_forward
         if isinstance(feed, ExpertFeedForward):
             inner = ceil_div(feed.intermediate, ways)
@@ -167,10 +167,11 @@ def _at_worst(case: Case, tokens: int) -> int:
     """What a release may need besides: fp8 products made in fp32 where CUDA is old, and unchunked scores of a sparse indexer on ROCm."""
     worst = 0
     if rules(case).core is Core.V0 and case.version.parts < (0, 7) and "fp8" in case.model.checkpoint.scheme:
-        worst += 4 * tokens * max((_product_width(layer, case.parallel.tensor) for layer in set(case.model.architecture.layers)), default=0)
-    mixers = {mixer for layer in case.model.architecture.layers for mixer in layer.mixers}
-    if case.machine.devices[0].kind == "rocm" and any(getattr(mixer, "indexer", None) is not None for mixer in mixers):
-        worst += 4 * tokens * (case.settings.integer("max_model_len") or 0)
+        worst += 4 * tokens * max((_product_width(layer, case.parallel.tensor) for layer in kinds_of_layers(case.model)), default=0)
+    if case.machine.devices[0].kind == "rocm":
+        mixers = (mixer for layer in kinds_of_layers(case.model) for mixer in layer.mixers)
+        indexed = any(getattr(mixer, "indexer", None) is not None for mixer in mixers)
+        worst += 4 * tokens * (case.settings.integer("max_model_len") or 0) if indexed else 0
     return worst
 
 

@@ -1,6 +1,5 @@
 """The paged cache: bytes of a page by kind of layer, groups of layers that share one pool, and blocks a sequence needs."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import lcm
 
@@ -13,6 +12,7 @@ from ullage.engines.vllm.pages import Format, Spec, spec_of
 from ullage.engines.vllm.resolve import activation_dtype, rules
 from ullage.engines.vllm.shards import stage_layers
 from ullage.formulas.sharding import ceil_div
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

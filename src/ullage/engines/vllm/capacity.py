@@ -1,7 +1,5 @@
 """What the pool holds: blocks, tokens as the engine's own log counts them, sequences, the longest context."""
 
-from dataclasses import replace
-
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Ledger
 from ullage.domain.placement import Parallel
@@ -9,6 +7,7 @@ from ullage.domain.plan import Capacity
 from ullage.engines.vllm.cache import Pool, in_flight_tokens, pools, spare_states
 from ullage.engines.vllm.ranks import Rank, ranks
 from ullage.engines.vllm.resolve import rules
+from ullage.frozen import replace
 
 
 def scarcest(case: Case) -> Rank:

@@ -1,7 +1,5 @@
 """Write the command that starts a case, in the spelling of its release."""
 
-from dataclasses import replace
-
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.vllm.flags import flag_called
@@ -9,6 +7,7 @@ from ullage.engines.vllm.flags_kinds import Release
 from ullage.engines.vllm.flags_values import write_value
 from ullage.engines.vllm.launch_line import SERVE_SINCE, SERVER_MODULE
 from ullage.engines.vllm.resolve import defaults
+from ullage.frozen import replace
 
 LOCAL = "127.0.0.1"
 _DUAL_CHUNK: tuple[Release, Release] = ((0, 9, 0), (0, 10, 2))

@@ -4,14 +4,13 @@ The profile runs with empty block tables and takes the ordinary branch, so nothi
 Sources: vllm/attention/backends/dual_chunk_flash_attn.py of 0.9.0 to 0.10.2, and the reconstruction in docs/decisions.
 """
 
-from dataclasses import replace
-
 from ullage.domain.case import Case
 from ullage.engines.vllm.activation import element_bytes, profile_peak
 from ullage.engines.vllm.resolve import activation_dtype
 from ullage.engines.vllm.versions import Core, core_of
 from ullage.formulas.dual_chunk import Workspace, attention_of, prefill_workspace
 from ullage.formulas.sharding import ceil_div, kv_heads_per_rank
+from ullage.frozen import replace
 
 
 def applies(case: Case) -> bool:

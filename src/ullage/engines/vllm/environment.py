@@ -1,12 +1,12 @@
 """The environment variables of vLLM that change memory or attention, and the releases that read them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ullage.domain.case import Value
 from ullage.domain.plan import Finding
 from ullage.engines.vllm.flags_kinds import Release, release
 from ullage.engines.vllm.option_findings import remark, written
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Every flag of vLLM's server since 0.2.0, and the ways to find one: by spelling, by setting, by resemblance."""
 
 import difflib
-from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from ullage.engines.vllm.flags_features import FEATURE_FLAGS
@@ -10,6 +9,7 @@ from ullage.engines.vllm.flags_memory import MEMORY_FLAGS
 from ullage.engines.vllm.flags_model import MODEL_FLAGS
 from ullage.engines.vllm.flags_parallel import PARALLEL_FLAGS
 from ullage.engines.vllm.flags_server import SERVER_FLAGS
+from ullage.frozen import dataclass
 
 FLAGS: tuple[Flag, ...] = (*MODEL_FLAGS, *MEMORY_FLAGS, *PARALLEL_FLAGS, *FEATURE_FLAGS, *SERVER_FLAGS)
 

@@ -1,7 +1,8 @@
 """What a flag of vLLM's server is: its name, the kind of its value, and the releases that have it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from ullage.frozen import dataclass
 
 Release = tuple[int, ...]
 

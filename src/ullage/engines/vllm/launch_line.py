@@ -2,12 +2,12 @@
 
 import difflib
 import re
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ullage.domain.plan import Finding
 from ullage.engines.vllm.flags_kinds import Release
 from ullage.engines.vllm.option_findings import written
+from ullage.frozen import dataclass, replace
 
 SERVE_SINCE: Release = (0, 5, 2)
 IMAGE_SERVES_SINCE: Release = (0, 11, 1)  # before, the image's own program was the module

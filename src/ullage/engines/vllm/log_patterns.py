@@ -6,7 +6,8 @@ becomes ``x_bytes``, ``x_percent`` a fraction called ``x``, ``x_count`` a whole 
 """
 
 import re
-from dataclasses import dataclass
+
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,10 @@
 """What a long prompt really needs on one rank, whatever the pool has swallowed."""
 
-from dataclasses import dataclass
-
 from ullage.domain.case import Case
 from ullage.engines.vllm import dual_chunk
 from ullage.engines.vllm.cache import in_flight_tokens, spare_states
 from ullage.engines.vllm.ranks import ranks
+from ullage.frozen import dataclass
 from ullage.units import format_bytes
 
 

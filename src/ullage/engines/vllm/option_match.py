@@ -1,10 +1,10 @@
 """Which flag a word of a command line means, in the way argparse and vLLM's own parser decide it in a release."""
 
 import re
-from dataclasses import dataclass
 
 from ullage.engines.vllm.flags import Spelling, spellings
 from ullage.engines.vllm.flags_kinds import Release
+from ullage.frozen import dataclass
 
 UNDERSCORES: Release = (0, 5, 1)  # from here underscores in a name are read as dashes
 DOTTED: Release = (0, 9, 0)  # from here `--name.key value` sets a key of a JSON flag

@@ -1,7 +1,6 @@
 """Read the options of a command line as vLLM's parser of a release would. Never fails: what is wrong becomes a finding."""
 
 import shlex
-from dataclasses import dataclass
 
 from ullage import wire
 from ullage.domain.case import Value
@@ -13,6 +12,7 @@ from ullage.engines.vllm.flags_kinds import Flag, Kind, Release
 from ullage.engines.vllm.flags_values import out_of_bounds, read_value, shown
 from ullage.engines.vllm.option_match import Match, match_option, tidy
 from ullage.errors import InputError, UllageError
+from ullage.frozen import dataclass
 
 _SWITCH_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "0", "1"})
 _OFF_WORDS = frozenset({"false", "no", "off", "0"})

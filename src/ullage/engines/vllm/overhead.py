@@ -1,11 +1,11 @@
 """Memory that is neither weights, cache nor activations: driver context, libraries, communication, CUDA graphs, runner buffers."""
 
-from ullage.domain.architecture import Architecture, ExpertFeedForward, Recurrent
-from ullage.domain.case import Case
+from ullage.domain.architecture import ExpertFeedForward, Recurrent
+from ullage.domain.case import Case, Model
 from ullage.domain.ledger import NOTHING, Amount
 from ullage.domain.provenance import Constant
 from ullage.engines.vllm import versions as fact
-from ullage.engines.vllm.resolve import is_linked, rules
+from ullage.engines.vllm.resolve import is_linked, kinds_of_layers, rules
 from ullage.engines.vllm.versions import Accounting, Core
 from ullage.units import MiB
 
@@ -83,7 +83,7 @@ def graphs(case: Case) -> Amount:
     second = uses_second_runner(case)
     base = amount_of(fact.GRAPH_BASE_SECOND if second else fact.GRAPH_BASE)
     each = amount_of(fact.GRAPH_PER_LAYER_SECOND if second else fact.GRAPH_PER_LAYER)
-    feeds = {layer.feed_forward for layer in architecture.layers}
+    feeds = (layer.feed_forward for layer in kinds_of_layers(case.model))
     chosen = max((feed.experts_per_token for feed in feeds if isinstance(feed, ExpertFeedForward)), default=0)
     if chosen >= MANY_CHOSEN and case.version.parts >= (0, 17):
         each += amount_of(fact.GRAPH_PER_EXPERT_LAYER)
@@ -111,12 +111,12 @@ def uses_second_runner(case: Case) -> bool:
         return asked not in {"0", "false", "False"}
     at, architecture = case.version.parts, case.model.architecture
     listed = next((names for since, names in _SECOND_RUNNER if at >= since), frozenset[str]())
-    plain = not architecture.is_mixture and not _has_state(architecture)
+    plain = not architecture.is_mixture and not _has_state(case.model)
     return at >= (0, 29) or architecture.class_name in listed or (at >= (0, 25) and plain)
 
 
-def _has_state(architecture: Architecture) -> bool:
-    return any(isinstance(mixer, Recurrent) for layer in architecture.layers for mixer in layer.mixers)
+def _has_state(model: Model) -> bool:
+    return any(isinstance(mixer, Recurrent) for layer in kinds_of_layers(model) for mixer in layer.mixers)
 
 
 def runner_buffers(case: Case) -> int:

@@ -1,6 +1,5 @@
 """Each rank's share of the budget: what is fixed, and how many blocks the profile leaves for the cache."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ullage.domain.case import Case
@@ -11,6 +10,7 @@ from ullage.engines.vllm.activation import profile_peak
 from ullage.engines.vllm.cache import Pool, pools
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.shards import RankWeights, offloaded, rank_weights
+from ullage.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

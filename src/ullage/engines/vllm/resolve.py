@@ -1,10 +1,9 @@
 """Every default that matters to memory, filled in by version, device and model, so that all other files read a complete case."""
 
-from dataclasses import replace
-
 from ullage.domain.architecture import LatentAttention
 from ullage.domain.case import Case, Settings, Value
 from ullage.engines.vllm.versions import Core, Rules, core_of, rules_for
+from ullage.frozen import replace
 from ullage.units import GiB
 
 LONGEST_UNSTATED = 2048  # what vLLM takes for a model whose configuration sets no length
@@ -29,6 +28,12 @@ def is_linked(case: Case) -> bool:
     """Whether the devices are of a kind that servers join by NVLink or its like; workstation and consumer cards are not."""
     name = case.machine.devices[0].name.lower() if case.machine.devices else ""
     return any(word in name for word in _LINKED)
+
+
+@lru_cache(maxsize=512)
+def kinds_of_layers(model: Model) -> tuple[Layer, ...]:
+    """Each kind of layer once."""
+    return tuple(dict.fromkeys(model.architecture.layers))
 
 
 def activation_dtype(case: Case) -> str:

@@ -1,6 +1,5 @@
 """Weights of one rank: what tensor, pipeline and expert parallelism leave on a device, and the buffers made beside them."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ullage.catalog.tensor_formats import model_dtype
@@ -14,6 +13,7 @@ from ullage.engines.vllm.versions import Core
 from ullage.errors import InputError
 from ullage.formulas.loaded import loaded, rotary_bytes, unfolded_bytes
 from ullage.formulas.sharding import Degrees
+from ullage.frozen import dataclass
 from ullage.units import GiB
 
 

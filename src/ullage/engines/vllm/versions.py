@@ -1,11 +1,11 @@
 """What differs between releases of vLLM, as data. Boundaries are exact to the releases read (see docs/engines.md)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
 from ullage.domain.case import Case, Version
 from ullage.domain.provenance import Cited, Constant, Measured, Source
+from ullage.frozen import dataclass
 from ullage.units import GiB, MiB
 
 
