@@ -60,8 +60,8 @@ def _of_devices(case: Case, planned: Ledger) -> Capacity:
         kv_cache_bytes=Amount(max(0, left.low), max(0, left.expected), max(0, left.high)),
         kv_blocks=holds,
         kv_tokens=holds,
-        max_context_tokens=_ends(lambda end: _most(lambda tokens: _fits(with_context(case, tokens), end), LONGEST)),
-        max_sequences=_ends(lambda end: _most(lambda rows: _fits(with_rows(case, rows), end), MOST)),
+        max_context_tokens=_ends(lambda tokens: with_context(case, tokens), LONGEST),
+        max_sequences=_ends(lambda rows: with_rows(case, rows), MOST),
         block_tokens=1,
         needed_bytes=kept,
     )
@@ -99,28 +99,40 @@ def with_rows(case: Case, rows: int) -> Case:
     return replace(case, workload=replace(case.workload, concurrent_sequences=rows))
 
 
-def _fits(case: Case, end: str) -> bool:
+def _rooms(case: Case) -> tuple[int, ...]:
+    """What the fullest device has left at each end of the amounts; below nought where it is passed."""
     planned = ledger(case)
-    return all(getattr(planned.peak(device.id), end) <= device.total_bytes for device in case.devices)
+    found = [(device.total_bytes, planned.peak(device.id)) for device in case.devices]
+    return tuple(min((total - getattr(peak, end) for total, peak in found), default=0) for end in _ENDS)
 
 
-def _ends(of: Callable[[str], int]) -> Amount:
-    low, expected, high = (of(end) for end in _ENDS)
+def _ends(of: Callable[[int], Case], most: int) -> Amount:
+    """The largest count at each end; a ledger is made once for all three."""
+    seen: dict[int, tuple[int, ...]] = {}
+
+    def rooms(count: int) -> tuple[int, ...]:
+        if count not in seen:
+            seen[count] = _rooms(of(count))
+        return seen[count]
+
+    low, expected, high = (_most(lambda count, at=at: rooms(count)[at], most) for at in range(len(_ENDS)))  # type: ignore[misc]
     return Amount(min(low, expected), expected, max(high, expected))
 
 
-def _most(fits: Callable[[int], bool], most: int) -> int:
-    """The largest count up to ``most`` that fits, 0 if none does; more never fits where less does not."""
-    if not fits(1):
+def _most(room: Callable[[int], int], most: int) -> int:
+    """The largest count up to ``most`` that leaves room, 0 if none does; more never fits where less does not.
+
+    Room shrinks nearly in proportion, so the count is looked for where a straight line meets nought, and every third time half-way.
+    """
+    if room(1) < 0:
         return 0
-    reach = 1
-    while reach < most and fits(min(most, reach * 2)):
-        reach = min(most, reach * 2)
-    low, high = reach, min(most, reach * 2)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
+    low = 1
+    while low < most and room(min(most, low * 2)) >= 0:
+        low = min(most, low * 2)
+    high, step = min(most + 1, low * 2), 0
+    while high - low > 1:
+        step += 1
+        ahead = (high - low) * room(low) // max(1, room(low) - room(min(most, high))) if step % 3 else (high - low) // 2
+        middle = min(high - 1, max(low + 1, low + ahead))
+        low, high = (middle, high) if room(middle) >= 0 else (low, middle)
     return low
