@@ -21,6 +21,7 @@ class ModelFolder(NamedTuple):
     source: str
     documents: Mapping[str, bytes]  # "config.json", "model.safetensors.index.json", ...
     weights: tuple[WeightFile, ...]
+    path: str = ""  # what an engine on this machine would be told to load
 
 
 class ModelFiles(Protocol):

@@ -157,4 +157,5 @@ def _model(
         unread=config.unread(),
         class_name=blueprint.architecture.class_name,
         unquantised=unquantised,
+        path=folder.path,
     )

@@ -86,6 +86,12 @@ class Model:
     unread: tuple[str, ...] = ()  # configuration keys nobody read
     class_name: str = ""
     unquantised: Checkpoint | None = None  # the same tensors before a scheme was applied by rule
+    path: str = ""  # where it lies on this machine, for one that does
+
+    @property
+    def argument(self) -> str:
+        """What an engine is told to load: the path, or the name it is published under."""
+        return self.path or self.name
 
     @cached_property
     def is_quantised(self) -> bool:

@@ -3,7 +3,7 @@
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
 from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose
-from ullage.domain.machine import Device
+from ullage.domain.machine import HOST, Device
 from ullage.domain.plan import Capacity, DeviceVerdict, Limit, Objection, Verdict
 from ullage.errors import InputError, UnsupportedModelError
 from ullage.frozen import dataclass
@@ -26,8 +26,9 @@ class Outcome:
 
     @property
     def peak_bytes(self) -> int:
-        """The expected peak of the fullest device, relative sizes considered."""
-        return max((seen.peak.expected for seen in self.devices), default=0)
+        """The largest expected peak of an accelerator; of the host where there is none."""
+        cards = [seen for seen in self.devices if seen.device != HOST] or self.devices
+        return max((seen.peak.expected for seen in cards), default=0)
 
 
 def evaluate(engine: Engine, asked: Case) -> Outcome:
@@ -117,7 +118,7 @@ def _judge_cache(capacity: Capacity) -> Verdict:
 
 def _limit_of(ledger: Ledger, seen: DeviceVerdict) -> Limit:
     """What passes a device: what the engine's own sizing does not know, or what is fixed."""
-    if seen.device == "host":
+    if seen.device == HOST:
         return Limit.HOST
     entries = ledger.on(seen.device)
     outside = sum(entry.amount.high for entry in entries if not entry.budgeted and entry.phase is not Phase.LOAD)

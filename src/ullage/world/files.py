@@ -44,12 +44,13 @@ def _listing(folder: Path) -> tuple[str, ...]:
         raise _failed(folder, "listed", error) from error
 
 
-def _folder(folder: Path, weights: tuple[str, ...], present: tuple[str, ...], name: str) -> ModelFolder:
+def _folder(folder: Path, weights: tuple[str, ...], present: tuple[str, ...], name: str, path: str) -> ModelFolder:
     return ModelFolder(
         name=name,
         source=str(folder / weights[0] if len(weights) == 1 else folder),
         documents={word: _document(folder / word) for word in SMALL_DOCUMENTS if word in present},
         weights=tuple(_weight(folder / word) for word in weights),
+        path=path,
     )
 
 
@@ -60,16 +61,17 @@ def open_model(word: str) -> ModelFolder | None:
         if path.is_dir():
             present = _listing(path)
             weights = one_model(tuple(name for name in present if name.endswith(WEIGHT_SUFFIXES)), str(path), present)
-            return _folder(path, weights, present, path.resolve().name)
+            return _folder(path, weights, present, path.resolve().name, word)
         if not path.exists():
             return None
     except (OSError, RuntimeError, ValueError):  # too long for a path, no such home, a zero byte: then it is no path
         return None
     if path.suffix == ".json":
-        return ModelFolder(path.resolve().parent.name, str(path), {"config.json": _document(path)}, ())
+        return ModelFolder(path.resolve().parent.name, str(path), {"config.json": _document(path)}, (), str(path.parent))
     if path.suffix in WEIGHT_SUFFIXES:
         present = _listing(path.parent)
-        return _folder(path.parent, siblings(path.name, present), present, path.stem)
+        named = word if path.suffix == ".gguf" else str(path.parent)
+        return _folder(path.parent, siblings(path.name, present), present, path.stem, named)
     raise InputError(f"{word} is no model that can be read: give a directory, a config.json, a .gguf or a .safetensors file")
 
 

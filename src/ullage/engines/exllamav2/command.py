@@ -25,7 +25,7 @@ def command(case: Case) -> Command:
         "max_batch_size": 1,
     }
     keys.update({name: settings.get(name) for name, value in usual.items() if settings.get(name) not in {None, value}})
-    return tabbyapi.write(case.model.name, keys, _environment(case))
+    return tabbyapi.write(case.model.argument, keys, _environment(case))
 
 
 def _environment(case: Case) -> tuple[tuple[str, str], ...]:

@@ -30,4 +30,4 @@ def command(case: Case) -> Command:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(at) for at in range(len(case.devices)))
     elif len(case.machine.devices) > 1 and len(case.devices) == 1:
         environment["CUDA_VISIBLE_DEVICES"] = "0"
-    return tabbyapi.write(case.model.name, said, tuple(environment.items()))
+    return tabbyapi.write(case.model.argument, said, tuple(environment.items()))

@@ -29,7 +29,7 @@ def command(case: Case) -> Command:
 def _server(case: Case) -> Command:
     device, old = ("cpu" if on_cpu(case) else "xpu"), rules(case).bigdl
     module = BIGDL_SERVER if old else SERVER.format(device=device)
-    words = ["python", "-m", module, "--model", case.model.name, "--device", device]
+    words = ["python", "-m", module, "--model", case.model.argument, "--device", device]
     words += _words(case, _SERVED)
     for name, degree in (("tensor_parallel_size", case.parallel.tensor), ("pipeline_parallel_size", case.parallel.pipeline)):
         words += [option(name), str(degree)] if degree > 1 else []
@@ -40,7 +40,7 @@ def _server(case: Case) -> Command:
 
 def _script(case: Case) -> Command:
     context, prompt = case.workload.context_tokens or 1, case.workload.prompt_tokens or 1
-    words = ["python", SCRIPT, "--model", case.model.name, "--device", "cpu" if on_cpu(case) else "xpu", *_words(case, _GENERATED)]
+    words = ["python", SCRIPT, "--model", case.model.argument, "--device", "cpu" if on_cpu(case) else "xpu", *_words(case, _GENERATED)]
     words += ["--context", str(context), "--max-new-tokens", str(max(1, context - prompt))]
     words += ["--concurrency", str(case.workload.concurrent_sequences)]
     if case.parallel.pipeline > 1:

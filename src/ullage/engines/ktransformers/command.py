@@ -49,12 +49,12 @@ def gguf_folder(case: Case) -> str:
     """Where the experts' GGUF files are taken from; the last folder says the type, as published ones do."""
     said, scheme = case.settings.text("gguf_type"), case.model.checkpoint.scheme
     word = said or (scheme.removeprefix("gguf ") if scheme.startswith("gguf ") else "")
-    return f"./{case.model.name.rsplit('/', 1)[-1]}-GGUF" + (f"/{word.upper()}" if word else "")
+    return f"./{case.model.argument.rsplit('/', 1)[-1]}-GGUF" + (f"/{word.upper()}" if word else "")
 
 
 def _classic(case: Case) -> tuple[str, ...]:
     rule, said = classic_rules(case.version.parts), case.settings
-    paths = ("--model_path", case.model.name, "--gguf_path", gguf_folder(case))
+    paths = ("--model_path", case.model.argument, "--gguf_path", gguf_folder(case))
     eager = case.settings.flag("use_cuda_graph") is False
     threads: tuple[str, ...] = ("--cpu_infer", str(said.integer("cpu_infer"))) if said.has("cpu_infer") else ()
     chunk = (f"--{rule.chunk_setting}", str(said.integer("chunk_size"))) if rule.chunk_setting else ()
@@ -88,8 +88,8 @@ def _start(case: Case) -> str:
 
 
 def _kernel(case: Case) -> Command:
-    argv = ["python", "-m", "sglang.launch_server", "--host", "127.0.0.1", "--port", "30000", "--model", case.model.name]
-    values = {"kt_weight_path": case.model.name, **dict(case.settings.items)}
+    argv = ["python", "-m", "sglang.launch_server", "--host", "127.0.0.1", "--port", "30000", "--model", case.model.argument]
+    values = {"kt_weight_path": case.model.argument, **dict(case.settings.items)}
     for name, flag in KERNEL_FLAGS.items():
         value = values.get(name)
         if value is None or value == _USUAL.get(name):

@@ -25,7 +25,7 @@ def command(case: Case) -> Command:
 
 def _model(model: Model) -> tuple[str, str]:
     """A file by its path, a Hub id through the engine's own download; a mixture by rule is a file yet to be made."""
-    name = model.name
+    name = model.argument
     if name.startswith("hf:"):
         return "-hf", name.removeprefix("hf:")
     if model.checkpoint.exact or model.unquantised is None:

@@ -19,7 +19,7 @@ def command(case: Case) -> Command:
     where: dict[str, Value] = {"host": LOCAL, "port": PORT}
     settings = {**_degrees(case), **_chosen(case), **{name: value for name, value in where.items() if not case.settings.has(name)}}
     words = tuple(word for name, value in settings.items() for word in write_value(name, value, at))
-    return Command(argv=(*start, "--model-path", case.model.name, *words), environment=case.environment)
+    return Command(argv=(*start, "--model-path", case.model.argument, *words), environment=case.environment)
 
 
 def _degrees(case: Case) -> dict[str, Value]:

@@ -31,7 +31,7 @@ def _environment(case: Case) -> tuple[tuple[str, str], ...]:
 
 
 def _serve(case: Case) -> Command:
-    argv = ["transformers", "serve", case.model.name, "--continuous-batching"]
+    argv = ["transformers", "serve", case.model.argument, "--continuous-batching"]
     argv += ["--attn-implementation", str(case.settings.text("attn_implementation")), "--dtype", str(case.settings.text("dtype"))]
     for flag, name in _POOL_FLAGS:
         value = case.settings.get(name)
@@ -52,7 +52,7 @@ def script(case: Case) -> str:
 
 {_IMPORTS}
 
-NAME = {case.model.name!r}
+NAME = {case.model.argument!r}
 
 tokenizer = AutoTokenizer.from_pretrained(NAME, padding_side="left")
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token

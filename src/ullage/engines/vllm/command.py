@@ -19,9 +19,9 @@ def command(case: Case) -> Command:
     """``vllm serve MODEL --flag …``, or the module before there was ``vllm serve``; only what was stated or differs from a default."""
     at = case.version.parts
     if at >= SERVE_SINCE:
-        start: tuple[str, ...] = ("vllm", "serve", case.model.name)
+        start: tuple[str, ...] = ("vllm", "serve", case.model.argument)
     else:
-        start = ("python", "-m", SERVER_MODULE, "--model", case.model.name)
+        start = ("python", "-m", SERVER_MODULE, "--model", case.model.argument)
     chosen = {**_degrees(case), **_chosen(case)}
     host: dict[str, Value] = {} if case.settings.has("host") or case.settings.has("uds") else {"host": LOCAL}
     words = tuple(word for name, value in {**chosen, **host}.items() for word in _words(name, value, at))
@@ -47,13 +47,13 @@ def _degrees(case: Case) -> dict[str, Value]:
 def _chosen(case: Case) -> dict[str, Value]:
     """The settings that have to be said, so that the release's own defaults lead to all the others."""
     wanted = {name: value for name, value in case.settings.items if value is not None and name not in _DEGREES}
-    unsaid = replace(case, settings=Settings())
-    known = set(defaults(unsaid))
+    alone = replace(case, workload=replace(case.workload, context_tokens=None))  # the server knows no length but what it is told
+    known = set(defaults(replace(alone, settings=Settings())))
     said = {name for name in wanted if name in case.stated or name not in known}
     if "enforce_eager" in wanted and _uses_dual_chunk(case):
         said.add("enforce_eager")  # the backend asserts it
     while True:
-        found = defaults(replace(case, settings=Settings.of({name: wanted[name] for name in said})))
+        found = defaults(replace(alone, settings=Settings.of({name: wanted[name] for name in said})))
         missing = {name for name in wanted if name not in said and found.get(name) != wanted[name]}
         if not missing:
             return {name: value for name, value in wanted.items() if name in said}
