@@ -32,7 +32,7 @@ SILENCE = {
     "scheme": "its quantisation",
     "version": "its release",
 }
-WORST, NOTE = 10, 150
+WORST, LONGEST_NOTE = 10, 150
 HEAD = """# Accuracy
 
 Predictions of this version against what people measured: {rows} reports of `tests/data/field_logs.csv`, read into questions by general
@@ -118,7 +118,7 @@ def _why(notes: str, silent: frozenset[str]) -> str:
     missing = [SILENCE[name] for name in sorted(silent) if name in SILENCE]
     said = f"the report does not say {', '.join(missing)}" if missing else ""
     plain = re.sub(r"\s+", " ", notes)
-    note = plain if len(plain) <= NOTE else plain[: NOTE - 3].rpartition(" ")[0] + " ..."
+    note = plain if len(plain) <= LONGEST_NOTE else plain[: LONGEST_NOTE - 3].rpartition(" ")[0] + " ..."
     return "; ".join(part for part in (said, note) if part) or "not explained"
 
 

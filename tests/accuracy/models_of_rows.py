@@ -146,7 +146,9 @@ def _scheme(words: str) -> str | None:
 def _read(file: str, scheme: str | None) -> Model:
     """The bundled configuration with a scheme by rule; its own scheme where none was named or where the same kind was."""
     entry = next(model for model in catalogue.bundled() if model.file == file)
-    config = Hyperparameters(wire.loads(catalogue.configuration(entry)))
+    raw = wire.loads(catalogue.configuration(entry))
+    assert isinstance(raw, dict), file
+    config = Hyperparameters(raw)
     blueprint = architectures.read(config)
     own = formats.quantization_of(config)
     plain = formats.checkpoint(blueprint, None)

@@ -1,7 +1,9 @@
 """Every default that matters to memory, filled in by version, device and model, so that all other files read a complete case."""
 
-from ullage.domain.architecture import LatentAttention
-from ullage.domain.case import Case, Settings, Value
+from functools import lru_cache
+
+from ullage.domain.architecture import LatentAttention, Layer
+from ullage.domain.case import Case, Model, Settings, Value
 from ullage.engines.vllm.versions import Core, Rules, core_of, rules_for
 from ullage.frozen import replace
 from ullage.units import GiB
