@@ -7,7 +7,6 @@ from ullage import formats, wire
 from ullage.architectures import read
 from ullage.catalog import models
 from ullage.domain.case import Case, Model, Settings, Value, Version
-from ullage.domain.checkpoint import Role
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.domain.machine import Device, Machine
 from ullage.domain.placement import Parallel
@@ -32,7 +31,7 @@ def bundled(name: str) -> Model:
         source="bundled",
         architecture=blueprint.architecture,
         checkpoint=formats.checkpoint(blueprint, None),
-        parameters=sum(tensor.elements for tensor in blueprint.tensors if tensor.role is not Role.MTP),
+        parameters=blueprint.parameters,
     )
 
 

@@ -6,7 +6,6 @@ from ullage import formats, wire
 from ullage.architectures import read
 from ullage.catalog import models
 from ullage.domain.case import Case, Model, Settings, Value, Version
-from ullage.domain.checkpoint import Role
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.domain.machine import HOST, Device, Machine
 from ullage.domain.placement import Parallel
@@ -28,7 +27,7 @@ def quantised(name: str, scheme: str | None) -> Model:
         source="bundled",
         architecture=blueprint.architecture,
         checkpoint=formats.checkpoint(blueprint, wanted),
-        parameters=sum(tensor.elements for tensor in blueprint.tensors if tensor.role is not Role.MTP),
+        parameters=blueprint.parameters,
         unquantised=formats.checkpoint(blueprint, None),
     )
 

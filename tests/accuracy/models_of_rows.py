@@ -10,7 +10,6 @@ from tests.accuracy.rows import DATA, Row
 from ullage import architectures, formats, wire
 from ullage.catalog import models as catalogue
 from ullage.domain.case import Model
-from ullage.domain.checkpoint import Role
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.errors import InputError, UllageError
 
@@ -159,7 +158,7 @@ def _read(file: str, scheme: str | None) -> Model:
         source=f"bundled configuration of {entry.id}",
         architecture=blueprint.architecture,
         checkpoint=stored,
-        parameters=sum(tensor.elements for tensor in blueprint.tensors if tensor.role is not Role.MTP),
+        parameters=blueprint.parameters,
         unread=config.unread(),
         class_name=blueprint.architecture.class_name,
         unquantised=plain if chosen is not None else None,

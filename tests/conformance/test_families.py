@@ -50,7 +50,7 @@ def blueprint(name: str) -> tuple[Blueprint, tuple[str, ...]]:
 
 
 def parameters(model: Blueprint) -> int:
-    return sum(tensor.elements for tensor in model.tensors if tensor.role is not Role.MTP)
+    return model.parameters
 
 
 @pytest.mark.parametrize("name", COMPLETE)

@@ -10,7 +10,6 @@ from ullage import formats, wire
 from ullage.architectures import read
 from ullage.catalog import models
 from ullage.domain.case import Case, Model
-from ullage.domain.checkpoint import Role
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.domain.machine import Device, Machine
 from ullage.domain.placement import Parallel
@@ -47,7 +46,7 @@ def question(name: str, devices: int = 1) -> Case:
         source="bundled",
         architecture=blueprint.architecture,
         checkpoint=formats.checkpoint(blueprint, None),
-        parameters=sum(tensor.elements for tensor in blueprint.tensors if tensor.role is not Role.MTP),
+        parameters=blueprint.parameters,
     )
     cards = tuple(Device(id=f"gpu{i}", kind="cuda", name="H100", total_bytes=79 << 30, compute_capability=(9, 0)) for i in range(devices))
     engine = find("vllm")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ullage.architectures import find
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.checkpoint import Tensor, TensorFormat
+from ullage.domain.checkpoint import Role, Tensor, TensorFormat
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.frozen import replace
@@ -56,10 +56,12 @@ def wrapped(
     encoder_tokens: int = 0,
     patches_per_token: int = 1,
     frames: int = 1,
+    counts_tower: bool = True,
 ) -> Blueprint:
     """The decoder under the outer model's name, its tensors' first matching prefix renamed, with a tower beside it.
 
     ``patches_per_token`` is how many patches become one token, ``frames`` how many images' tokens a video may have.
+    ``counts_tower`` says whether the tower is in the model's parameter count.
     """
     classes = config.words("architectures") if config.has("architectures") else ()
     model_type = config.text_or("model_type", "")
@@ -73,7 +75,10 @@ def wrapped(
         encoder_patches=encoder_tokens * patches_per_token,
         encoder_frames=frames,
     )
-    return Blueprint(architecture=architecture, tensors=(*tower, *(_renamed(tensor, rename) for tensor in text.tensors)))
+    tensors = (*tower, *(_renamed(tensor, rename) for tensor in text.tensors))
+    if counts_tower:
+        return Blueprint(architecture=architecture, tensors=tensors)
+    return Blueprint(architecture=architecture, tensors=tensors, uncounted=frozenset({Role.MTP, Role.VISION, Role.PROJECTOR}))
 
 
 def _renamed(tensor: Tensor, rename: tuple[tuple[str, str], ...]) -> Tensor:

@@ -16,7 +16,13 @@ def read(config: Hyperparameters) -> Blueprint:
     vision = part(config, "vision_config")
     tower = moonvit_tower(vision, text_format(text), hidden=text.architecture.hidden_size)
     return wrapped(
-        config, text, rename=_RENAME, tower=tower, encoder_tokens=moonvit_tokens(vision), patches_per_token=merged_patches(vision)
+        config,
+        text,
+        rename=_RENAME,
+        tower=tower,
+        encoder_tokens=moonvit_tokens(vision),
+        patches_per_token=merged_patches(vision),
+        counts_tower=False,  # the 16B of its name are the decoder's
     )
 
 

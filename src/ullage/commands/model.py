@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ullage import architectures, formats, wire
 from ullage.catalog import models as catalogue
 from ullage.domain.case import Model
-from ullage.domain.checkpoint import Checkpoint, Role
+from ullage.domain.checkpoint import Checkpoint
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Header, NeedMore
@@ -153,7 +153,7 @@ def _model(
         source=folder.source,
         architecture=blueprint.architecture,
         checkpoint=stored,
-        parameters=sum(tensor.elements for tensor in blueprint.tensors if tensor.role is not Role.MTP),
+        parameters=blueprint.parameters,
         unread=config.unread(),
         class_name=blueprint.architecture.class_name,
         unquantised=unquantised,

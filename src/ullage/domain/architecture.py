@@ -1,5 +1,7 @@
 """What a model is, as far as memory can tell: layers, what each keeps per token or per sequence, and how wide it is."""
 
+from functools import cached_property
+
 from ullage.frozen import dataclass
 
 
@@ -168,9 +170,12 @@ class RotaryTable:
     positions: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A model's shape. ``max_context_tokens`` is None where the configuration sets no length."""
+    """A model's shape. ``max_context_tokens`` is None where the configuration sets no length.
+
+    Without slots, so that what every candidate of a search asks is worked out once.
+    """
 
     name: str
     model_type: str
@@ -187,12 +192,12 @@ class Architecture:
     encoder_frames: int = 1  # how many images' tokens a video may have at most
     is_decoder: bool = True  # False: an encoder that keeps no cache
 
-    @property
+    @cached_property
     def is_mixture(self) -> bool:
         """Whether any layer routes to experts."""
         return any(isinstance(layer.feed_forward, ExpertFeedForward) for layer in self.layers)
 
-    @property
+    @cached_property
     def dual_chunk(self) -> DualChunk | None:
         """The dual chunk settings of the first layer that has them."""
         for layer in self.layers:

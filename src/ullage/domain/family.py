@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ullage.domain.architecture import Architecture
-from ullage.domain.checkpoint import Tensor
+from ullage.domain.checkpoint import Role, Tensor
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.frozen import dataclass
 
@@ -12,11 +12,17 @@ from ullage.frozen import dataclass
 class Blueprint:
     """A model as its configuration describes it: unquantised tensors in the model's dtype.
 
-    ``parameters`` counts every element except those of draft layers (Role.MTP).
+    ``uncounted`` are the roles that the model's published parameter count leaves out; draft layers always are.
     """
 
     architecture: Architecture
     tensors: tuple[Tensor, ...]
+    uncounted: frozenset[Role] = frozenset({Role.MTP})
+
+    @property
+    def parameters(self) -> int:
+        """Elements of all tensors that count."""
+        return sum(tensor.elements for tensor in self.tensors if tensor.role not in self.uncounted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
