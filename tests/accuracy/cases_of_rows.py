@@ -13,7 +13,8 @@ from ullage.domain.engine import Engine
 class Asked:
     """The question a report answers. ``variants`` differ from ``case`` in one thing each that the report is silent about.
 
-    ``silent`` names those things; ``rough`` says that the model's shapes are known only roughly.
+    ``silent`` names those things; ``rough`` says that the model's shapes are known only roughly, ``unsized`` that the report does not
+    tell what the memory holds that it speaks of, so that no verdict can be asked for.
     """
 
     row: Row
@@ -22,6 +23,7 @@ class Asked:
     variants: tuple[Case, ...] = ()
     silent: frozenset[str] = frozenset()
     rough: bool = False
+    unsized: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

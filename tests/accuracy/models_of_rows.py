@@ -26,6 +26,7 @@ _ROLES = ("-instruct", "-chat", "-it", "-base", "-hf", "-preview", "-thinking")
 
 # What the words of a report mean, the first that matches; None is the configuration's own or the plain model.
 _SCHEMES: tuple[tuple[str, str | None], ...] = (
+    (r"gguf (bf16|f16|f32)\b", r"\1"),
     (r"w8a8", "w8a8"),
     (r"w4a16", "w4a16"),
     (r"w8a16", "w8a16"),

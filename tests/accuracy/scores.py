@@ -154,7 +154,7 @@ class Verdicts:
 
 def verdicts(judged: Iterable[Judged]) -> Verdicts:
     """Failures must not be called fitting in any way the report leaves open; runs must not be called impossible in every such way."""
-    found = tuple(judged)
+    found = tuple(item for item in judged if not item.asked.unsized)
     failed, ran = [item for item in found if item.row.failed], [item for item in found if item.row.ran]
     return Verdicts(
         failures=len(failed),
