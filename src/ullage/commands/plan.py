@@ -1,6 +1,8 @@
 """``ullage plan MODEL``: how every byte will be used, whether it fits, and the command that does it."""
 
-from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, find_engine, read_question
+from typing import TYPE_CHECKING
+
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, Question, find_engine, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
@@ -11,15 +13,47 @@ from ullage.planning.answer import answer
 from ullage.planning.search import OBJECTIVES, solve
 from ullage.ports import World
 
+if TYPE_CHECKING:
+    from ullage.domain.advice import Advice, Comparison
+
 _WHICH_ENGINE = Option("engine", "text", "The serving engine (`ullage engines`).", "NAME", panel="Engine")
+_ALL = "all"
+_DIMENSIONS = ("engines", "quants", "layouts")
+_SUBJECTS = ("quant", "hardware", "models")
+_ADVICE = (
+    Option(
+        "compare",
+        "text",
+        "Rank engines, quantisations and parallel layouts in one table.",
+        f"[{_ALL}|{','.join(_DIMENSIONS)}]",
+        panel="Advice",
+        words=(_ALL, *_DIMENSIONS),
+    ),
+    Option(
+        "advise",
+        "text",
+        "Say after the plan what other formats, cards and models would do.",
+        f"[{_ALL}|{','.join(_SUBJECTS)}]",
+        panel="Advice",
+        words=(_ALL, *_SUBJECTS),
+    ),
+    Option("cards", "text", "The cards that --advise hardware considers, of all known: H100,4090.", "NAMES", panel="Advice"),
+)
 _OBJECTIVE = Option("objective", "text", f"What to make the most of: {', '.join(OBJECTIVES)}.", "WORD", panel="Load")
 
 
 def make_plan(flags: Flags, world: World) -> Plan:
     """The plan that the options ask for. Raises every error of the tree."""
     engine = find_engine(flags)
-    question = read_question(flags, world, engine, flags.text("model") or "")
-    return finish(solve(engine, question.case, objective=flags.text("objective") or OBJECTIVES[0]), flags, engine, question.notes)
+    return _planned(flags, engine, read_question(flags, world, engine, flags.text("model") or ""))
+
+
+def _planned(flags: Flags, engine: Engine, question: Question) -> Plan:
+    return finish(solve(engine, question.case, objective=_objective(flags)), flags, engine, question.notes)
+
+
+def _objective(flags: Flags) -> str:
+    return flags.text("objective") or OBJECTIVES[0]
 
 
 def finish(plan: Plan, flags: Flags, engine: Engine, notes: tuple[str, ...]) -> Plan:
@@ -51,14 +85,43 @@ def report(plan: Plan, flags: Flags) -> Answer:
 
 
 def run(flags: Flags, world: World) -> Answer:
-    """Plan and report."""
-    return report(make_plan(flags, world), flags)
+    """Plan and report; and what else could be done, where that is asked."""
+    if flags.text("compare") is None and flags.text("advise") is None:
+        return report(make_plan(flags, world), flags)
+    from ullage.commands.advice import advice_of, chosen, comparison_of  # noqa: PLC0415 - a plain plan has no need of the advisers
+
+    dimensions, subjects = chosen(flags, "compare", _DIMENSIONS), chosen(flags, "advise", _SUBJECTS)
+    engine = find_engine(flags)
+    question = read_question(flags, world, engine, flags.text("model") or "")
+    plan = _planned(flags, engine, question)
+    comparison = comparison_of(question.case, dimensions, _objective(flags)) if dimensions else None
+    advice = advice_of(flags, world, engine, question.case, plan, subjects) if subjects else None
+    return _with_advice(report(plan, flags), comparison, advice)
+
+
+def _with_advice(answer: Answer, comparison: "Comparison | None", advice: "Advice | None") -> Answer:
+    """The plan and the advice after it; a comparison for people stands in the plan's place, as it is many plans."""
+    if answer.document is None:
+        from ullage.report.advice_json import advice_values, comparison_values  # noqa: PLC0415 - only one of the two writers is needed
+
+        values = dict(answer.json) if isinstance(answer.json, dict) else {}
+        if comparison is not None:
+            values["compare"] = comparison_values(comparison)
+        if advice is not None:
+            values["advice"] = advice_values(advice)
+        return Answer(answer.exit_code, json=values)
+    from ullage.report.advice_document import advice_document  # noqa: PLC0415 - as above
+    from ullage.report.compare_document import compare_document  # noqa: PLC0415 - as above
+
+    table = compare_document(comparison) if comparison is not None else ()
+    first = () if comparison is not None and advice is None else answer.document
+    return Answer(answer.exit_code, document=(*first, *(advice_document(advice) if advice is not None else ()), *table))
 
 
 VERB = Verb(
     name="plan",
     help="Say how every byte will be used, whether it fits, what the best settings are, and the exact command.",
     run=run,
-    options=(*MACHINE, *WORKLOAD, _OBJECTIVE, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *OUTPUT),
+    options=(*MACHINE, *WORKLOAD, _OBJECTIVE, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *_ADVICE, *OUTPUT),
     argument=Argument("model", "one", "A bundled name, a Hub id, hf:org/repo:Q4_K_M, a directory, a config.json, .gguf or .safetensors."),
 )

@@ -18,7 +18,10 @@ Given = str | int | bool | tuple[str, ...] | None
 
 
 class Option(NamedTuple):
-    """One option. ``kind``: "text" (one value), "many" (repeatable), "whole" (a whole number from 1), "flag" (no value)."""
+    """One option. ``kind``: "text" (one value), "many" (repeatable), "whole" (a whole number from 1), "flag" (no value).
+
+    ``words`` are all that a text may be made of, with commas between; the first is meant where the option stands alone.
+    """
 
     name: str
     kind: str
@@ -26,6 +29,7 @@ class Option(NamedTuple):
     metavar: str = ""
     flags: tuple[str, ...] = ()  # none: the name with dashes
     panel: str = ""
+    words: tuple[str, ...] = ()
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -150,6 +154,8 @@ def parse(verb: Verb, words: tuple[str, ...]) -> Flags | None:
         option = spelt.get(name)
         if option is None or (has_value and option.kind == "flag"):
             return None
+        if option.words and not has_value and not _is_value(option, words[position : position + 1]):
+            has_value, value = "=", option.words[0]
         if option.kind != "flag" and not has_value:
             if position == len(words) or words[position].startswith("-"):
                 return None
@@ -158,6 +164,11 @@ def parse(verb: Verb, words: tuple[str, ...]) -> Flags | None:
         if not _put(given, option, value):
             return None
     return _with_argument(given, verb.argument, others)
+
+
+def _is_value(option: Option, following: tuple[str, ...]) -> bool:
+    """Whether the word after an option that may stand alone is its value."""
+    return bool(following) and all(part in option.words for part in following[0].split(","))
 
 
 def _put(given: dict[str, Given], option: Option, value: str) -> bool:

@@ -3,6 +3,7 @@
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
 from ullage.domain.plan import Finding, Plan
+from ullage.planning.balance import balance_notes
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import failed_attempts
 from ullage.planning.remedy import remedies as find_remedies
@@ -18,6 +19,7 @@ def as_plan(engine: Engine, outcome: Outcome, *, remedies: bool = True, findings
     case = outcome.case
     notes = list(engine.notes(case, outcome.ledger))
     notes.extend(f"the configuration has keys this program does not know: {', '.join(case.model.unread)}" for _ in case.model.unread[:1])
+    notes.extend(balance_notes(outcome))
     if remedies:
         notes.extend(failed_attempts(engine, outcome))
     return Plan(

@@ -39,13 +39,16 @@ def solve(engine: Engine, case: Case, *, objective: str = "context", remedies: b
     return as_plan(engine, best, remedies=remedies, findings=findings)
 
 
-def best_there(engine: Engine, case: Case, objective: str = "context") -> Outcome:
-    """The best outcome on the layout the case has: as asked, then with the settings that are solved for, until one is enough."""
+def best_there(engine: Engine, case: Case, objective: str = "context", *, within_bytes: int | None = None) -> Outcome:
+    """The best outcome on the layout the case has: as asked, then with the settings that are solved for, until one is enough.
+
+    What is further than ``within_bytes`` from fitting is left as it was asked.
+    """
     best: Outcome | None = None
     for outcome in islice(_settled(engine, case, objective), MOST_TRIED):
         if best is None or key(outcome, objective) < key(best, objective):
             best = outcome
-        if _is_enough(outcome, case):
+        if _is_enough(outcome, case) or (within_bytes is not None and shortfall_bytes(outcome) > within_bytes):
             break
     return best if best is not None else evaluate(engine, case)
 
@@ -139,7 +142,7 @@ def key(outcome: Outcome, objective: str) -> tuple[int, int, int, int, int]:
     said = len(outcome.asked.settings.items)
     rank, devices = outcome.verdict.rank, outcome.case.parallel.devices
     if rank > Verdict.TIGHT.rank:
-        return rank, _shortfall(outcome), -devices, said, 0
+        return rank, shortfall_bytes(outcome), -devices, said, 0
     context = outcome.case.workload.context_tokens or outcome.capacity.max_context_tokens.low
     context = min(context, outcome.case.model.architecture.max_context_tokens or context)
     match objective:
@@ -156,7 +159,7 @@ def _coarse(count: int) -> int:
     return int(log(max(count, 1)) / log(1.04))
 
 
-def _shortfall(outcome: Outcome) -> int:
+def shortfall_bytes(outcome: Outcome) -> int:
     """Bytes by which devices are passed, plus what the cache lacks."""
     over = sum(max(0, seen.peak.expected - seen.total_bytes) for seen in outcome.devices)
     return over + max(0, outcome.capacity.needed_bytes - outcome.capacity.kv_cache_bytes.expected)

@@ -21,6 +21,11 @@ _LEDGER = (
 )
 
 
+def verdict_word(verdict: Verdict) -> str:
+    """The verdict as people read it."""
+    return _WORDS[verdict][0]
+
+
 def plan_document(plan: Plan, *, explain: bool = False) -> doc.Document:
     """One screen for people; ``explain`` adds every formula with its numbers and where each number is from."""
     word, mood = _WORDS[plan.verdict]
