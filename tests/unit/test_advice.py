@@ -103,6 +103,10 @@ class TestFormats:
         widest = next(row for row in advice.weights if row.is_widest)
         assert "n_gpu_layers" not in dict(widest.changes)
 
+    def test_what_is_freed_on_the_fullest_device_counts_each_weight_once(self) -> None:
+        rows = formats("Qwen/Qwen1.5-72B", "three cards", 8192, "exllamav2", "exl2-4.0bpw").weights
+        assert all(abs(3 * row.device_freed_bytes - row.freed_bytes) <= 0.2 * abs(row.freed_bytes) for row in rows)
+
     def test_the_report_looks_as_it_did(self, snapshot: SnapshotAssertion) -> None:
         advice = Advice(formats=formats("Qwen/Qwen2.5-7B-Instruct", "4090", 4096, "vllm"))
         lines = plain_text(advice_document(advice), Look(width=140, is_ascii=True)).splitlines()

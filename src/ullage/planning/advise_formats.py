@@ -4,21 +4,19 @@ A weight-only scheme never changes what a token keeps in the cache; that is read
 """
 
 from collections.abc import Iterator
-from math import log
 
 from ullage.catalog import quantisations
 from ullage.domain.advice import CacheChoice, Component, CostClass, FormatAdvice, WeightChoice
 from ullage.domain.case import Case, Model
 from ullage.domain.checkpoint import EXPERT_ROLES, Checkpoint, Part, Role
 from ullage.domain.engine import Engine
-from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Lever, Limit, Plan, Verdict
 from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.change import apply_lever
 from ullage.planning.fit import Outcome
 from ullage.planning.quantise import cost_of, in_own_dtype, quantised
-from ullage.planning.settle import alternative, changes, gives_up, pinned, reachable, settle
+from ullage.planning.settle import alternative, changes, gives_up, pinned, reachable, settle, weights_by_device
 from ullage.units import format_count
 
 _QUALITY_RANK = 3  # levers that cost quality; of these, the ones that make a token smaller are formats of the cache
@@ -42,7 +40,7 @@ _PARTS = (
     ("towers", frozenset({Role.VISION, Role.PROJECTOR})),
     ("norms and others", frozenset({Role.NORM, Role.OTHER, Role.MTP})),
 )
-_ALIKE = 50  # sizes within two percent are alike
+_ALIKE = 0.95  # of the same width, whatever the scales take
 _NARROWER = 0.95  # a part that keeps more than this of its bytes has not been made narrower
 
 
@@ -103,8 +101,7 @@ def _weights(engine: Engine, case: Case, now: Outcome, found: tuple[Model, CostC
 
 def _on_fullest(outcome: Outcome) -> int:
     """Weights on the accelerator that holds most of them."""
-    devices = outcome.case.machine.devices
-    return max((outcome.ledger.of(device.id, Purpose.WEIGHTS).expected for device in devices), default=0)
+    return max(weights_by_device(outcome), default=0)
 
 
 def _cache(engine: Engine, now: Outcome) -> Iterator[CacheChoice]:
@@ -142,7 +139,8 @@ def _mark_weights(rows: list[tuple[WeightChoice, bool]]) -> tuple[WeightChoice, 
     runs = [(row, is_free) for row, is_free in rows if row.verdict.rank <= Verdict.TIGHT.rank]
     best = min(((row.verdict.rank, not is_free) for row, is_free in runs), default=None)
     of_best = [row for row, is_free in runs if (row.verdict.rank, not is_free) == best]
-    widest = max(of_best, key=lambda row: int(log(max(1, row.weight_bytes)) * _ALIKE), default=None)
+    most = max((row.weight_bytes for row in of_best), default=0)
+    widest = next((row for row in of_best if row.weight_bytes >= _ALIKE * most), None)
     return tuple(replace(row, is_widest=row is widest) for row, _ in rows)
 
 

@@ -1,7 +1,9 @@
 """One case brought as far as it goes without giving anything up: the settings that are solved for, then changes that cost nothing."""
 
 from ullage.domain.case import Case, Value
+from ullage.domain.checkpoint import Role
 from ullage.domain.engine import Engine
+from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.plan import Lever, Plan, Verdict
 from ullage.errors import UllageError
 from ullage.frozen import replace
@@ -11,6 +13,7 @@ from ullage.planning.search import COMFORTABLE_TOKENS, best_there, key, shortfal
 
 _TRIED = 4  # values of a free lever
 _DEAR = 2  # cost ranks from capacity on
+_ON_DEVICES = 0.9  # below this part of the weights some have been moved away
 _FAR = 4  # a shortfall of a quarter of all memory is no matter of settings
 
 
@@ -44,9 +47,23 @@ def changes(before: Case, outcome: Outcome) -> tuple[tuple[str, Value], ...]:
 
 
 def gives_up(engine: Engine, before: Case, outcome: Outcome) -> bool:
-    """Whether a setting was changed on the way that costs more than some speed: fewer layers on the devices, say."""
+    """Whether a setting was changed on the way that costs more than some speed, or that moved weights off the devices."""
     changed = {name for name, _ in changes(before, outcome)}
-    return bool(changed) and any(lever.setting in changed and lever.cost_rank >= _DEAR for lever in engine.levers(outcome.case))
+    if not changed:
+        return False
+    tensors = outcome.case.model.checkpoint.tensors
+    working = sum(tensor.nbytes for tensor in tensors if tensor.role is not Role.EMBEDDING)  # many engines keep the table on the host
+    off_devices = sum(weights_by_device(outcome)) < _ON_DEVICES * working
+    return off_devices or any(lever.setting in changed and lever.cost_rank >= _DEAR for lever in engine.levers(outcome.case))
+
+
+def weights_by_device(outcome: Outcome) -> tuple[int, ...]:
+    """Bytes of weights that stay on each accelerator once they are loaded."""
+    kinds = (Purpose.WEIGHTS, Phase.RESIDENT)
+    return tuple(
+        sum(entry.amount.expected for entry in outcome.ledger.on(device.id) if (entry.purpose, entry.phase) == kinds)
+        for device in outcome.case.machine.devices
+    )
 
 
 def room_bytes(outcome: Outcome) -> int:
