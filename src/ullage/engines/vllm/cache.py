@@ -4,7 +4,7 @@ from functools import lru_cache
 from math import lcm
 
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.architecture import CompressedAttention, Mixer, Recurrent, SharedCache
+from ullage.domain.architecture import CompressedAttention, FullAttention, LatentAttention, Mixer, Recurrent, SharedCache
 from ullage.domain.case import Case, Model
 from ullage.engines.vllm.compressed import slabs
 from ullage.engines.vllm.drafts import draft
@@ -71,8 +71,15 @@ def in_flight_tokens(case: Case) -> int:
 
 
 def spare_states(case: Case) -> int:
-    """States per sequence beside its own: an aligned copy where prefixes are cached, and one for each drafted token."""
-    return draft(case).tokens + (1 if _keeps_prefixes(case) else 0)
+    """States per sequence beside its own: where prefixes are cached an aligned copy and a checkpoint, and one for each drafted token."""
+    copies = (1 + _keeps_checkpoint(case)) if _keeps_prefixes(case) else 0
+    return draft(case).tokens + copies
+
+
+def _keeps_checkpoint(case: Case) -> bool:
+    """Whether the state at the end of a prompt is exported beside the running one: Mamba2 layers do."""
+    mixers = (mixer for layer in case.model.architecture.layers for mixer in layer.mixers)
+    return rules(case).checkpoint_states and any(isinstance(mixer, Recurrent) and mixer.kind == "mamba2" for mixer in mixers)
 
 
 def _keeps_prefixes(case: Case) -> bool:
@@ -97,13 +104,18 @@ def pools(case: Case) -> tuple[Pool, ...]:
     )
     shape = Shape(
         block_tokens=settings.integer("block_size") or 16,
-        hybrid=rule.hybrid_manager and not settings.flag("disable_hybrid_kv_cache_manager"),
+        hybrid=rule.hybrid_manager and not (settings.flag("disable_hybrid_kv_cache_manager") and _has_full_attention(case)),
         padded_percent=rule.padded_percent,
         draft_layers=drafted.own_layers,
         dense=rule.dense_slabs,
     )
     stages = stage_layers(len(case.model.architecture.layers), case.parallel.pipeline, environment.get("VLLM_PP_LAYER_PARTITION"))
     return _pools(case.model, stages, fmt, shape)
+
+
+def _has_full_attention(case: Case) -> bool:
+    """Without the manager windows are counted as full attention, but only beside it: a model of windows alone keeps them."""
+    return any(isinstance(mixer, FullAttention | LatentAttention) for layer in case.model.architecture.layers for mixer in layer.mixers)
 
 
 def _named(dtype: str | None) -> str | None:

@@ -31,8 +31,8 @@ def longest(case: Case, pool: Pool, blocks: int) -> int:
     if not pool.groups or sequence_blocks(case, pool, 1) > usable:
         return 0
     growing = [group for group in pool.groups if group.kind != "state" and group.kept_tokens is None]
-    if not growing:
-        return case.model.architecture.max_context_tokens or case.settings.integer("max_model_len") or 0
+    if not growing:  # windows and states stop growing at a length, and the pool may be smaller still
+        return _bisect(case, pool, usable, case.model.architecture.max_context_tokens or case.settings.integer("max_model_len") or 0)
     if len(growing) == len(pool.groups) == 1:
         return usable * growing[0].block_tokens
     return _bisect(case, pool, usable, usable * max(group.block_tokens for group in growing))
@@ -58,7 +58,7 @@ def stated_tokens(case: Case, pool: Pool, blocks: int) -> int:
     length = case.settings.integer("max_model_len") or 1
     if rules(case).tokens_by_concurrency:
         need = sequence_blocks(case, pool, length)
-        return blocks * length // need if need else 0
+        return int(blocks / need * length) if need else 0  # in floating point, as the engine reckons it
     return blocks // len(pool.groups) * pool.block_tokens
 
 

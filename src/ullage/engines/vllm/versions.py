@@ -52,6 +52,7 @@ class Rules:
     async_scheduling: bool
     windows_wait: bool  # windows keep every batch under way (since 0.25), not one
     hybrid_prefixes: bool  # prefixes of models with states are cached unless it is switched off (since 0.25)
+    checkpoint_states: bool  # a Mamba2 layer whose prefixes are cached keeps one state more, that of the prompt's end (since 0.32)
     dense_slabs: bool  # pages of different kinds overlap in one slab (since 0.27)
     padded_percent: int  # the largest kind of layer sets the group's size below this many percent of the smallest
     tokens_by_concurrency: bool  # "KV cache size" = concurrency x length (since 0.20.1)
@@ -96,6 +97,7 @@ def rules_for(at: tuple[int, ...], core: Core, capability: tuple[int, int] | Non
         async_scheduling=v1 and at >= (0, 14),
         windows_wait=at >= (0, 25),
         hybrid_prefixes=at >= (0, 25),
+        checkpoint_states=at >= (0, 32),
         dense_slabs=at >= (0, 27),
         padded_percent=150 if at >= (0, 19) else 125 if at >= (0, 12) else 100,
         tokens_by_concurrency=at >= (0, 20, 1),
