@@ -15,6 +15,7 @@ _COUNTED = re.compile(r"(?:(\d+)\s*x\s+)?(.+)")
 _MAKERS = (("xpu", r"\barc\b|intel|sycl"), ("rocm", r"rocm|\bamd\b|radeon|instinct|strix"), (None, r"ascend|\bnpu\b|\btpu\b"))
 _HOST_SIZE = re.compile(r"(\d+) ?GB (?:D?RAM|of RAM)\b", re.IGNORECASE)
 _SOCKETS = re.compile(r"(\d+) sockets")
+UNNAMED = "a card that the report does not name"
 _STAND_IN, _LOW, _HIGH, _UNKNOWN_HOST = 80 * GiB, 0.93, 1.0, 4096 * GiB
 
 
@@ -58,7 +59,7 @@ def _of_words(row: Row, count: int, host: Device, *, host_sized: bool) -> Fleet 
     total = round(nominal * 0.98) if sizes else nominal
     low, high = (round(min(sizes) * GiB * _LOW), round(nominal * _HIGH)) if sizes else (total, total)
     capability = (8, 6) if kind == "cuda" else None
-    one = Device(id="gpu0", kind=kind, name=words or "GPU", total_bytes=total, compute_capability=capability)
+    one = Device(id="gpu0", kind=kind, name=words if sizes else UNNAMED, total_bytes=total, compute_capability=capability)
     machine = Machine(devices=tuple(replace(one, id=f"gpu{index}") for index in range(count)), host=host)
     return Fleet(machine=machine, low_bytes=low, high_bytes=high, reported=False, sized=bool(sizes), host_sized=host_sized)
 

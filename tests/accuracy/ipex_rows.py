@@ -6,13 +6,16 @@ from dataclasses import replace
 from tests.accuracy.cases_of_rows import Asked, Unjudged
 from tests.accuracy.machines_of_rows import machine_of
 from tests.accuracy.models_of_rows import Found, model_of
+from tests.accuracy.parts_of_plans import gib_cell
 from tests.accuracy.rows import Row
 
 from ullage import engines
 from ullage.domain.case import Case, Settings, Value, Version
+from ullage.domain.ledger import Amount
 from ullage.domain.placement import Parallel
 from ullage.domain.workload import Workload
 from ullage.engines.ipex_llm.versions import RENAMED
+from ullage.planning.fit import Outcome
 
 _BUILD = re.compile(r"(2\.\d\.\d)(?:b(\d{8}))?")
 _LENGTHS = re.compile(r"(\d+) in (\d+) out")
@@ -78,3 +81,8 @@ def _workload(row: Row) -> Workload:
     if match is not None:
         return Workload(context_tokens=int(match[1]) + int(match[2]), prompt_tokens=int(match[1]))
     return Workload(context_tokens=context)
+
+
+def measures(row: Row, outcome: Outcome) -> dict[str, tuple[float | None, Amount]]:
+    """The whole use of one card."""
+    return {"total": (gib_cell(row, "total_used_gib"), outcome.devices[0].peak)}

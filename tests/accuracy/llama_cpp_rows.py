@@ -22,11 +22,23 @@ from ullage.planning.fit import Outcome
 from ullage.units import GiB
 
 CARRIERS = ("llama.cpp", "ik_llama.cpp", "ollama", "koboldcpp", "lm studio", "ipex-llm ollama", "ipex-llm llama.cpp")
+_FILE, _LENGTH = frozenset({"scheme"}), frozenset({"max_model_len"})
+NEEDS = {
+    "weights": _FILE,
+    "KV bytes": _LENGTH,
+    "KV tokens": _LENGTH,
+    "compute buffer": _LENGTH,
+    "host": _FILE,
+    "total": _FILE | _LENGTH,
+    "logged total": _FILE | _LENGTH,
+}
 USUAL = "q4_k_m"  # what most files are where the report does not say
 # Mixtures by size; a word that is none of them means the nearest, and the two beside it are possible.
-_BY_SIZE = (
-    "iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m q2_k iq3_xxs iq3_xs iq3_s iq3_m q3_k_m q3_k_l iq4_xs q4_k_s q4_k_m q5_k_s q5_k_m q6_k q8_0"
-).split()  # noqa: SIM905 - a list of words reads best as words
+_BY_SIZE = tuple(
+    """
+    iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m q2_k iq3_xxs iq3_xs iq3_s iq3_m q3_k_m q3_k_l iq4_xs q4_k_s q4_k_m q5_k_s q5_k_m q6_k q8_0
+    """.split()  # noqa: SIM905 - a list of words reads best as words
+)
 _EXACT = re.compile(r"\b(i?q\d_(?:k_[sml]|k|\d|xs|xxs|s|m|nl))(?![a-z_])")
 _PLAIN = re.compile(r"\b(?:gguf[ -])?(bf16|fp?16|fp?32)\b")
 _NEAR = (
@@ -89,8 +101,14 @@ def read(row: Row) -> Asked | Unjudged:
         variants=tuple(_variants(row, case, fleet, word, silent)),
         silent=frozenset(silent),
         rough=model.rough,
-        unsized=not fleet.sized or (row.text("error_kind") == "oom_host" and not fleet.host_sized),
+        unsized=_cannot_be_placed(row, fleet),
     )
+
+
+def _cannot_be_placed(row: Row, fleet: Fleet) -> bool:
+    """No card, an excerpt about one of several cards whose split is not told, experts partly on the host, or a host not told of."""
+    partly = re.search(r"share only|partly", row.text("other_flags").lower()) is not None
+    return not fleet.sized or partly or (row.text("error_kind") == "oom_host" and not fleet.host_sized)
 
 
 def scheme_word(row: Row) -> tuple[str, bool]:
@@ -102,8 +120,8 @@ def scheme_word(row: Row) -> tuple[str, bool]:
             word = match.expand(meaning)
             return (word if word in _BY_SIZE else f"{word}_m"), False
     match = _EXACT.search(words)
-    if match:
-        return match[1], True
+    if match:  # Unsloth gives some tensors other types than the name says
+        return match[1], "?" not in words and "unsloth" not in f"{words} {row.text('engine').lower()}"
     plain = _PLAIN.search(words)
     if plain:
         return {"fp16": "f16", "fp32": "f32"}.get(plain[1], plain[1]), True
@@ -194,6 +212,9 @@ def measures(row: Row, outcome: Outcome) -> dict[str, tuple[float | None, Amount
     if "memory.weights" in row.text("quote"):  # Ollama's own sum counts the token table too
         weights += Amount.exactly(place(case).weights_on(ON_HOST))
     cut = re.search(r"cache part only", row.text("other_flags"))  # the report ends before the other caches
+    if one:
+        every = [of_purposes(outcome, buffers["weights"], [device]).expected for device in everywhere]
+        weights = Amount(min(every), weights.expected, max(every))
     counted = not summed or row.number("n_gpus") is not None
     return {
         "weights": (gib_cell(row, "weights_gib") if counted else None, weights),

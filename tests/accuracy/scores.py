@@ -1,6 +1,6 @@
 """Predictions against measurements: what each judged report was compared on, and what follows over all of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -15,6 +15,7 @@ from ullage.planning.fit import Outcome, evaluate
 from ullage.units import GiB
 
 DECISIVE = frozenset({"gpu_memory_utilization", "max_model_len", "scheme", "version"})
+LAST_DIGIT, COUNTS = 0.005, frozenset({"KV tokens", "KV blocks", "bytes a token"})
 ADDS_UP = 0.01  # parts of a budget that miss it by more than this share contradict each other
 
 
@@ -40,8 +41,10 @@ class Comparison:
 
     @property
     def covered(self) -> bool:
-        """Whether the measured lies in the predicted range, the last digit of a report forgiven."""
-        return self.predicted.low * 0.995 <= self.measured <= self.predicted.high * 1.005
+        """Whether the measured lies in the predicted range; the last digit of a report, hundredths of a GiB at least, is forgiven."""
+        digit = 0.0 if self.quantity in COUNTS else LAST_DIGIT * GiB
+        last = max(0.005 * self.measured, digit)
+        return self.predicted.low - last <= self.measured <= self.predicted.high + last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +64,18 @@ class Judged:
 
 
 Measures = Callable[[Row, Outcome], dict[str, tuple[float | None, Amount]]]
-_BY_QUANTITY = {  # what a report must say for a figure to follow from it
+BY_QUANTITY = {  # what a report must say for a figure to follow from it
     "weights": frozenset({"scheme"}),
     "activations": frozenset({"max_num_seqs", "max_num_batched_tokens", "max_model_len", "version"}),
     "graphs": frozenset({"max_num_seqs"}),
 }
 
 
-def judge(asked: Asked, measures: Measures) -> Judged | Unjudged:
-    """Evaluate a report's question and its variants; a range is as wide as all of them together."""
+def judge(asked: Asked, measures: Measures, needs: Mapping[str, frozenset[str]] = BY_QUANTITY) -> Judged | Unjudged:
+    """Evaluate a report's question and its variants; a range is as wide as all of them together.
+
+    ``needs`` says what a report must state for a quantity to follow from it; of a quantity not in it, everything.
+    """
     try:
         outcomes = [evaluate(asked.engine, case) for case in (asked.case, *asked.variants)]
     except UllageError as error:
@@ -82,7 +88,7 @@ def judge(asked: Asked, measures: Measures) -> Judged | Unjudged:
             continue
         others = [figure[quantity][1] for figure in figures]
         spread = Amount(min(other.low for other in others), predicted.expected, max(other.high for other in others))
-        needed = _BY_QUANTITY.get(quantity)
+        needed = needs.get(quantity)
         silent = asked.silent if needed is None else asked.silent & needed
         comparisons.append(Comparison(row=asked.row, quantity=quantity, measured=measured, predicted=spread, silent=silent))
     verdicts = sorted((outcome.verdict for outcome in outcomes), key=lambda verdict: verdict.rank)
