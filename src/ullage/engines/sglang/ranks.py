@@ -3,18 +3,20 @@
 from functools import lru_cache
 
 from ullage.domain.case import Case
+from ullage.domain.checkpoint import EXPERT_ROLES
 from ullage.domain.ledger import NOTHING, Amount
 from ullage.domain.machine import Device
 from ullage.engines.sglang import versions as fact
 from ullage.engines.sglang.cache import Pool, pools
 from ullage.engines.sglang.fraction import is_multimodal, tower_factor
-from ullage.engines.sglang.resolve import rules
+from ullage.engines.sglang.resolve import capability, rules
 from ullage.engines.sglang.shards import RankWeights, offloaded, rank_weights
 from ullage.engines.sglang.sizing import Sizes, size, with_tokens
 from ullage.engines.sglang.versions import Tower, amount_of
 from ullage.frozen import dataclass
 from ullage.units import MiB
 
+_FP4_PRODUCTS = (10, 0)
 AITER_LONG, AITER_FACTOR = 8192, 0.85  # mem_fraction_static of AITER kernels above this length, whoever set it
 
 
@@ -124,13 +126,26 @@ def _before(case: Case, device: Device) -> Amount:
 def _loaded(case: Case, weights: RankWeights) -> Amount:
     draft = weights.draft if rules(case).draft_budgeted else 0
     tensors = max(0, weights.nbytes + draft - offloaded(case))
-    copies = weights.parameters if _shuffles(case) else 0
+    copies = weights.parameters if _shuffles(case) else unpacked_experts(case)
     return Amount(tensors, tensors, tensors + copies) + amount_of(fact.LOADING)
 
 
 def _shuffles(case: Case) -> bool:
     """Whether weights may lie twice after loading: AITER kernels shuffle fp8 weights into a copy (sgl-project/sglang#7691)."""
     return case.settings.text("attention_backend") == "aiter" and case.model.checkpoint.scheme.startswith("fp8")
+
+
+def unpacked_experts(case: Case) -> int:
+    """What experts in FP4 may take beside their stored bytes on cards without FP4 products: unpacked to 8 bits, twice as much.
+
+    Eight H200 loaded 125.65 GiB each of DeepSeek-V4-Pro, 23.6 more than is stored, and L20 are left a thirtieth of the tokens that the
+    stored bytes would leave (the reports of July 2026); which releases unpack how is not known.
+    """
+    able = capability(case)
+    if able is None or able >= _FP4_PRODUCTS or "fp4" not in case.model.checkpoint.scheme:
+        return 0
+    stored = sum(tensor.nbytes for tensor in case.model.checkpoint.tensors if tensor.role in EXPERT_ROLES)
+    return stored // max(1, case.parallel.tensor * case.parallel.pipeline)
 
 
 def _rest(case: Case, before: Amount, loaded: Amount) -> Amount:

@@ -144,9 +144,9 @@ CONTEXT = Constant(
     name="transformers_cuda_context",
     value=600 * MiB,
     unit="bytes",
-    low=460 * MiB,
+    low=290 * MiB,
     high=768 * MiB,
-    source=Measured(record="three RTX 4090 of turboderp-org/exllamav2#339: 675 to 708 MiB; 0.45 to 0.75 GiB seen elsewhere"),
+    source=Measured(record="three RTX 4090 of turboderp-org/exllamav2#339: 675 to 708 MiB; an RTX 3090 of lm-sys/FastChat#2005: 300 MiB"),
 )
 HOST_PROCESS = Constant(
     name="transformers_host_process",
