@@ -7,26 +7,54 @@ from ullage.domain.machine import HOST, Device, Machine
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.ports import Hardware
-from ullage.units import format_bytes, parse_bytes
+from ullage.units import MiB, format_bytes, parse_bytes
 
 MOST_DEVICES = 4096
+LEAST_MEMORY_BYTES = 64 * MiB  # no accelerator or host that serves a model has less; a driver's own context takes more
+
+
+def _memory(flag: str, text: str) -> int:
+    """The memory of a device or host that ``flag`` states. Raises InputError for what is too little to be one."""
+    size = parse_bytes(text)
+    if size < LEAST_MEMORY_BYTES:
+        bare = text.strip()
+        hint = f"write {bare}GiB if GiB are meant" if bare.isdigit() and size else "write for example 24GiB"
+        raise InputError(
+            f"{flag} {text.strip()[:40]} is {format_bytes(size)} of memory; at least {format_bytes(LEAST_MEMORY_BYTES)} is needed: {hint}"
+        )
+    return size
 
 
 def _count_and_card(word: str) -> tuple[int, str]:
-    """``8xH800`` is eight of one card; ``4090`` is one."""
+    """``8xH800`` and ``H800 x 8`` are eight of one card; ``4090`` is one. Where both sides are numbers, one of them is a known card."""
+    found = []
     for sign in "xX*":
-        count, found, card = word.partition(sign)
-        if found and count.strip().isascii() and count.strip().isdigit():
-            return int(count), card.strip()
-    return 1, word
+        left, has_left, after = word.partition(sign)
+        before, has_right, right = word.rpartition(sign)
+        found += [
+            (int(count), card.strip())
+            for has_sign, count, card in ((has_left, left.strip(), after), (has_right, right.strip(), before))
+            if has_sign and count.isascii() and count.isdigit()
+        ]
+    if not found or catalogue.lookup(word) is not None:
+        return 1, word
+    return next((pair for pair in found if _is_card(pair[1])), found[0])
+
+
+def _is_card(card: str) -> bool:
+    return catalogue.lookup(card) is not None or _is_size(card)
+
+
+def _is_size(card: str) -> bool:
+    return card.lower().rstrip().endswith("b") and card[:1].isdigit()
 
 
 def _one(card: str, device_id: str) -> Device:
     model = catalogue.lookup(card)
     if model is not None:
         return model.device(device_id)
-    if card.lower().rstrip().endswith("b") and card[0].isdigit():
-        size = parse_bytes(card)
+    if _is_size(card):
+        size = _memory("--gpu", card)
         return Device(id=device_id, kind="cuda", name=f"GPU of {format_bytes(size)}", total_bytes=size)
     return catalogue.find(card).device(device_id)
 
@@ -59,8 +87,11 @@ def _changed(devices: tuple[Device, ...], amounts: dict[str, int], change: Calla
 
 
 def _stated_total(device: Device, nbytes: int) -> Device:
-    if nbytes < 1:
-        raise InputError(f"--total-memory {device.id}=0: a device without memory holds nothing; write for example {device.id}=23.58GiB")
+    if nbytes < LEAST_MEMORY_BYTES:
+        raise InputError(
+            f"--total-memory {device.id}={format_bytes(nbytes)}: at least {format_bytes(LEAST_MEMORY_BYTES)} is needed; "
+            f"write for example {device.id}=23.58GiB"
+        )
     return replace(device, total_bytes=nbytes)
 
 
@@ -110,7 +141,7 @@ def read_machine(
     is_here = gpu is None or gpu.strip().lower() in {"local", "cpu"}
     host = hardware.host() if is_here else None
     if host_memory is not None:
-        host = Device(id=HOST, kind="cpu", name="host memory", total_bytes=parse_bytes(host_memory))
+        host = Device(id=HOST, kind="cpu", name="host memory", total_bytes=_memory("--host-memory", host_memory))
     everything = (*devices, *((host,) if host else ()))
     ids = tuple(device.id for device in everything)
     everything = _changed(everything, _amounts("--total-memory", total_memory, ids), _stated_total)
