@@ -54,33 +54,6 @@ def test_a_model_that_plainly_fits_is_planned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_emitted_command_is_read_back_to_the_same_plan(name: str) -> None:
-    engine = find(name)
-    plan = solve(engine, question(engine))
-    if plan.command.files:  # the settings stand in the files; the engine's own tests read them
-        assert all(name in " ".join(plan.command.argv) for name, _ in plan.command.files[:1])
-        return
-    request = engine.read_command(plan.command.argv, dict(plan.command.environment), plan.case.version)
-    assert request is not None
-    assert not [finding.text for finding in request.findings if finding.wrong]
-    said = Case(
-        model=plan.case.model,
-        engine=engine.profile.name,
-        version=plan.case.version,
-        machine=plan.case.machine,
-        parallel=request.parallel,
-        workload=plan.case.workload,
-        settings=request.settings,
-        environment=request.environment,
-        stated=request.stated,
-    )
-    assert dict(engine.resolve(said).settings.items).items() >= {
-        (key, value) for key, value in plan.case.settings.items if engine.resolve(said).settings.has(key) and value is not None
-    }
-    assert engine.ledger(engine.resolve(said)) == plan.ledger
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_a_card_that_is_too_small_is_said_to_be(name: str) -> None:
     engine = find(name)
     outcome = evaluate(engine, question(engine, gib=2))
