@@ -1,9 +1,5 @@
 """The widest moment of a forward pass against the live bytes that PyTorch really has, counted on a CPU."""
 
-import weakref
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from ullage.architectures import read
@@ -21,8 +17,7 @@ from ullage.units import GiB
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="5.20")
-python_dispatch = pytest.importorskip("torch.utils._python_dispatch")
-tree_flatten = pytest.importorskip("torch.utils._pytree").tree_flatten
+LiveBytes = pytest.importorskip("tools.live_bytes").LiveBytes
 
 pytestmark = pytest.mark.oracle
 
@@ -56,41 +51,12 @@ CASES = {
 }
 
 
-class Live(python_dispatch.TorchDispatchMode):  # type: ignore[misc]
-    """Counts the bytes of storages that exist, and the most there were."""
-
-    def __init__(self, known: set[int]) -> None:
-        super().__init__()
-        self.known, self.live, self.peak = known, 0, 0
-
-    def __torch_dispatch__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        for item in tree_flatten(result)[0]:
-            if isinstance(item, torch.Tensor):
-                self._count(item.untyped_storage())
-        return result
-
-    def _count(self, storage: Any) -> None:
-        key, nbytes = storage._cdata, storage.nbytes()
-        if key in self.known:
-            return
-        self.known.add(key)
-        self.live += nbytes
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._free, key, nbytes)
-
-    def _free(self, key: int, nbytes: int) -> None:
-        self.known.discard(key)
-        self.live -= nbytes
-
-
 def measured(config: dict[str, Json], attention: str, tokens: int) -> int:
     cls = getattr(transformers, config["architectures"][0])
     made = cls.config_class(**{key: value for key, value in config.items() if key not in {"architectures", "torch_dtype"}})
     made._attn_implementation = attention
     model = cls(made).to(torch.bfloat16).eval()
-    held = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
-    live = Live(held)
+    live = LiveBytes((*model.parameters(), *model.buffers()))
     with torch.no_grad(), live:
         model(torch.zeros((1, tokens), dtype=torch.long), use_cache=True, logits_to_keep=1)
     return live.peak
