@@ -70,7 +70,7 @@ def read_back(engine: Engine, plan: Plan) -> Case:
             engine=engine.profile.name,
             version=plan.case.version,
             machine=plan.case.machine,
-            parallel=request.parallel,
+            parallel=plan.case.parallel if plan.command.files else request.parallel,  # a file may hold the layout
             workload=Workload(concurrent_sequences=plan.case.workload.concurrent_sequences),
             settings=request.settings,
             environment=request.environment,
