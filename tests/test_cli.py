@@ -13,7 +13,21 @@ from ullage.cli import VERBS, load, parser
 from ullage.domain.plan import Verdict
 from ullage.errors import InputError
 
-KEYS = {"schema", "verdict", "refusals", "binding", "model", "engine", "devices", "capacity", "settings", "remedies", "command", "notes"}
+KEYS = {
+    "schema",
+    "verdict",
+    "refusals",
+    "binding",
+    "model",
+    "engine",
+    "workload",
+    "devices",
+    "capacity",
+    "settings",
+    "remedies",
+    "command",
+    "notes",
+}
 DEVICE_KEYS = {"id", "name", "total_bytes", "verdict", "peak", "entries"}
 ENTRY_KEYS = {"purpose", "phase", "low", "expected", "high", "budgeted", "because", "source"}
 CAPACITY_KEYS = {"kv_bytes_per_token", "kv_cache_bytes", "kv_blocks", "kv_tokens", "max_context_tokens", "max_sequences"}
@@ -47,6 +61,12 @@ def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (("plan", "./no-such-model", "--gpu", "H100"), 4),
         (("plan", "some-org/some-model", "--gpu", "H100", "--offline"), 4),
         (("plan", "Qwen3-8B", "--gpu", "H100", "-o", "/no/such/folder/plan.json"), 4),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "-o", ""), 4),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "-o", "."), 4),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "-o", "x" * 300), 4),
+        (("plan", "Qwen3-8B", "--gpu", "0GiB"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "9" * 5000 + "xH100"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--tp", "9" * 5000), 2),
         (("check", "--gpu", "H100", "--", "vllm", "serve", "Qwen/Qwen3-8B"), 0),
         (("check", "--gpu", "H100", "--", "vllm", "serve", "Qwen/Qwen3-8B", "--max-lenn", "5"), 1),
         (("check", "--gpu", "H100", "--", "make", "coffee"), 2),
@@ -59,7 +79,7 @@ def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (("--help",), 0),
         ((), 0),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+    ids=lambda value: " ".join(value)[:80] if isinstance(value, tuple) else str(value),
 )
 def test_the_exit_code_says_what_happened(words: tuple[str, ...], code: int) -> None:
     done = start(*words)
@@ -145,6 +165,30 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False, timeout=60)  # noqa: S607 - any shell
     assert done.stdout.startswith("FITS")
     assert done.stderr == ""
+
+
+def test_a_full_disk_is_one_line_and_ends_with_four() -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "ullage", "plan", "Qwen3-8B", "--gpu", "H100"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 4
+    assert done.stderr.startswith("ullage: standard output cannot be written")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("--gpu", "H1000"), ("--gpuu", "H100"), ("--gpu", "H100", "--set", "x=1")])
+def test_an_error_is_an_object_where_json_was_asked_for(words: tuple[str, ...]) -> None:
+    done = start("plan", "Qwen3-8B", *words, "--json")
+    values = json.loads(done.stdout)
+    assert set(values) == {"schema", "error", "exit_code"}
+    assert values["schema"] == "ullage.error/1"
+    assert values["exit_code"] == done.returncode == 2
+    assert done.stderr == f"ullage: {values['error']}\n"
+
+
+def test_the_json_repeats_the_load_that_was_asked_for() -> None:
+    values = json.loads(start("plan", "Qwen3-8B", "--gpu", "H100", "--context", "8k", "--concurrency", "3", "--json").stdout)
+    assert values["workload"] == {"context_tokens": 8000, "concurrent_sequences": 3}
 
 
 def test_a_plan_imports_nothing_it_does_not_need() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ullage import __version__
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb, parse
-from ullage.errors import UllageError
+from ullage.errors import UllageError, WorldError
 
 if TYPE_CHECKING:
     from ullage.report.as_text import Look
@@ -50,14 +50,36 @@ def perform(verb: Verb, flags: Flags) -> int:
             world.desk.write(path, _as_file(answer))
             _complain(f"written to {path}")
     except UllageError as error:
-        _complain(f"ullage: {error}")
-        return error.exit_code
+        return _fail(str(error), error.exit_code, as_json=flags.flag("json"))
     except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:  # every port turns its own into WorldError: only standard output is left
+        _drop_output()
+        _complain(f"ullage: standard output cannot be written: {error.strerror or error}; write to another place, or give a file to -o")
+        return WorldError.exit_code
     except KeyboardInterrupt:
         return 130
     return answer.exit_code
+
+
+def _fail(message: str, exit_code: int, *, as_json: bool) -> int:
+    """Say an error in one line on standard error, and as an object on standard output where JSON was asked for."""
+    text = " ".join(message.split())
+    _complain(f"ullage: {text}")
+    if as_json:
+        from ullage import wire
+
+        try:
+            _say(wire.dumps({"schema": "ullage.error/1", "error": text, "exit_code": exit_code}, indent=2) + "\n")
+        except OSError:  # the reader has left; the line above has said it
+            _drop_output()
+    return exit_code
+
+
+def _drop_output() -> None:
+    """So that nothing is written, and fails, once more at the end of the program."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _json_text(answer: Answer) -> str:
@@ -128,9 +150,14 @@ def explain(words: tuple[str, ...]) -> int:
         if message is None:  # not Typer's own complaint
             raise
         verb = f" {words[0]}" if words and words[0] in VERBS else ""
-        _complain(f"ullage: {message()} `ullage{verb} --help` shows what there is.")
-        return int(getattr(error, "exit_code", 2))
+        text = f"{message()} `ullage{verb} --help` shows what there is."
+        return _fail(text, int(getattr(error, "exit_code", 2)), as_json="--json" in _own(words))
     return int(result or 0)
+
+
+def _own(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words before a command that is being checked."""
+    return words[: words.index("--")] if "--" in words else words
 
 
 def parser() -> Any:

@@ -1,6 +1,7 @@
 """Models on a real disk, with true headers and no weights read."""
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -240,6 +241,22 @@ def test_an_answer_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="-o"):
         files.write_whole(str(tmp_path / "no" / "plan.json"), "three")
     assert [entry.name for entry in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "..", "a\0b", "x" * 300, "/dev/null/plan.json"])
+def test_a_path_that_cannot_be_written_is_an_error_of_the_world(path: str) -> None:
+    with pytest.raises(WorldError, match="-o"):
+        files.write_whole(path, "text")
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "model.safetensors", "config.json"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    write_config(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    for word in (tmp_path / name, tmp_path):
+        with pytest.raises(InputError, match="no regular file"):
+            load(word)
 
 
 def test_a_wheel_holds_the_configurations_it_lists() -> None:

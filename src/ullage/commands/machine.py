@@ -10,6 +10,7 @@ from ullage.ports import Hardware
 from ullage.units import MiB, format_bytes, parse_bytes
 
 MOST_DEVICES = 4096
+_LONGEST_COUNT = 9  # digits; what is cut off is too many devices anyway
 LEAST_MEMORY_BYTES = 64 * MiB  # no accelerator or host that serves a model has less; a driver's own context takes more
 
 
@@ -32,7 +33,7 @@ def _count_and_card(word: str) -> tuple[int, str]:
         left, has_left, after = word.partition(sign)
         before, has_right, right = word.rpartition(sign)
         found += [
-            (int(count), card.strip())
+            (int(count[:_LONGEST_COUNT]), card.strip())
             for has_sign, count, card in ((has_left, left.strip(), after), (has_right, right.strip(), before))
             if has_sign and count.isascii() and count.isdigit()
         ]

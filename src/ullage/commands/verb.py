@@ -14,6 +14,8 @@ from ullage.ports import World
 if TYPE_CHECKING:
     from ullage.report.document import Document
 
+_MOST_DIGITS = 18
+
 Given = str | int | bool | tuple[str, ...] | None
 
 
@@ -180,7 +182,7 @@ def _put(given: dict[str, Given], option: Option, value: str) -> bool:
             before = given[option.name]
             given[option.name] = (*(before if isinstance(before, tuple) else ()), value)
         case "whole":
-            if not (value.isascii() and value.isdigit() and int(value)):
+            if not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS and int(value)):
                 return False
             given[option.name] = int(value)
         case _:

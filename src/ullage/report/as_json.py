@@ -69,6 +69,7 @@ def plan_values(plan: Plan) -> dict[str, Json]:
         "binding": plan.binding,
         "model": {"name": model.name, "parameters": model.parameters, "weight_bytes": model.checkpoint.nbytes},
         "engine": {"name": case.engine, "version": str(case.version)},
+        "workload": {"context_tokens": case.workload.context_tokens, "concurrent_sequences": case.workload.concurrent_sequences},
         "devices": [_device(plan, verdict, names.get(verdict.device, verdict.device)) for verdict in plan.devices],
         "capacity": _capacity(plan.capacity) if plan.capacity is not None else None,
         "settings": dict(case.settings.items),

@@ -1,6 +1,7 @@
 """Models on disk, read by their first bytes, and answers put down whole."""
 
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,12 @@ def _failed(path: Path, verb: str, error: OSError, next_step: str = "check the p
     return WorldError(f"{path} cannot be {verb}: {error.strerror or error}; {next_step}")
 
 
+def _check_regular(path: Path) -> None:
+    """Refuse what is there and is no file, before a pipe is waited for or a device read without end."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file: give a directory, a config.json, a .gguf or a .safetensors file")
+
+
 def _beginning(path: Path, nbytes: int) -> bytes:
     try:
         with path.open("rb") as file:
@@ -24,6 +31,7 @@ def _beginning(path: Path, nbytes: int) -> bytes:
 
 
 def _document(path: Path) -> bytes:
+    _check_regular(path)
     data = _beginning(path, LARGEST_DOCUMENT_BYTES + 1)
     if len(data) > LARGEST_DOCUMENT_BYTES:
         raise InputError(f"{path} is larger than {LARGEST_DOCUMENT_BYTES >> 20} MiB, so it is no configuration; give a config.json")
@@ -31,6 +39,7 @@ def _document(path: Path) -> bytes:
 
 
 def _weight(path: Path) -> WeightFile:
+    _check_regular(path)
     try:
         return WeightFile(path.name, path.stat().st_size, partial(_beginning, path))
     except OSError as error:
@@ -78,13 +87,16 @@ def open_model(word: str) -> ModelFolder | None:
 def write_whole(path: str, text: str) -> None:
     """Write ``text`` beside ``path`` and move it there, so that a reader sees the old file or the new one. Raises WorldError."""
     goal = Path(path)
+    if not goal.name or "\0" in path:
+        raise WorldError(f"{path[:80]!r} is no file that can be written; give a file name to -o")
     beside = goal.with_name(f"{goal.name}.{os.getpid()}.part")
     try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
+        with beside.open("w", encoding="utf-8", errors="replace", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(goal)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that could not be made cannot be removed either
+            beside.unlink(missing_ok=True)
         raise _failed(goal, "written", error, "give another path to -o") from error
