@@ -60,12 +60,28 @@ def _check_request(engine: Engine, case: Case) -> None:
             f"{case.parallel.tensor} tensor x {case.parallel.pipeline} pipeline x {case.parallel.data} data ranks need {needed} devices, "
             f"and there are {there}: give more with --gpu, or smaller degrees"
         )
+    _check_kinds(engine, case)
     profile = engine.profile
     if not profile.oldest <= case.version <= profile.newest:
         raise UnsupportedModelError(
             f"{profile.title} {case.version} is outside what is known: the rules are those of {profile.oldest} to {profile.newest}. "
             f"Give --engine-version within them"
         )
+
+
+def _check_kinds(engine: Engine, case: Case) -> None:
+    """Raises UnsupportedModelError for a device the placement uses and the engine has no rules for."""
+    profile = engine.profile
+    foreign = next((device for device in case.devices if device.kind not in profile.device_kinds), None)
+    if foreign is None:
+        return
+    from ullage import engines  # noqa: PLC0415 - only a refusal names the others
+
+    others = [other.profile.name for other in engines.engines().values() if foreign.kind in other.profile.device_kinds]
+    raise UnsupportedModelError(
+        f"{profile.title} is planned for {', '.join(sorted(profile.device_kinds))} devices, and {foreign.id} ({foreign.name}) is "
+        f"{foreign.kind}: give --engine {' or '.join(others)}"
+    )
 
 
 def _used_devices(case: Case, ledger: Ledger) -> tuple[Device, ...]:
@@ -101,11 +117,11 @@ def _judge(
         return worst.verdict, _limit_of(ledger, worst), _overflow(case, ledger, worst, worst.peak.expected)
     cache = _judge_cache(capacity)
     if cache is Verdict.DOES_NOT_FIT:
-        return cache, Limit.CACHE, _cache_binding(case, capacity, capacity.kv_cache_bytes.expected)
+        return cache, Limit.CACHE, _cache_binding(case, capacity, low=False)
     if worst is not None and worst.verdict is Verdict.TIGHT:
         return worst.verdict, _limit_of(ledger, worst), "at the high end " + _overflow(case, ledger, worst, worst.peak.high)
     if cache is Verdict.TIGHT:
-        return cache, Limit.CACHE, "at the low end " + _cache_binding(case, capacity, capacity.kv_cache_bytes.low)
+        return cache, Limit.CACHE, "at the low end " + _cache_binding(case, capacity, low=True)
     return Verdict.FITS, None, _room(capacity, worst)
 
 
@@ -136,7 +152,8 @@ def _overflow(case: Case, ledger: Ledger, seen: DeviceVerdict, need: int) -> str
     phase = max(Phase, key=lambda phase: ledger.at(seen.device, phase).expected)
     outside = _largest(entry for entry in ledger.on(seen.device) if not entry.budgeted and entry.phase in {phase, Phase.RESIDENT})
     because = ""
-    if outside is not None and any(join.device == seen.device for join in ledger.joins):
+    is_the_cause = _limit_of(ledger, seen) is Limit.WORKSPACE and any(join.device == seen.device for join in ledger.joins)
+    if outside is not None and is_the_cause:
         because = f"; {outside.purpose} of {format_bytes(outside.amount.expected)} is outside the engine's own budget"
     name = case.machine.device(seen.device).name
     return (
@@ -149,14 +166,18 @@ def _largest(entries: object) -> Entry | None:
     return max(entries, key=lambda entry: entry.amount.expected, default=None)  # type: ignore[call-overload, no-any-return]
 
 
-def _cache_binding(case: Case, capacity: Capacity, have: int) -> str:
-    context = case.workload.context_tokens or 0
-    count = case.workload.concurrent_sequences
-    asked = f"{format_count(count)} sequence{'s' if count != 1 else ''}"
-    asked += f" of {format_count(context)} tokens" if context else ""
-    hold = f"{format_count(capacity.max_sequences.expected)} such sequences"
-    hold += f" or one of {format_count(capacity.max_context_tokens.expected)} tokens"
-    return f"{asked} need {format_bytes(capacity.needed_bytes)} of cache; {format_bytes(have)} are left, which hold {hold}"
+def _cache_binding(case: Case, capacity: Capacity, *, low: bool) -> str:
+    """What was asked, what it needs, and what the expected or the low end of the cache holds."""
+    context, count = case.workload.context_tokens or 0, case.workload.concurrent_sequences
+    asked = f"{format_count(count)} sequences" if count != 1 else "1 sequence"
+    asked += f" of {format_count(context)} tokens" if context else " of the whole length"
+    have = capacity.kv_cache_bytes.low if low else capacity.kv_cache_bytes.expected
+    longest = capacity.max_context_tokens.low if low else capacity.max_context_tokens.expected
+    held = capacity.max_sequences.low if low else capacity.max_sequences.expected
+    hold = f"one of {format_count(longest)} tokens"
+    hold = f"{format_count(held)} such sequences, or {hold}" if held > 1 else hold
+    need = "need" if count != 1 else "needs"
+    return f"{asked} {need} {format_bytes(capacity.needed_bytes)} of cache; {format_bytes(have)} are left, which hold {hold}"
 
 
 def _room(capacity: Capacity, worst: DeviceVerdict | None) -> str:
