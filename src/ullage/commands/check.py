@@ -41,7 +41,15 @@ def make_check(flags: Flags, world: World) -> Plan:
     if not model_word:
         raise InputError("the command names no model: add it, or say it with --model before the --")
     question = read_question(flags, world, engine, model_word, request)
-    return finish(answer(engine, question.case, findings=request.findings), flags, engine, question.notes)
+    plan = answer(engine, question.case, findings=request.findings)
+    return finish(plan, flags, engine, (*question.notes, *_bound(plan.command.argv, flags.texts("command"))))
+
+
+def _bound(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
+    """That the command shown listens to this machine alone, where theirs said nothing of it."""
+    if "--host" not in ours or any(word.startswith("--host") for word in theirs):
+        return ()
+    return ("the command as shown listens to this machine alone; leave --host out, or name an address, to serve others",)
 
 
 def run(flags: Flags, world: World) -> Answer:

@@ -2,7 +2,7 @@
 
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
-from ullage.domain.plan import Finding, Plan
+from ullage.domain.plan import Finding, Objection, Plan, Verdict
 from ullage.planning.balance import balance_notes
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import failed_attempts
@@ -22,17 +22,31 @@ def as_plan(engine: Engine, outcome: Outcome, *, remedies: bool = True, findings
     notes.extend(balance_notes(outcome))
     if remedies:
         notes.extend(failed_attempts(engine, outcome))
+    wrong = tuple(finding for finding in findings if finding.wrong)
+    stops = tuple(
+        Objection(text=finding.text, why="the command stops before anything is loaded", next_step="correct it") for finding in wrong
+    )
     return Plan(
         case=case,
         ledger=outcome.ledger,
-        verdict=outcome.verdict,
+        verdict=Verdict.REFUSED if wrong else outcome.verdict,
         devices=outcome.devices,
         capacity=outcome.capacity,
         limit=outcome.limit,
-        binding=outcome.binding,
-        objections=outcome.objections,
+        binding=_binding(outcome, wrong),
+        objections=(*stops, *outcome.objections),
         command=engine.command(case),
         remedies=find_remedies(engine, outcome) if remedies else (),
         notes=tuple(notes),
         findings=findings,
     )
+
+
+def _binding(outcome: Outcome, wrong: tuple[Finding, ...]) -> str:
+    if not wrong:
+        return outcome.binding
+    after = outcome.binding if outcome.verdict is Verdict.REFUSED else f"it {_ANSWERS[outcome.verdict]}: {outcome.binding}"
+    return f"the command stops before anything is loaded: {wrong[0].text}. With that put right, {after}"
+
+
+_ANSWERS = {Verdict.FITS: "fits", Verdict.TIGHT: "is tight", Verdict.DOES_NOT_FIT: "does not fit", Verdict.REFUSED: "is refused"}

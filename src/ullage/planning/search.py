@@ -20,6 +20,7 @@ from ullage.planning.fit import Outcome, evaluate
 OBJECTIVES = ("context", "concurrency", "devices")
 ROUNDS = 5  # how often a length is shortened to what the last one's cache held
 MOST_TRIED = 16  # settings and lengths of one candidate among many
+MOST_SEQUENCES = 4097  # more at once is nobody's question
 COMFORTABLE_TOKENS = 8192  # the context assumed when only concurrency is asked for
 
 
@@ -54,15 +55,41 @@ def best_there(engine: Engine, case: Case, objective: str = "context", *, within
 
 
 def _candidates(engine: Engine, case: Case, objective: str) -> Iterator[Outcome]:
-    """Layouts first; within each, the defaults; only where they fall short, the searched levers."""
-    satisfied = False
-    for layout in _layouts(engine, case, objective):
-        placed = replace(case, parallel=layout)
-        outcomes = list(_settled(engine, placed, objective))
+    """Layouts with their defaults first, in the engine's order; only where none is enough, the searched levers on each."""
+    layouts = tuple(_layouts(engine, case, objective))
+    if objective != "concurrency":
+        for layout in layouts:
+            outcomes = list(_lengths(engine, replace(case, parallel=layout)))
+            yield from outcomes
+            if any(_is_enough(outcome, case) for outcome in outcomes):
+                return
+    for layout in layouts:
+        outcomes = list(_settled(engine, replace(case, parallel=layout), objective))
         yield from outcomes
-        satisfied = satisfied or any(_is_enough(outcome, case) for outcome in outcomes)
-        if satisfied:
+        if objective == "concurrency":
+            yield from _crowds(engine, max(outcomes, key=_held), case)
+        if any(_is_enough(outcome, case) for outcome in outcomes):
             return
+
+
+def _held(outcome: Outcome) -> tuple[bool, int]:
+    return outcome.verdict in {Verdict.FITS, Verdict.TIGHT}, outcome.capacity.max_sequences.low
+
+
+def _crowds(engine: Engine, outcome: Outcome, case: Case) -> Iterator[Outcome]:
+    """More sequences at once than asked, for engines whose memory follows the number: doubled while they fit, then bisected."""
+    if "concurrency" in case.stated or outcome.verdict not in {Verdict.FITS, Verdict.TIGHT}:
+        return
+    good, bad = max(1, outcome.capacity.max_sequences.low), MOST_SEQUENCES
+    step = good * 2
+    while good + 1 < bad:
+        seen = evaluate(engine, replace(outcome.asked, workload=replace(outcome.asked.workload, concurrent_sequences=min(step, bad - 1))))
+        if seen.verdict is Verdict.FITS and seen.capacity.max_sequences.low >= min(step, bad - 1):
+            yield seen
+            good = min(step, bad - 1)
+        else:
+            bad = min(step, bad - 1)
+        step = good * 2 if bad == MOST_SEQUENCES else (good + bad) // 2
 
 
 def _layouts(engine: Engine, case: Case, objective: str) -> Iterable[Parallel]:
@@ -100,11 +127,17 @@ def _choices(lever: Lever) -> tuple[Value | object, ...]:
 
 
 def _is_enough(outcome: Outcome, case: Case) -> bool:
-    """Fits, at the length asked for or at the model's whole length."""
-    if outcome.verdict is not Verdict.FITS:
+    """Fits, at the length asked for or at the model's whole length, with as many sequences as were asked for."""
+    if outcome.verdict is not Verdict.FITS or _is_short(outcome):
         return False
     wanted = case.workload.context_tokens or case.model.architecture.max_context_tokens or 0
     return (outcome.case.workload.context_tokens or outcome.capacity.max_context_tokens.low) >= wanted
+
+
+def _is_short(outcome: Outcome) -> bool:
+    """Whether more sequences were asked for than the cache holds at this length."""
+    asked = outcome.case.workload.concurrent_sequences
+    return asked > 1 and outcome.capacity.max_sequences.low < asked
 
 
 def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
@@ -115,9 +148,9 @@ def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
         return
     tried: set[int] = set()
     for _ in range(ROUNDS):
-        if outcome.verdict is Verdict.FITS or outcome.limit is Limit.WEIGHTS:
+        if (outcome.verdict is Verdict.FITS and not _is_short(outcome)) or outcome.limit is Limit.WEIGHTS:
             return
-        length = _rounded(outcome.capacity.max_context_tokens.low)
+        length = _rounded(_each(outcome))
         if length <= 0 or length in tried:
             length = _rounded(min([*tried, outcome.case.model.architecture.max_context_tokens or COMFORTABLE_TOKENS]) // 2)
         if length <= 0:
@@ -125,6 +158,12 @@ def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
         tried.add(length)
         outcome = evaluate(engine, replace(case, workload=replace(case.workload, context_tokens=length)))
         yield outcome
+
+
+def _each(outcome: Outcome) -> int:
+    """The length that every one of the asked sequences could have."""
+    asked = outcome.case.workload.concurrent_sequences
+    return outcome.capacity.max_context_tokens.low if asked == 1 else outcome.capacity.kv_tokens.low // asked
 
 
 def _states_length(engine: Engine, case: Case) -> bool:
@@ -141,13 +180,14 @@ def key(outcome: Outcome, objective: str) -> tuple[int, int, int, int, int]:
     """Smaller is better: verdict, how far it is from fitting, then the objective, then how little was changed."""
     said = len(outcome.asked.settings.items)
     rank, devices = outcome.verdict.rank, outcome.case.parallel.devices
-    if rank > Verdict.TIGHT.rank:
-        return rank, shortfall_bytes(outcome), -devices, said, 0
+    if rank > Verdict.TIGHT.rank or _is_short(outcome):
+        return Verdict.DOES_NOT_FIT.rank, shortfall_bytes(outcome), -devices, said, 0
     context = outcome.case.workload.context_tokens or outcome.capacity.max_context_tokens.low
     context = min(context, outcome.case.model.architecture.max_context_tokens or context)
     match objective:
         case "concurrency":
-            return rank, -_coarse(outcome.capacity.max_sequences.low), devices, said, 0
+            held = max(outcome.capacity.max_sequences.low, outcome.case.workload.concurrent_sequences)
+            return rank, -_coarse(held), devices, said, 0
         case "devices":
             return rank, devices, -_coarse(context), said, 0
         case _:
@@ -162,4 +202,5 @@ def _coarse(count: int) -> int:
 def shortfall_bytes(outcome: Outcome) -> int:
     """Bytes by which devices are passed, plus what the cache lacks."""
     over = sum(max(0, seen.peak.expected - seen.total_bytes) for seen in outcome.devices)
-    return over + max(0, outcome.capacity.needed_bytes - outcome.capacity.kv_cache_bytes.expected)
+    lacking = max(0, outcome.capacity.needed_bytes - outcome.capacity.kv_cache_bytes.expected)
+    return over + lacking + (1 if outcome.verdict is Verdict.REFUSED else 0)

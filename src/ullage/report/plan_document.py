@@ -150,16 +150,31 @@ def _device(plan: Plan, group: tuple[DeviceVerdict, ...]) -> tuple[doc.Block, ..
 def _capacity(capacity: Capacity, plan: Plan) -> tuple[doc.Block, ...]:
     tokens, context = capacity.kv_tokens, plan.case.workload.context_tokens
     at = f" of {format_count(context)} tokens" if context is not None else " of the whole length"
-    pool = f"{format_bytes(capacity.kv_cache_bytes.expected)} a device"
+    pool = _pool(capacity, plan)
     if capacity.block_tokens > 1:
         pool += f", {format_count(capacity.kv_blocks.expected)} blocks of {capacity.block_tokens} tokens"
     said = (
         f"cache: {pool}, {format_count(capacity.kv_bytes_per_token)} bytes a token over all layers",
         f"tokens: {format_count(tokens.expected)} ({format_count(tokens.low)} to {format_count(tokens.high)})",
-        f"longest sequence: {format_count(capacity.max_context_tokens.expected)} tokens",
+        _longest(capacity, plan),
         f"sequences at once{at}: {format_count(capacity.max_sequences.expected)}",
     )
     return (doc.Heading("Capacity"), doc.Items(said))
+
+
+def _pool(capacity: Capacity, plan: Plan) -> str:
+    """What fills a budget is the same on each device; what grows or has a size may lie unevenly, and is said in all."""
+    if plan.ledger.joins:
+        return f"{format_bytes(capacity.kv_cache_bytes.expected)} a device"
+    kept = (entry for entry in plan.ledger.entries if entry.purpose in {Purpose.KV_CACHE, Purpose.STATE} and entry.phase is Phase.RESIDENT)
+    inside = sum(entry.amount.expected for entry in kept)
+    return f"{format_bytes(inside)} in all" if inside else f"room for {format_bytes(capacity.kv_cache_bytes.expected)}"
+
+
+def _longest(capacity: Capacity, plan: Plan) -> str:
+    longest, own = capacity.max_context_tokens.expected, plan.case.model.architecture.max_context_tokens
+    limit = f"; the model itself ends at {format_count(own)}" if own is not None and longest > own else ""
+    return f"longest sequence that fits: {format_count(longest)} tokens{limit}"
 
 
 def _command(command: Command) -> tuple[doc.Block, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ullage.domain.case import Case, Value
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
-from ullage.engines.vllm import dual_chunk
+from ullage.engines.vllm import dual_chunk, overhead
 from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks
 from ullage.engines.vllm.ranks import is_capped
 from ullage.engines.vllm.resolve import rules
@@ -81,11 +81,20 @@ def _fraction(case: Case) -> Iterator[Lever]:
     )
     yield Lever(
         setting="gpu_memory_utilization",
-        values=tuple(value for value in reversed(_FRACTIONS) if value < now),
+        values=(*_free(case, now), *(value for value in reversed(_FRACTIONS) if value < now)),
         relieves=frozenset({WORKSPACE}),
         cost="a smaller cache",
         cost_rank=1,
+        searched=_free(case, now),
     )
+
+
+def _free(case: Case, now: float) -> tuple[float, ...]:
+    """The largest fractions that what others hold leaves free, where the present one asks for more."""
+    before = overhead.context(case) + overhead.network_outside(case)
+    shares = [(device.total_bytes - device.reserved_bytes - before.expected) / device.total_bytes for device in case.devices]
+    most = int(min(shares, default=1.0) * 100)
+    return tuple(percent / 100 for percent in range(most, max(most - 4, 0), -1)) if most / 100 < now else ()
 
 
 def _batch(case: Case) -> Iterator[Lever]:
@@ -131,13 +140,16 @@ def _length(case: Case) -> Iterator[Lever]:
     most = longest(case, rank.pool, rank.blocks.expected)
     safe = longest(case, rank.pool, rank.blocks.low)
     step = max(1024, now // 32 // 1024 * 1024)
+    chunked = bool(case.settings.flag("enable_chunked_prefill"))
     steps = [value for size in (most, safe) for value in (size, size // 1024 * 1024) if 0 < value < now]
     steps += list(range(step, now, step))
     yield Lever(
         setting="max_model_len",
         values=tuple(sorted(set(steps), reverse=True)),
         relieves=frozenset({CACHE, START}),
-        cost="shorter sequences",
+        cost="shorter sequences"
+        if chunked
+        else "shorter sequences; the profile run shrinks with the length, so more is left for the cache",
         cost_rank=2,
     )
     allowed = case.model.architecture.max_context_tokens or 0
