@@ -31,6 +31,7 @@ from ullage.units import format_bytes
 FLOAT = 4
 TOKEN_INDEX_BYTES = 4 * 8  # input, position and cache ids and the padding mask, 64 bits each
 RESIDUALS = 3  # the layer's input, the sum after attention, and the normed copy; the token embeddings are a fourth
+SPARE_RESIDUALS = 2  # hidden-wide tensors that may not be freed yet at the widest moment; the Qwen2.5 tables show one or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,9 @@ def prefill(case: Case, share: Share) -> Moment:
         because = f"one 8-bit matrix of {unpacked:,} weights unpacked with {GPTQ_UNPACK.value} bytes each beside {format_bytes(held)}"
         low, high = GPTQ_UNPACK.low or 0, GPTQ_UNPACK.high or 0
         found.append(Moment(Amount(held + low * unpacked, held + GPTQ_UNPACK.value * unpacked, held + high * unpacked), because))
-    return widest(found)
+    top = widest(found)
+    spare = SPARE_RESIDUALS * tokens * architecture.hidden_size * size
+    return Moment(Amount(top.amount.low, top.amount.expected, top.amount.high + spare), top.because)
 
 
 def _attention_moments(case: Case, layer: Layer, tokens: int, base: int) -> list[Moment]:
