@@ -10,18 +10,24 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # the rows and their readers are part of the tests
 
-from tests.accuracy.judged_rows import Rows, field_rows  # noqa: E402 - after the path is set
+from tests.accuracy.judged_rows import Rows, field_rows, official_rows  # noqa: E402 - after the path is set
+from tests.accuracy.remarks import GOALS, REMARKS  # noqa: E402 - as above
 from tests.accuracy.scores import Comparison, Judged, Summary, Verdicts, summarise, verdicts  # noqa: E402 - as above
 
 QUANTITIES = {
-    "weights": "weights with tables, of one rank, as the log prints them",
+    "weights": "weights, as the log prints them; of vLLM and SGLang those of one rank, with tables",
     "activations": "peak of the start-up profile",
     "non-torch": "memory outside PyTorch that grows within the budget",
     "outside": "in use before the first snapshot",
     "graphs": "CUDA graphs",
-    "KV bytes": "what is left for the cache",
+    "KV bytes": "the cache; of vLLM what is left for it",
     "KV blocks": "blocks of the cache",
     "KV tokens": "tokens of the cache, as that release counts them",
+    "bytes a token": "bytes of the cache by its tokens",
+    "compute buffer": "the device's compute buffer",
+    "host": "buffers or memory of the host, as the report means them",
+    "logged total": "weights, cache and compute buffer together",
+    "total": "the whole use that the report states",
 }
 SILENCE = {
     "gpu_memory_utilization": "its utilisation",
@@ -29,28 +35,34 @@ SILENCE = {
     "max_num_batched_tokens": "its batch",
     "max_num_seqs": "its sequences",
     "gpu_mem_gib_reported": "the card's memory",
-    "scheme": "its quantisation",
+    "scheme": "its exact quantisation",
     "version": "its release",
 }
 WORST, LONGEST_NOTE = 10, 150
 HEAD = """# Accuracy
 
-Predictions of this version against what people measured: {rows} reports of `tests/data/field_logs.csv`, read into questions by general
-rules (`tests/accuracy/`). No rule knows a row. A relative error is predicted less measured, by the measured; *covered* is the share of
-measurements inside the predicted range. *Settled* reports state the release, the quantisation, the utilisation and the length, or their
-defaults are certain; the others are judged with the defaults and a range that spans what people set instead. Where the parts of a budget
-that a report states do not make that budget within one percent, its cache and activations are not compared.
+Predictions of this version against what people measured: {rows} reports of `tests/data/field_logs.csv` and {tabled} rows of tables that
+projects published (`official_tables.csv`), read into questions by general rules (`tests/accuracy/`). No rule knows a row. A relative
+error is predicted less measured, by the measured; *covered* is the share of measurements inside the predicted range. *Settled* reports
+state the release, the quantisation, the utilisation and the length, or their defaults are certain; the others are judged with the
+defaults and a range that spans what people set instead. Where the parts of a budget that a report states do not make that budget within
+one percent, its cache and activations are not compared.
 """
 
 
 def render() -> str:
     """The page."""
-    rows = field_rows()
-    total = sum(len(found) for found in rows.judged.values()) + len(rows.unjudged)
-    parts = [HEAD.format(rows=total)]
+    rows, tables = field_rows(), official_rows()
+    parts = [HEAD.format(rows=_count(rows), tabled=_count(tables)), GOALS]
     parts += [_engine(title, judged) for title, judged in rows.judged.items() if judged]
-    parts.append(_not_judged(rows))
+    parts += [_engine(f"{title}, published tables", judged) for title, judged in tables.judged.items() if judged]
+    parts.append(_not_judged("Reports not judged", rows))
+    parts.append(_not_judged("Rows of published tables not judged", tables))
     return "\n".join(parts)
+
+
+def _count(rows: Rows) -> int:
+    return sum(len(found) for found in rows.judged.values()) + len(rows.unjudged)
 
 
 def _engine(title: str, judged: tuple[Judged, ...]) -> str:
@@ -58,13 +70,13 @@ def _engine(title: str, judged: tuple[Judged, ...]) -> str:
     settled = [item for item in comparisons if item.settled]
     return "\n".join(
         (
-            f"## {title}\n\n{len(judged)} reports judged.\n",
-            "### Settled reports\n",
+            f"## {title}\n\n{len(judged)} rows judged.\n" + (f"\n{REMARKS[title]}\n" if title in REMARKS else ""),
+            "### Settled rows\n",
             _figures(settled),
-            "### All reports\n",
+            "### All rows\n",
             _figures(comparisons),
             _verdicts(verdicts(judged)),
-            f"### The {WORST} worst rows\n\nOne line a report, by its largest error beyond the predicted range.\n",
+            f"### The worst rows, {WORST} at most\n\nOne line a row, by its largest error beyond the predicted range.\n",
             _worst(comparisons),
         )
     )
@@ -82,6 +94,8 @@ def _figures(comparisons: list[Comparison]) -> str:
 
 def _verdicts(found: Verdicts) -> str:
     refused = f"and the engine is said to refuse {len(found.refused)} more:"
+    if not found.failures and not found.runs:
+        return "### Verdicts\n\nNo report names a device.\n"
     lines = [
         "### Verdicts\n",
         f"- {found.failures} failures: {_percent(found.recall, 0)} are foreseen (refused, does not fit, or tight). Missed:",
@@ -93,7 +107,7 @@ def _verdicts(found: Verdicts) -> str:
 
 
 def _name(item: Judged) -> str:
-    return f"{item.row.id}, {item.row.text('model')} with vLLM {item.asked.case.version}"
+    return f"{item.row.id}, {item.row.text('model')} with {item.asked.engine.profile.title} {item.asked.case.version}"
 
 
 def _worst(comparisons: list[Comparison]) -> str:
@@ -122,12 +136,12 @@ def _why(notes: str, silent: frozenset[str]) -> str:
     return "; ".join(part for part in (said, note) if part) or "not explained"
 
 
-def _not_judged(rows: Rows) -> str:
+def _not_judged(title: str, rows: Rows) -> str:
     counted = Counter(re.sub(r":.*", "", item.why) for item in rows.unjudged)
-    names = Counter(item.row.text("engine") for item in rows.unjudged if item.why.startswith("engine without a reader"))
+    names = Counter(item.row.text("engine") for item in rows.unjudged if item.why.startswith("engine not known"))
     listed = ", ".join(f"{name} {count}" for name, count in names.most_common())
     table = _table(("reason", "reports"), ((why, str(count)) for why, count in counted.most_common()))
-    return f"## Not judged\n\n{table}" + (f"\nEngines without a reader: {listed}.\n" if listed else "")
+    return f"## {title}\n\n{table}" + (f"\nEngines not known: {listed}.\n" if listed else "")
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -114,14 +114,14 @@ def _cannot_be_placed(row: Row, fleet: Fleet) -> bool:
 def scheme_word(row: Row) -> tuple[str, bool]:
     """The file type that a report's words mean, and whether they mean exactly that one."""
     words = f"{row.text('revision_or_quant')} {row.text('model')}".lower()
-    for pattern, meaning in _NEAR:
-        match = pattern.search(words)
-        if match:
-            word = match.expand(meaning)
-            return (word if word in _BY_SIZE else f"{word}_m"), False
+    found = [(match.start(), match.expand(meaning), False) for pattern, meaning in _NEAR if (match := pattern.search(words))]
     match = _EXACT.search(words)
     if match:  # Unsloth gives some tensors other types than the name says
-        return match[1], "?" not in words and "unsloth" not in f"{words} {row.text('engine').lower()}"
+        usual = not re.search(r"\?|unsloth|\bud-", f"{words} {row.text('engine').lower()}")
+        found.append((match.start(), match[1], usual))
+    if found:  # of several words the first counts, and what is no usual type before what its letters begin with
+        _, word, exact = min(found, key=lambda one: one[0])
+        return (f"{word}_m" if word.endswith("_k") and word not in _BY_SIZE else word), exact
     plain = _PLAIN.search(words)
     if plain:
         return {"fp16": "f16", "fp32": "f32"}.get(plain[1], plain[1]), True
@@ -138,8 +138,8 @@ def _settings(row: Row) -> dict[str, Value]:
     """What was said; all layers go to the accelerators unless said otherwise, as the report's figures are of them."""
     found: dict[str, Value] = {"n_gpu_layers": "all"}
     for column, name in (("max_model_len", "ctx_size"), ("max_num_batched_tokens", "batch_size"), ("max_num_seqs", "n_parallel")):
-        value = row.whole(column)
-        found.update({name: value} if value is not None else {})
+        count = row.whole(column)
+        found.update({name: count} if count is not None else {})
     if row.text("kv_cache_dtype"):
         found["cache_type"] = row.text("kv_cache_dtype")
     words = row.text("other_flags").lower()

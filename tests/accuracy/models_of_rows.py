@@ -45,6 +45,7 @@ _SCHEMES: tuple[tuple[str, str | None], ...] = (
     (r"(sym_int[458]|asym_int[45]|woq_int4|ipex_fp[48])", r"\1"),
     (r"\b(i?q\d_(?:k_[sml]|k|\d|xs|xxs|s|m|nl))\b", r"\1"),
     (r"fp8.?dynamic|compressed.tensors.*fp8|fp8.*compressed.tensors", "fp8-dynamic"),
+    (r"fp8-block", "fp8-block"),
     (r"\bfp8|_fp8", "fp8"),
     (r"\bint8\b|8.?bit", "w8a8"),
     (r"\bint4\b|4.?bit", "gptq-int4"),
