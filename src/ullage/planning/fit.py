@@ -136,8 +136,8 @@ def _limit_of(ledger: Ledger, seen: DeviceVerdict) -> Limit:
     """What passes a device: what the engine's own sizing does not know, or what is fixed."""
     if seen.device == HOST:
         return Limit.HOST
-    entries = ledger.on(seen.device)
-    outside = sum(entry.amount.high for entry in entries if not entry.budgeted and entry.phase is not Phase.LOAD)
+    entries = tuple(entry for entry in ledger.on(seen.device) if entry.phase is not Phase.LOAD)
+    outside = sum(entry.amount.high for entry in entries if not entry.budgeted)
     fixed = sum(entry.amount.expected for entry in entries if entry.purpose in {Purpose.WEIGHTS, Purpose.BUFFERS})
     if fixed > seen.total_bytes:
         return Limit.WEIGHTS
