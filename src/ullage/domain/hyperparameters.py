@@ -1,5 +1,6 @@
 """A model's configuration, read strictly: every key that is asked for is noted, and what nobody read is reported."""
 
+import re
 from collections.abc import Mapping
 from typing import cast
 
@@ -37,6 +38,13 @@ IRRELEVANT_KEYS = frozenset(
 READ_ELSEWHERE = frozenset({"quantization_config", "hf_quant_config", "compression_config"})
 
 
+# What is built one by one, by the last word of its key, and the most of it that is read: ten times and more what was ever published.
+_MOST = {"layer": 10_000, "head": 10_000, "expert": 100_000}
+_COUNT_OF = re.compile(r"(?:\w+_)?(?:(layer|expert|(?<!d_)head)s?|num_(?:\w+_)?(?:block|module)s|depth)")
+_MOST_HEADS_OF_ALL_LAYERS = 1_000_000
+_LONGEST_LIST = 10_000  # entries, or letters of a pattern: one for each layer
+
+
 class Hyperparameters:
     """A JSON object that remembers which keys were asked for. ``path`` names it in messages.
 
@@ -51,6 +59,7 @@ class Hyperparameters:
         self._path = path
         self._read: set[str] = set()
         self._children: dict[str, Hyperparameters] = {}
+        self._counts: dict[str, int] = {}
 
     def _named(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key
@@ -73,9 +82,11 @@ class Hyperparameters:
     def _needed(self, key: str) -> Json:
         value = self.raw(key)
         if value is None:
+            fault = (
+                f"states no number or value for {self._named(key)!r} (null or NaN)" if key in self._raw else f"lacks {self._named(key)!r}"
+            )
             raise UnsupportedModelError(
-                f"the configuration lacks {self._named(key)!r}, which this family needs to be sized. "
-                "Give the complete config.json of the model"
+                f"the configuration {fault}, which this family needs to be sized. Give the complete config.json of the model"
             )
         return value
 
@@ -85,8 +96,26 @@ class Hyperparameters:
         if isinstance(value, bool) or not isinstance(value, int):
             raise MalformedFileError(f"{self._named(key)} should be a whole number, but is {_shown(value)}")
         if not low <= value <= self.LARGEST:
-            raise MalformedFileError(f"{self._named(key)} is {value}, outside {low} to {self.LARGEST}")
+            raise MalformedFileError(f"{self._named(key)} is {_shown(value)}, outside {low} to {self.LARGEST}")
+        self._check_count(key, value)
         return value
+
+    def _check_count(self, key: str, value: int) -> None:
+        """Refuse more layers, heads or experts than any model has, before anything is built for each of them."""
+        match = _COUNT_OF.fullmatch(key)
+        if match is None:
+            return
+        kind = match[1] or "layer"
+        if value > _MOST[kind]:
+            raise MalformedFileError(
+                f"{self._named(key)} is {value}; at most {_MOST[kind]} are read, and no published model has a tenth of it"
+            )
+        self._counts[kind] = max(value, self._counts.get(kind, 0))
+        together = self._counts.get("layer", 1) * self._counts.get("head", 1)
+        if together > _MOST_HEADS_OF_ALL_LAYERS:
+            raise MalformedFileError(
+                f"{self._named(key)} is {value}, which makes {together} heads in all layers; {_MOST_HEADS_OF_ALL_LAYERS} are read at most"
+            )
 
     def integer(self, key: str, *, low: int = 1) -> int:
         """A whole number that must be there."""
@@ -141,7 +170,12 @@ class Hyperparameters:
     def _text(self, key: str, value: Json) -> str:
         if not isinstance(value, str):
             raise MalformedFileError(f"{self._named(key)} should be a string, but is {_shown(value)}")
+        self._check_length(key, len(value))
         return value
+
+    def _check_length(self, key: str, length: int) -> None:
+        if length > _LONGEST_LIST:
+            raise MalformedFileError(f"{self._named(key)} has {length} entries; at most {_LONGEST_LIST} are read, one for each layer")
 
     def _list(self, key: str, length: int | None) -> list[Json]:
         value = self._needed(key)
@@ -149,6 +183,7 @@ class Hyperparameters:
             raise MalformedFileError(f"{self._named(key)} should be a list, but is {_shown(value)}")
         if length is not None and len(value) < length:
             raise MalformedFileError(f"{self._named(key)} has {len(value)} entries, but {length} are needed")
+        self._check_length(key, len(value))
         return value if length is None else value[:length]
 
     def words(self, key: str, *, length: int | None = None) -> tuple[str, ...]:
