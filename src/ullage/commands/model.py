@@ -15,6 +15,7 @@ from ullage.ports import ModelFiles, ModelFolder, WeightFile
 _FIRST_BYTES = 1 << 18  # of each file; a longer header is read to its end
 _PATH_STARTS = (".", "/", "~")
 _PATH_ENDS = (".json", ".gguf", ".safetensors", "/")
+_INDEX = "model.safetensors.index.json"
 _SCHEME_DOCUMENTS = ("quantization_config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json")
 
 
@@ -37,18 +38,24 @@ def read_model(word: str, files: ModelFiles, *, quantisation: str | None = None)
     config = Hyperparameters(_object(folder, "config.json"))
     blueprint = architectures.read(config)
     stored = formats.quantization_of(config) or _beside(folder)
-    if stored is not None and quantisation is not None:
+    if stored is not None and quantisation is not None and folder.weights:
         raise InputError(f"{folder.name} is stored quantised already: drop --quant {quantisation}, or give the unquantised model")
     named = Hyperparameters(formats.named_scheme(quantisation), "--quant") if quantisation is not None else None
+    if named is None:
+        _check_index(folder)
     if folder.weights and named is None:
         headers = _headers(folder)
-        checkpoint, notes = formats.checkpoint_from_headers(blueprint, headers, stored)
+        checkpoint, notes = _stored(folder, blueprint, headers, stored)
         return Loaded(_model(folder, config, blueprint, checkpoint), notes)
     plain = formats.checkpoint(blueprint, None)
-    scheme = stored or named
-    if scheme is None:
-        return Loaded(_model(folder, config, blueprint, plain))
-    return Loaded(_model(folder, config, blueprint, formats.checkpoint(blueprint, scheme), plain))
+    published = formats.checkpoint(blueprint, stored)
+    if quantisation is None or named is None:
+        return Loaded(_model(folder, config, blueprint, published, plain if stored is not None else None))
+    asked = formats.checkpoint(blueprint, named)
+    if stored is not None and asked.scheme == published.scheme:
+        return Loaded(_model(folder, config, blueprint, published, plain))
+    instead = (f"planned as {asked.scheme} in place of the published {published.scheme}",) if stored is not None else ()
+    return Loaded(_model(folder, config, blueprint, asked, plain, word=quantisation), instead)
 
 
 def _find(word: str, files: ModelFiles) -> ModelFolder:
@@ -104,7 +111,8 @@ def _header(file: WeightFile, source: str) -> Header:
         try:
             found = reader(beginning, file.nbytes)
         except MalformedFileError as error:
-            raise MalformedFileError(f"{file.name} of {source}: {error}") from error
+            where = source if source.endswith(file.name) else f"{file.name} of {source}"
+            raise MalformedFileError(f"{where}: {error}") from error
         if isinstance(found, Header):
             return found
         wanted = _more(file, found, len(beginning), wanted)
@@ -116,23 +124,42 @@ def _more(file: WeightFile, needed: NeedMore, had: int, asked: int) -> int:
     return min(max(needed.nbytes, 2 * had), file.nbytes)
 
 
-def _headers(folder: ModelFolder) -> tuple[Header, ...]:
-    """The headers of all files. Raises WorldError naming a shard that the index lists and nobody has."""
-    index = "model.safetensors.index.json"
-    if index in folder.documents and len(folder.weights) != 1:
-        from ullage.formats.safetensors import read_index  # noqa: PLC0415 - only sharded models need it
+def _check_index(folder: ModelFolder) -> None:
+    """Raises WorldError naming a shard that the index lists and nobody has, and MalformedFileError for a broken index.
 
-        present = {weight.name for weight in folder.weights}
-        missing = [name for name in read_index(folder.documents[index]).shards if name not in present]
-        if missing:
-            raise WorldError(
-                f"{folder.source} lacks {missing[0]}, which its index lists ({len(missing)} missing): "
-                "fetch it, or give the config.json alone"
-            )
+    The index of shards beside one file that is none of them says nothing of that file, nor does any where no weights are.
+    """
+    if _INDEX not in folder.documents:
+        return
+    from ullage.formats.safetensors import read_index  # noqa: PLC0415 - only sharded models need it
+
+    try:
+        shards = read_index(folder.documents[_INDEX]).shards
+    except MalformedFileError as error:
+        raise MalformedFileError(f"{_INDEX} of {folder.source}: {error}; fetch it again, or give the config.json alone") from error
+    present = {weight.name for weight in folder.weights}
+    missing = [name for name in shards if name not in present]
+    if missing and (len(present) > 1 or present & set(shards)):
+        raise WorldError(
+            f"{folder.source} lacks {missing[0]}, which its index lists ({len(missing)} missing): fetch it, or give the config.json alone"
+        )
+
+
+def _headers(folder: ModelFolder) -> tuple[Header, ...]:
+    """The headers of all files. Raises MalformedFileError for files without any tensor."""
     headers = tuple(_header(weight, folder.source) for weight in folder.weights)
     if not any(header.tensors for header in headers):
         raise MalformedFileError(f"{folder.weights[0].name} of {folder.source} holds no tensor: it is no model's weights")
     return headers
+
+
+def _stored(
+    folder: ModelFolder, blueprint: Blueprint, headers: tuple[Header, ...], scheme: Hyperparameters | None
+) -> tuple[Checkpoint, tuple[str, ...]]:
+    try:
+        return formats.checkpoint_from_headers(blueprint, headers, scheme)
+    except MalformedFileError as error:
+        raise MalformedFileError(f"{folder.source}: {error}") from error
 
 
 def _from_gguf(folder: ModelFolder, quantisation: str | None) -> Loaded:
@@ -141,12 +168,18 @@ def _from_gguf(folder: ModelFolder, quantisation: str | None) -> Loaded:
     headers = _headers(folder)
     config = Hyperparameters(formats.gguf_config(headers[0]))
     blueprint = architectures.read(config)
-    checkpoint, notes = formats.checkpoint_from_headers(blueprint, headers, None)
+    checkpoint, notes = _stored(folder, blueprint, headers, None)
     return Loaded(_model(folder, config, blueprint, checkpoint), notes)
 
 
 def _model(
-    folder: ModelFolder, config: Hyperparameters, blueprint: Blueprint, stored: Checkpoint, unquantised: Checkpoint | None = None
+    folder: ModelFolder,
+    config: Hyperparameters,
+    blueprint: Blueprint,
+    stored: Checkpoint,
+    unquantised: Checkpoint | None = None,
+    *,
+    word: str = "",
 ) -> Model:
     return Model(
         name=folder.name,
@@ -158,4 +191,5 @@ def _model(
         class_name=blueprint.architecture.class_name,
         unquantised=unquantised,
         path=folder.path,
+        word=word.strip().lower(),
     )

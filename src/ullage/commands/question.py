@@ -12,6 +12,7 @@ from ullage.domain.engine import Engine, Request
 from ullage.domain.placement import Parallel
 from ullage.domain.workload import Workload
 from ullage.errors import InputError
+from ullage.planning.quantise import as_loaded
 from ullage.ports import World
 from ullage.units import parse_count
 
@@ -146,10 +147,11 @@ def read_question(flags: Flags, world: World, engine: Engine, model_word: str, r
     own = _settings(engine, flags)
     settings = request.settings.with_(**own) if request is not None else Settings.of(own)
     context = flags.text("context")
+    version = _version(engine, flags, request)
     case = Case(
-        model=model,
+        model=as_loaded(model, engine.profile.name, version.parts, settings),
         engine=engine.profile.name,
-        version=_version(engine, flags, request),
+        version=version,
         machine=machine,
         parallel=_parallel(flags, request.parallel if request is not None else Parallel()),
         workload=Workload(

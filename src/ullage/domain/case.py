@@ -87,6 +87,7 @@ class Model:
     class_name: str = ""
     unquantised: Checkpoint | None = None  # the same tensors before a scheme was applied by rule
     path: str = ""  # where it lies on this machine, for one that does
+    word: str = ""  # the scheme it is planned in by rule; empty for the model as published
 
     @property
     def argument(self) -> str:

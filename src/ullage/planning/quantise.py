@@ -1,9 +1,10 @@
 """A model with its weights in another scheme."""
 
 from ullage import formats
+from ullage.catalog.at_load import word_said
 from ullage.catalog.quantisations import words_for
 from ullage.domain.advice import CostClass
-from ullage.domain.case import Model
+from ullage.domain.case import Model, Settings
 from ullage.domain.checkpoint import Checkpoint
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
@@ -26,7 +27,13 @@ def quantised(model: Model, word: str) -> Model:
         )
     blueprint = Blueprint(architecture=model.architecture, tensors=plain.tensors)
     stored = formats.checkpoint(blueprint, Hyperparameters(formats.named_scheme(word), "--quant"))
-    return _with(model, stored, plain)
+    return _with(model, stored, plain, word.strip().lower())
+
+
+def as_loaded(model: Model, engine: str, release: tuple[int, ...], settings: Settings) -> Model:
+    """The model after what the settings have the engine quantise while it loads; what is quantised already stays as it is."""
+    word = None if model.is_quantised else word_said(engine, release, settings)
+    return model if word is None else quantised(model, word)
 
 
 def word_of(engine: str, model: Model) -> str | None:
@@ -53,10 +60,10 @@ def cost_of(engine: str, model: Model) -> CostClass:
 
 def in_own_dtype(model: Model) -> Model | None:
     """The model before any scheme; None where that is what it is, or where it is not known."""
-    return _with(model, model.unquantised, None) if model.unquantised is not None else None
+    return _with(model, model.unquantised, None, "") if model.unquantised is not None else None
 
 
-def _with(model: Model, stored: Checkpoint, plain: Checkpoint | None) -> Model:
+def _with(model: Model, stored: Checkpoint, plain: Checkpoint | None, word: str) -> Model:
     return Model(
         name=model.name,
         source=model.source,
@@ -66,4 +73,6 @@ def _with(model: Model, stored: Checkpoint, plain: Checkpoint | None) -> Model:
         unread=model.unread,
         class_name=model.class_name,
         unquantised=plain,
+        path=model.path,
+        word=word,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ullage.catalog.at_load import stand_in
 from ullage.domain.architecture import FullAttention, SlidingAttention
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger, Phase, Purpose
@@ -16,7 +17,7 @@ _UNEVEN = 0.15
 
 def notes(case: Case, planned: Ledger) -> tuple[str, ...]:
     """One sentence each."""
-    return (*_split(case, planned), *_unsure(case), *_heads(case), *_cache(case))
+    return (*stand_in(case), *_split(case, planned), *_unsure(case), *_heads(case), *_cache(case))
 
 
 def _split(case: Case, planned: Ledger) -> Iterator[str]:

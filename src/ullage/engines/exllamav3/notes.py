@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ullage.catalog.at_load import stand_in
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
 from ullage.engines.exllamav3.place import is_filled, layer_counts, placing
@@ -13,7 +14,7 @@ _SAMPLE_SIZE, _SAMPLE_SLOTS = 4096, 32
 
 def notes(case: Case, _planned: Ledger) -> tuple[str, ...]:
     """One sentence each."""
-    return (*_defaults(case), *_cards(case), *_cache(case))
+    return (*stand_in(case), *_defaults(case), *_cards(case), *_cache(case))
 
 
 def _defaults(case: Case) -> Iterator[str]:

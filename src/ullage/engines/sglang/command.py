@@ -1,5 +1,6 @@
 """Write the command that starts a case, in the spelling of its release."""
 
+from ullage.catalog.at_load import made_at_load
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.sglang.flags import write_value
@@ -17,7 +18,14 @@ def command(case: Case) -> Command:
     at = case.version.parts
     start = ("sglang", "serve") if at >= SERVE_SINCE else ("python", "-m", MODULE)
     where: dict[str, Value] = {"host": LOCAL, "port": PORT}
-    settings = {**_degrees(case), **_chosen(case), **{name: value for name, value in where.items() if not case.settings.has(name)}}
+    made = made_at_load(case)
+    quantised: dict[str, Value] = dict(made.settings) if made is not None else {}
+    settings = {
+        **_degrees(case),
+        **quantised,
+        **_chosen(case),
+        **{name: value for name, value in where.items() if not case.settings.has(name)},
+    }
     words = tuple(word for name, value in settings.items() for word in write_value(name, value, at))
     return Command(argv=(*start, "--model-path", case.model.argument, *words), environment=case.environment)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ullage.catalog.at_load import stand_in
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
 from ullage.engines.sglang.activation import dual_chunk_workspace, request_table
@@ -18,7 +19,7 @@ from ullage.units import GiB, format_bytes
 
 def notes(case: Case, _ledger: Ledger) -> tuple[str, ...]:
     """One sentence each."""
-    return (*_fraction(case), *_table(case), *_model(case), *_long_prefill(case), *_speculation(case))
+    return (*stand_in(case), *_fraction(case), *_table(case), *_model(case), *_long_prefill(case), *_speculation(case))
 
 
 def _fraction(case: Case) -> Iterator[str]:

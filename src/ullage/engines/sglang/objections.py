@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from ullage.catalog.at_load import refused_at_load
 from ullage.domain.architecture import (
     ChunkedAttention,
     CompressedAttention,
@@ -27,7 +28,7 @@ _NEVER = ("exl2", "exl3", "sym_int", "asym_int", "quanto", "eetq", "hqq")
 
 def objections(case: Case) -> tuple[Objection, ...]:
     """Everything the start-up checks will refuse, the first check first."""
-    early = (*_shape(case), *_length(case), *_dual_chunk(case), *_formats(case))
+    early = (*_shape(case), *_length(case), *_dual_chunk(case), *_formats(case), *refused_at_load(case))
     if early or not case.devices:
         return early
     return (*_pool(case),)

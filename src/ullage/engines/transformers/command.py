@@ -1,5 +1,6 @@
 """What to run: ``transformers serve`` for continuous batching, else a short script around ``generate``."""
 
+from ullage.catalog.at_load import made_at_load
 from ullage.domain.case import Case
 from ullage.domain.plan import Command
 from ullage.engines.transformers.cache import QUANTIZED, implementation
@@ -9,7 +10,6 @@ from ullage.engines.transformers.placement import read_max_memory, single_device
 from ullage.engines.transformers.versions import version
 
 SCRIPT = "generate.py"
-_IMPORTS = "import sys\n\nimport torch\nfrom transformers import AutoModelForCausalLM, AutoTokenizer"
 _POOL_FLAGS = (
     ("--cb-block-size", "page_size"),
     ("--cb-num-blocks", "num_blocks"),
@@ -50,7 +50,7 @@ def script(case: Case) -> str:
     asking = "\n".join(f"    {name}={value}," for name, value in _asking(case))
     return f'''"""Answers as many prompts as planned, {case.workload.concurrent_sequences} at a time."""
 
-{_IMPORTS}
+{_imports(case)}
 
 NAME = {case.model.argument!r}
 
@@ -73,11 +73,22 @@ for index in range(torch.cuda.device_count()):
 '''
 
 
+def _imports(case: Case) -> str:
+    """What the script needs, the class that quantises while loading among it."""
+    made = made_at_load(case)
+    text = dict(made.settings)["quantization_config"] if made is not None else ""
+    names = sorted({"AutoModelForCausalLM", "AutoTokenizer", *((text.partition("(")[0],) if text else ())})
+    library = "import torchao.quantization\n" if "torchao." in text else ""
+    return f"import sys\n\nimport torch\n{library}from transformers import {', '.join(names)}"
+
+
 def _loading(case: Case) -> list[tuple[str, str]]:
     dtype = "dtype" if case.version >= version("4.56.0") else "torch_dtype"
     found = [(dtype, f"torch.{case.settings.text('dtype')}"), ("device_map", repr(case.settings.get("device_map")))]
     if case.version >= version("4.36.0"):
         found.append(("attn_implementation", repr(case.settings.text("attn_implementation"))))
+    made = made_at_load(case)
+    found += made.settings if made is not None else ()
     limits = case.settings.text("max_memory")
     if limits is not None:
         said = {name if name in {CPU, DISK} else int(name): f"{nbytes}B" for name, nbytes in read_max_memory(limits).items()}

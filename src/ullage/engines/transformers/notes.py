@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ullage.catalog.at_load import stand_in
 from ullage.domain.architecture import LatentAttention, SlidingAttention
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
@@ -17,7 +18,7 @@ LONG_PROMPT = 8192
 
 def notes(case: Case, _ledger: Ledger) -> tuple[str, ...]:
     """One sentence each."""
-    return (*_model(case), *_prompt(case), *_cache(case), *_placement(case))
+    return (*stand_in(case), *_model(case), *_prompt(case), *_cache(case), *_placement(case))
 
 
 def _model(case: Case) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Write the command that starts a case, in the spelling of its release."""
 
+from ullage.catalog.at_load import made_at_load
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.vllm.flags import flag_called
@@ -22,7 +23,7 @@ def command(case: Case) -> Command:
         start: tuple[str, ...] = ("vllm", "serve", case.model.argument)
     else:
         start = ("python", "-m", SERVER_MODULE, "--model", case.model.argument)
-    chosen = {**_degrees(case), **_chosen(case)}
+    chosen = {**_degrees(case), **_at_load(case), **_chosen(case)}
     host: dict[str, Value] = {} if case.settings.has("host") or case.settings.has("uds") else {"host": LOCAL}
     words = tuple(word for name, value in {**chosen, **host}.items() for word in _words(name, value, at))
     return Command(argv=(*start, *words), environment=_environment(case))
@@ -32,6 +33,12 @@ def _words(name: str, value: Value, at: Release) -> tuple[str, ...]:
     """The words for one setting; none where the release has no such flag."""
     flag = flag_called(name)
     return write_value(flag, value, at) if flag is not None and flag.is_in(at) else ()
+
+
+def _at_load(case: Case) -> dict[str, Value]:
+    """What has the engine quantise while it loads, for a model that is planned so."""
+    made = made_at_load(case)
+    return dict(made.settings) if made is not None else {}
 
 
 def _degrees(case: Case) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ullage.catalog.at_load import stand_in
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
 from ullage.engines.vllm import dual_chunk
@@ -13,7 +14,7 @@ from ullage.units import format_bytes
 
 def notes(case: Case, _ledger: Ledger) -> tuple[str, ...]:
     """One sentence each."""
-    return (*_engine(case), *_long_prefill(case), *_outside(case), *_unprofiled(case))
+    return (*stand_in(case), *_engine(case), *_long_prefill(case), *_outside(case), *_unprofiled(case))
 
 
 def _engine(case: Case) -> Iterator[str]:

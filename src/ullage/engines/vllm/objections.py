@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ullage.catalog.at_load import refused_at_load
 from ullage.domain.architecture import (
     ChunkedAttention,
     CompressedAttention,
@@ -27,7 +28,7 @@ RAISE_OR_SHORTEN = "Try increasing `gpu_memory_utilization` or decreasing `max_m
 
 def objections(case: Case) -> tuple[Objection, ...]:
     """Everything the start-up checks will refuse, the first check first."""
-    early = (*_flags(case), *_classes(case), *_shape(case), *_lengths(case), *_dual_chunk(case), *_formats(case))
+    early = (*_flags(case), *_classes(case), *_shape(case), *_lengths(case), *_dual_chunk(case), *_formats(case), *refused_at_load(case))
     if early:
         return early
     return (*_free_memory(case), *_cache(case))
