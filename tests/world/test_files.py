@@ -243,6 +243,74 @@ def test_an_answer_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["plan.json"]
 
 
+@pytest.mark.parametrize("data", ['{"weight_map": {"a"', "", "[]", '{"weight_map": 5}', '{"weight_map": {}}', '{"weight_map": {"a": 5}}'])
+@pytest.mark.parametrize("shards", [0, 1, 3])
+def test_a_broken_index_is_named(tmp_path: Path, data: str, shards: int) -> None:
+    write_config(tmp_path)
+    if shards == 1:
+        write_safetensors(tmp_path / "model.safetensors", tensors_of(tmp_path))
+    elif shards:
+        write_sharded(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(data)
+    with pytest.raises(MalformedFileError, match=r"model\.safetensors\.index\.json"):
+        load(tmp_path)
+
+
+def test_one_shard_of_several_is_not_the_model(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    tensors = tensors_of(tmp_path)
+    write_safetensors(tmp_path / "first.safetensors", tensors)
+    places = dict.fromkeys(tensors, "first.safetensors") | {"lost": "second.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(WorldError, match=r"second\.safetensors"):
+        load(tmp_path)
+
+
+def test_weights_beside_the_index_of_other_files_are_read(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    for name in write_sharded(tmp_path):
+        (tmp_path / name).unlink()
+    write_safetensors(tmp_path / "model.safetensors", tensors_of(tmp_path))
+    assert load(tmp_path).model.checkpoint.exact
+
+
+def test_weights_without_most_tensors_are_no_whole_model(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    tensors = tensors_of(tmp_path)
+    for kept in ({"model.extra": (4,)}, {name: shape for name, shape in tensors.items() if "layers.1." not in name}):
+        write_safetensors(tmp_path / "model.safetensors", kept)
+        with pytest.raises(MalformedFileError, match=r"lack \d+ of the \d+ tensors .* not the whole model\. Fetch"):
+            load(tmp_path)
+
+
+def test_a_few_missing_tensors_are_a_note(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    tensors = {name: shape for name, shape in tensors_of(tmp_path).items() if "k_proj" not in name and "lm_head" not in name}
+    write_safetensors(tmp_path / "model.safetensors", tensors)
+    assert any("no file has" in note for note in load(tmp_path).notes)
+
+
+def test_weights_under_names_of_another_tool_are_the_whole_model(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    tensors = {name.replace("self_attn", "attention").replace("mlp", "swiglu"): shape for name, shape in tensors_of(tmp_path).items()}
+    nbytes = write_safetensors(tmp_path / "model.safetensors", tensors)
+    assert load(tmp_path).model.checkpoint.nbytes == nbytes
+
+
+@pytest.mark.parametrize("stated", ["awq", 4, ["awq"], True])
+def test_a_quantisation_that_is_no_object_is_refused(tmp_path: Path, stated: Json) -> None:
+    write_config(tmp_path, quantization_config=stated)
+    with pytest.raises(MalformedFileError, match="quantization_config should be an object"):
+        load(tmp_path)
+
+
+def test_a_broken_file_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "t1.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UllageError) as found:
+        load(tmp_path / "t1.gguf")
+    assert str(found.value).count("t1.gguf") == 1
+
+
 @pytest.mark.parametrize("path", ["", ".", "/", "..", "a\0b", "x" * 300, "/dev/null/plan.json"])
 def test_a_path_that_cannot_be_written_is_an_error_of_the_world(path: str) -> None:
     with pytest.raises(WorldError, match="-o"):

@@ -12,7 +12,7 @@ from ullage.domain.checkpoint import Checkpoint, Tensor
 from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Header, Recipe, WeightFormat
-from ullage.errors import InputError, UnsupportedModelError
+from ullage.errors import InputError, MalformedFileError, UnsupportedModelError
 
 __all__ = [
     "checkpoint",
@@ -58,7 +58,9 @@ def quantization_of(config: Hyperparameters) -> Hyperparameters | None:
     for place in (config, *((inner,) if inner else ())):
         for key in _KEYS:
             stated = place.raw(key)
-            if isinstance(stated, dict) and stated:
+            if stated is not None and not isinstance(stated, dict):
+                raise MalformedFileError(f"{key} should be an object such as {{'quant_method': 'awq', ...}}, but is {str(stated)[:60]!r}")
+            if stated:
                 extra = {"expert_dtype": place.raw("expert_dtype")} if place.has("expert_dtype") else {}
                 return Hyperparameters({**stated, **extra}, key)
     return None

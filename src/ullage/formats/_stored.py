@@ -11,7 +11,8 @@ from ullage.domain.weight_format import Header, StoredTensor
 from ullage.errors import MalformedFileError
 from ullage.formats import _gguf_names as gguf_names
 from ullage.formats._patterns import bare_name
-from ullage.formats._roles import known_by, numbered_to_any, place, weight_and_part
+from ullage.formats._roles import Known, known_by, numbered_to_any, place, weight_and_part
+from ullage.formats._whole import check_layers, check_whole
 from ullage.frozen import replace
 
 _NAMED_IN_A_NOTE = 5
@@ -28,6 +29,7 @@ def read_tensors(blueprint: Blueprint, headers: tuple[Header, ...]) -> tuple[tup
     layers = len(blueprint.architecture.layers)
     if any(gguf_names.is_gguf(header) for header in headers):
         tensors, unknown = gguf_names.tensors_of(stored, decoder_layers=layers)
+        check_layers(blueprint, tensors)
         return tensors, tuple(_listed("with unknown names", unknown))
     return _of_transformers(blueprint, stored)
 
@@ -56,17 +58,22 @@ def _of_transformers(blueprint: Blueprint, stored: tuple[StoredTensor, ...]) -> 
         tensor = Tensor(name=name, role=role, layer=layer, shape=shape, format=stored_format(dtype), copies=count, part=part)
         tensors.append(_unstacked(tensor, blueprint))
     seen = {weight_and_part(bare_name(name))[0] for name, _, _ in alike}
-    missing = [tensor.name for tensor in blueprint.tensors if tensor.role is not Role.MTP and not _is_there(tensor, seen)]
+    missing = tuple(tensor for tensor in blueprint.tensors if tensor.role is not Role.MTP and not _is_there(tensor, seen))
+    check_whole(blueprint, missing, sum(entry.nbytes for entry in stored if not _is_meant(entry.name, known)))
     notes = (
         *_listed("with unknown names", unknown),
         *_listed("that are stored but never loaded", unused),
-        *_listed("of the configuration that no file has under this name", missing),
+        *_listed("of the configuration that no file has under this name", (tensor.name for tensor in missing)),
     )
     return tuple(tensors), notes
 
 
 def _is_there(tensor: Tensor, seen: set[str]) -> bool:
     return weight_and_part(bare_name(tensor.name))[0] in seen
+
+
+def _is_meant(name: str, known: Known) -> bool:
+    return weight_and_part(bare_name(numbered_to_any(name, known.numbers)))[0] in known.places
 
 
 def _listed(what: str, names: Iterable[str]) -> tuple[str, ...]:
