@@ -94,16 +94,27 @@ def _figures(comparisons: list[Comparison]) -> str:
 
 def _verdicts(found: Verdicts) -> str:
     refused = f"and the engine is said to refuse {len(found.refused)} more:"
-    if not found.failures and not found.runs:
-        return "### Verdicts\n\nNo report names a device.\n"
+    missed, refused = _ids(found.missed), f"{refused} {_ids(found.refused)}"
+    plain = f"with every default alone, {len(found.missed_plainly)} failures would be missed and {len(found.strict_plainly)} runs ruled out"
     lines = [
         "### Verdicts\n",
-        f"- {found.failures} failures: {_percent(found.recall, 0)} are foreseen (refused, does not fit, or tight). Missed:",
+        "What a report leaves open is varied: a failure counts as foreseen if any variant is not called fitting, a run as ruled out",
+        f"only if every variant is; {plain}.\n",
+        f"- {found.failures} failures: {_percent(found.recall, 0)} are foreseen (refused, does not fit, or tight). Missed: {missed}",
         *(f"  - {_name(item)}: {item.row.text('error_kind')}. {_why(item.row.text('notes'), frozenset())}" for item in found.missed),
         f"- {found.runs} runs: {len(found.too_strict)} are called impossible ({_percent(found.false_alarms, 1)}), {refused}",
         *(f"  - {_name(item)}: {item.outcome.binding}" for item in found.refused),
     ]
+    if found.aside:
+        lines.append(f"- {len(found.aside)} set aside, as the report does not tell the card, the placement or the host it is about:")
+        lines += [
+            f"  - {_name(item)}: {item.row.text('error_kind') or 'ran'}; a stand-in gives {item.outcome.verdict}" for item in found.aside
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _ids(items: tuple[Judged, ...]) -> str:
+    return ", ".join(item.row.id for item in items) or "none"
 
 
 def _name(item: Judged) -> str:

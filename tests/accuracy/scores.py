@@ -146,6 +146,9 @@ class Verdicts:
     runs: int
     too_strict: tuple[Judged, ...]  # runs that the plan calls impossible: does not fit
     refused: tuple[Judged, ...]  # runs that the plan thinks the engine refuses
+    missed_plainly: tuple[Judged, ...]  # failures that the question with every default calls fitting, whatever its variants
+    strict_plainly: tuple[Judged, ...]  # runs that it calls impossible or refused
+    aside: tuple[Judged, ...]  # failures and runs whose report does not tell what memory or placement it is about
 
     @property
     def recall(self) -> float:
@@ -160,7 +163,8 @@ class Verdicts:
 
 def verdicts(judged: Iterable[Judged]) -> Verdicts:
     """Failures must not be called fitting in any way the report leaves open; runs must not be called impossible in every such way."""
-    found = tuple(item for item in judged if not item.asked.unsized)
+    everything = tuple(judged)
+    found = tuple(item for item in everything if not item.asked.unsized)
     failed, ran = [item for item in found if item.row.failed], [item for item in found if item.row.ran]
     return Verdicts(
         failures=len(failed),
@@ -168,4 +172,7 @@ def verdicts(judged: Iterable[Judged]) -> Verdicts:
         runs=len(ran),
         too_strict=tuple(item for item in ran if item.best is Verdict.DOES_NOT_FIT),
         refused=tuple(item for item in ran if item.best is Verdict.REFUSED),
+        missed_plainly=tuple(item for item in failed if item.outcome.verdict is Verdict.FITS),
+        strict_plainly=tuple(item for item in ran if item.outcome.verdict in {Verdict.DOES_NOT_FIT, Verdict.REFUSED}),
+        aside=tuple(item for item in everything if item.asked.unsized and (item.row.failed or item.row.ran)),
     )

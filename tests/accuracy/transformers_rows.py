@@ -123,6 +123,6 @@ def measures(row: Row, outcome: Outcome) -> dict[str, tuple[float | None, Amount
     else:
         amounts = [ledger.peak(device) for device in ids]
     found = {"total": total(amounts), "weights": of_purposes(outcome, [Purpose.WEIGHTS], ids)}
-    if "unit base not stated" in row.text("notes") or row.text("thread").startswith("QwenLM/Qwen:"):
+    if "unit base not stated" in row.text("notes"):
         found = {name: Amount(each.low, each.expected, int(each.high * _EITHER_UNIT)) for name, each in found.items()}
     return {name: (gib_cell(row, column), found[name]) for name, column in (("total", "total_used_gib"), ("weights", "weights_gib"))}
