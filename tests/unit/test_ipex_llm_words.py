@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ipex_cases import arc_case
 
+import ullage
 from ullage.domain.case import Case, Value
 from ullage.domain.workload import Workload
 from ullage.engines.ipex_llm import ENGINE
@@ -206,3 +207,13 @@ def test_a_settings_value_is_typed_or_refused(name: str, value: Value) -> None:
     with suppress(InputError):
         typed = ENGINE.validate(name, value)
         assert ENGINE.validate(name, typed) == typed
+
+
+def test_the_script_splits_the_context_itself_where_no_answer_is_said() -> None:
+    unsaid, said = (
+        ullage.plan("Qwen3-8B", engine="ipex-llm", gpu="Arc-A770-16GB", context="8K", set={"mode": "api", **more})
+        for more in ({}, {"max_new_tokens": 64})
+    )
+    assert "--max-new-tokens" not in unsaid.command.argv
+    assert "answer = args.max_new_tokens or max(1, min(512, args.context // 4))" in unsaid.command.files[0][1]
+    assert said.command.argv[said.command.argv.index("--max-new-tokens") + 1] == "64"

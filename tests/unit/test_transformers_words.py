@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+import ullage
 from ullage.architectures import read
 from ullage.domain.case import Case, Model, Settings, Value
 from ullage.domain.hyperparameters import Hyperparameters, Json
@@ -210,3 +211,16 @@ def test_log_lines_become_facts(line: str, name: str, value: Value) -> None:
 def test_other_lines_state_nothing() -> None:
     assert ENGINE.read_log_line("Loading checkpoint shards: 100%") is None
     assert ENGINE.read_metrics("anything") == ()
+
+
+def test_a_script_answers_more_than_one_token_where_nobody_said_how_many() -> None:
+    unsaid, said = (
+        ullage.plan("Qwen3-8B", engine="transformers", gpu="4090", context="8K", set=more) for more in ({}, {"max_new_tokens": 64})
+    )
+    script = unsaid.command.files[0][1]
+    assert "max_new_tokens=512," in script
+    assert "max_length=7680)" in script
+    assert "# The plan holds for any split of 8,192 tokens" in script
+    assert unsaid.case.workload.prompt_tokens == 8191
+    assert "max_new_tokens=64," in said.command.files[0][1]
+    assert "# The plan holds" not in said.command.files[0][1]

@@ -41,7 +41,8 @@ def _server(case: Case) -> Command:
 def _script(case: Case) -> Command:
     context, prompt = case.workload.context_tokens or 1, case.workload.prompt_tokens or 1
     words = ["python", SCRIPT, "--model", case.model.argument, "--device", "cpu" if on_cpu(case) else "xpu", *_words(case, _GENERATED)]
-    words += ["--context", str(context), "--max-new-tokens", str(max(1, context - prompt))]
+    words += ["--context", str(context)]
+    words += ["--max-new-tokens", str(context - prompt)] if context - prompt > 1 or "max_new_tokens" in case.stated else []
     words += ["--concurrency", str(case.workload.concurrent_sequences)]
     if case.parallel.pipeline > 1:
         words += [option("pipeline_parallel_size"), str(case.parallel.pipeline)]

@@ -25,8 +25,9 @@ from HUB import AutoTokenizer
 parser = argparse.ArgumentParser()
 for name in ("--model", "--device", "--load-in-low-bit", "--dtype", "--embedding-qtype", "--kv-cache-dtype"):
     parser.add_argument(name)
-for name in ("--context", "--concurrency", "--max-new-tokens", "--pipeline-parallel-size"):
+for name in ("--context", "--concurrency", "--pipeline-parallel-size"):
     parser.add_argument(name, type=int, default=1)
+parser.add_argument("--max-new-tokens", type=int, default=0)
 for name in ("--cpu-embedding", "--mixed-precision"):
     parser.add_argument(name, action="store_true")
 args = parser.parse_args()
@@ -42,9 +43,11 @@ model = AutoModelForCausalLM.from_pretrained(
     mixed_precision=args.mixed_precision, optimize_model=True, trust_remote_code=True, use_cache=True, **options,
 ).to(args.device)
 tokens = AutoTokenizer.from_pretrained(args.model, trust_remote_code=True).encode("a " * args.context, return_tensors="pt")
-prompt = tokens[:, : args.context - args.max_new_tokens].repeat(args.concurrency, 1).to(args.device)
+# The plan holds for any split of the context: unless an answer is said, it counts a prompt of all but one token, which takes the most.
+answer = args.max_new_tokens or max(1, min(512, args.context // 4))
+prompt = tokens[:, : args.context - answer].repeat(args.concurrency, 1).to(args.device)
 with TORCH.inference_mode():
-    print(model.generate(prompt, max_new_tokens=args.max_new_tokens).shape)
+    print(model.generate(prompt, max_new_tokens=answer).shape)
 '''
 
 

@@ -10,6 +10,7 @@ from ullage.engines.transformers.placement import read_max_memory, single_device
 from ullage.engines.transformers.versions import version
 
 SCRIPT = "generate.py"
+USEFUL_ANSWER = 512  # tokens of an answer where nobody said how many
 _POOL_FLAGS = (
     ("--cb-block-size", "page_size"),
     ("--cb-num-blocks", "num_blocks"),
@@ -47,6 +48,7 @@ def _script(case: Case) -> Command:
 def script(case: Case) -> str:
     """The script's text: it loads the model as planned and answers one batch of prompts."""
     loading = "\n".join(f"    {name}={value}," for name, value in _loading(case))
+    prompt = _context(case) - _answer(case)
     asking = "\n".join(f"    {name}={value}," for name, value in _asking(case))
     return f'''"""Answers as many prompts as planned, {case.workload.concurrent_sequences} at a time."""
 
@@ -62,7 +64,7 @@ model = AutoModelForCausalLM.from_pretrained(
 ).eval()
 
 prompts = sys.argv[1:] or ["Hello"]
-batch = tokenizer(prompts, return_tensors="pt", padding=True, truncation=True, max_length={case.workload.prompt_tokens}).to(model.device)
+{_split_text(case)}batch = tokenizer(prompts, return_tensors="pt", padding=True, truncation=True, max_length={prompt}).to(model.device)
 answers = model.generate(
     **batch,
 {asking}
@@ -98,9 +100,30 @@ def _loading(case: Case) -> list[tuple[str, str]]:
     return found
 
 
+def _context(case: Case) -> int:
+    return case.workload.context_tokens or 1
+
+
+def _is_split(case: Case) -> bool:
+    """Whether somebody said how long an answer is; else the plan takes the longest prompt, which is the most memory."""
+    return case.settings.has("max_new_tokens") or _context(case) - (case.workload.prompt_tokens or 0) > 1
+
+
+def _answer(case: Case) -> int:
+    """Tokens of an answer: as said, else a share of the context that is of use."""
+    planned = max(1, _context(case) - (case.workload.prompt_tokens or 0))
+    return planned if _is_split(case) else max(1, min(USEFUL_ANSWER, _context(case) // 4))
+
+
+def _split_text(case: Case) -> str:
+    """A comment where the script's answer is not the plan's."""
+    if _is_split(case):
+        return ""
+    return f"# The plan holds for any split of {_context(case):,} tokens: it counts a prompt of all but one, which takes the most.\n"
+
+
 def _asking(case: Case) -> list[tuple[str, str]]:
-    answer = max(1, (case.workload.context_tokens or 1) - (case.workload.prompt_tokens or 0))
-    found = [("max_new_tokens", str(answer))]
+    found = [("max_new_tokens", str(_answer(case)))]
     if implementation(case) != "dynamic":
         found.append(("cache_implementation", repr(implementation(case))))
     if implementation(case) == QUANTIZED:
