@@ -316,7 +316,9 @@ def test_a_longer_cache_never_takes_less(release: str, tokens: int, more: int, g
 @given(st.sampled_from(["0.1.4", "0.2.3", "0.3.2", "0.7.2"]), st.integers(512, 30_000), st.floats(10, 60), st.floats(0, 30))
 def test_a_larger_card_is_never_worse(release: str, tokens: int, gib: float, more: float) -> None:
     small, large = (seen(question(release, context=tokens, gib=size)) for size in (gib, gib + more))
-    assert large.verdict.rank <= small.verdict.rank
+    runs = {Verdict.FITS, Verdict.TIGHT}  # which of the two failures it is may change: a larger card may live until it is refused
+    assert large.verdict in runs or small.verdict not in runs
+    assert large.verdict is Verdict.FITS or small.verdict is not Verdict.FITS
 
 
 @settings(max_examples=40, deadline=None)
