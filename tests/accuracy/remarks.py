@@ -13,15 +13,18 @@ freed (before, 88 % of its settled published totals were covered), the low end o
 on older cards, and either unit of a GB that does not say which. Rows that nobody here has seen will be covered less often.
 """
 
-_LLAMA_CPP = """Cells, keys and values are met to the last digit printed, but for one report whose release keeps one state fewer for
-drafted tokens. Weights follow the quantiser's own mixtures; files made otherwise (Unsloth's, forks' own types) differ by up to 9 % and are
-not settled. The two totals that are far off are Ollama's own engine of 2025 with a vision model: it reserved the tower's largest graph,
-which llama.cpp, the engine predicted here, does not. Where one of fifteen cards is reported, the split that its user chose is not told."""
-_SGLANG = """Few reports have every part. The three token counts that are off by a factor are DeepSeek-V4-Flash on L20 cards, which
-have no FP4 products: their experts seem to lie there in 8 bits, twice as large, so that hardly anything is left; which releases do so
-is not known, and the range is widened instead. Reports whose collector could not see the model's size or its ranks count for verdicts
-only. The cache of one such report, read as the 4B model its weights are those of, is met within 1 %
-(`tests/unit/test_sglang_memory.py`)."""
+_LLAMA_CPP = """The aim of 2 % is met by the one settled total of logged buffers and missed by two of Ollama. Cells, keys and values
+are met to the last digit printed, but for one report whose release keeps one state fewer for drafted tokens. Weights follow the
+quantiser's own mixtures; files made otherwise (Unsloth's, forks' own types) differ by up to 9 % and are not settled. The two totals
+that are far off are Ollama's own engine of 2025 with a vision model: it reserved the tower's largest graph, which llama.cpp, the
+engine predicted here, does not. Where one of fifteen cards is reported, the split that its user chose is not told."""
+_SGLANG = """The aim of 4 % is missed: few reports have every part, and no settled one names a card and its pool. The three token
+counts that are off by a factor are DeepSeek-V4-Flash on L20 cards, which have no FP4 products: their experts seem to lie there in 8
+bits, twice as large, so that hardly anything is left; which releases do so is not known, and the range is widened instead. Reports
+whose collector could not see the model's size or its ranks count for verdicts only. The cache of one such report, read as the 4B model
+its weights are those of, is met within 1 % (`tests/unit/test_sglang_memory.py`). Eight H200 loaded 125.65 GiB each of DeepSeek-V4-Pro,
+23.6 more than is stored, and AITER shuffled a copy of fp8 weights on the MI300X; both are inside the range and not expected. CUDA
+graphs of large mixtures lie between what two projects measured."""
 _KTRANSFORMERS = """Most totals are round figures of the project's own documents, without lengths, server or card. The figure of 320 GB
 of host memory for an 80B model is twice its bytes, and the document gives no reason."""
 _TRANSFORMERS = """The three reports are what nvidia-smi showed: two of FastChat, which compresses to 8 bits with code of its own and
