@@ -186,6 +186,35 @@ def test_an_error_is_an_object_where_json_was_asked_for(words: tuple[str, ...]) 
     assert done.stderr == f"ullage: {values['error']}\n"
 
 
+def test_a_command_with_a_remedy_applied_has_no_finding_of_the_one_written() -> None:
+    words = ("check", "--gpu", "4090", "--json", "--apply", "1", "--", "vllm", "serve", "Qwen/Qwen3-8B", "--max-lenn", "5")
+    done = start(*words)
+    values = json.loads(done.stdout)
+    assert "findings" not in values
+    assert done.returncode == (0 if values["verdict"] in {"fits", "tight"} else 1)
+
+
+def test_a_command_in_quotes_is_the_command() -> None:
+    words = ("vllm", "serve", "Qwen/Qwen3-8B", "--max-model-len", "8192")
+    assert start("check", "--gpu", "H100", "--", " ".join(words)).stdout == start("check", "--gpu", "H100", "--", *words).stdout
+    broken = start("check", "--gpu", "H100", "--", "vllm serve 'Qwen/Qwen3-8B")
+    assert broken.returncode == 2
+    assert "close the quote" in broken.stderr
+
+
+def test_an_empty_line_stands_before_where_the_numbers_are_from() -> None:
+    lines = start("plan", "Qwen3-8B", "--gpu", "H100").stdout.splitlines()
+    assert lines[next(index for index, line in enumerate(lines) if line.startswith("Numbers:")) - 1] == ""
+
+
+def test_a_model_is_described_in_words() -> None:
+    told = start("models", "Qwen/Qwen3-8B").stdout
+    assert "sized by rule" in told
+    assert "8,190,735,360" in told
+    assert not {"False", "[]", "_"} & set(told.replace("[", " [").split())
+    assert "unread" not in told
+
+
 def test_the_json_repeats_the_load_that_was_asked_for() -> None:
     values = json.loads(start("plan", "Qwen3-8B", "--gpu", "H100", "--context", "8k", "--concurrency", "3", "--json").stdout)
     assert values["workload"] == {"context_tokens": 8000, "concurrent_sequences": 3}

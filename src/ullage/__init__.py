@@ -29,11 +29,9 @@ def plan(model: str, **options: Any) -> "Plan":
 
 def check(command: "str | Sequence[str]", **options: Any) -> "Plan":
     """The same for an engine command: ``check("vllm serve Qwen/Qwen3-8B", gpu="24GiB")``; what is wrong stands in ``findings``."""
-    from shlex import split
-
     from ullage.commands import check as verb
     from ullage.world import real
 
-    words = split(command) if isinstance(command, str) else command
+    words = verb.split_line(command) if isinstance(command, str) else command
     flags = verb.VERB.flags({**options, "command": tuple(words)})
     return verb.make_check(flags, real.world(offline=flags.flag("offline")))

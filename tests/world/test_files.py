@@ -159,6 +159,8 @@ def test_an_unknown_quantisation_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_quantised_model_is_not_quantised_again(tmp_path: Path) -> None:
     write_config(tmp_path, quantization_config={"quant_method": "fp8"})
+    assert any("in place of the published" in note for note in load(tmp_path, "awq").notes)  # no weights are here yet
+    write_safetensors(tmp_path / "model.safetensors", {"model.norm.weight": (64,)})
     with pytest.raises(InputError, match="already"):
         load(tmp_path, "awq")
 

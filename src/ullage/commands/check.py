@@ -14,8 +14,23 @@ _MODEL = Option("model", "text", "The model, where the command names it by a pat
 _WHICH_ENGINE = Option("engine", "text", "The engine, where the command does not tell.", "NAME", panel="Engine")
 
 
+def split_line(line: str) -> tuple[str, ...]:
+    """The words of a command as a shell takes them. Raises InputError for a quote that does not end."""
+    from shlex import split  # noqa: PLC0415 - a command usually comes in words
+
+    try:
+        return tuple(split(line))
+    except ValueError as error:
+        raise InputError(f"the command {line[:60]!r} cannot be split into words: {error}; close the quote") from error
+
+
 def read_request(words: tuple[str, ...], flags: Flags) -> tuple[Engine, Request]:
-    """The engine whose command this is, and what it says. Raises InputError when no engine knows it."""
+    """The engine whose command this is, and what it says; one word of many is a line in quotes.
+
+    Raises InputError when no engine knows it.
+    """
+    if len(words) == 1 and len(words[0].split()) > 1:
+        words = split_line(words[0])
     text = flags.text("engine_version")
     version = parse_version(text) if text is not None else None
     count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))

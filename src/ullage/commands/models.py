@@ -8,7 +8,7 @@ from ullage.domain.family import Family
 from ullage.domain.hyperparameters import Json
 from ullage.ports import World
 from ullage.report import document as doc
-from ullage.units import format_bytes
+from ullage.units import format_bytes, format_count
 
 _OPTIONS = (
     Option("families", "flag", "List the model families instead."),
@@ -52,12 +52,21 @@ def _one(word: str, flags: Flags, world: World) -> Answer:
     }
     if flags.flag("json"):
         return Answer(0, json={"schema": "ullage.model/1", **facts})
-    rows = tuple(
-        (name, format_bytes(value) if name == "weight_bytes" and isinstance(value, int) else str(value))
-        for name, value in facts.items()
-        if value != ""
-    )
+    rows = tuple((name.replace("_bytes", "s").replace("_", " "), text) for name, value in facts.items() if (text := _in_words(name, value)))
     return Answer(0, document=(doc.Table((doc.Column("fact"), doc.Column("value")), rows),))
+
+
+def _in_words(name: str, value: Json) -> str:
+    """A fact as people read it; nothing for one that has nothing to say."""
+    if name == "exact":
+        return "yes: from file headers" if value else "no: sized by rule from the configuration"
+    if name == "max_context_tokens" and value is None:
+        return "not stated"
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    if isinstance(value, int):
+        return format_bytes(value) if name.endswith("_bytes") else format_count(value)
+    return str(value or "")
 
 
 def _holding(word: str) -> list[str]:

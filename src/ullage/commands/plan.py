@@ -57,10 +57,13 @@ def _objective(flags: Flags) -> str:
 
 
 def finish(plan: Plan, flags: Flags, engine: Engine, notes: tuple[str, ...]) -> Plan:
-    """With the remedy of ``--apply`` applied, and the notes of reading the model."""
+    """With the remedy of ``--apply`` applied, and the notes of reading the model.
+
+    A remedy leads to a command of ours, of which what was found in the one somebody wrote no longer says anything.
+    """
     wanted = flags.whole("apply")
     if wanted is not None:
-        plan = answer(engine, _remedied(plan, wanted), findings=plan.findings)
+        plan = answer(engine, _remedied(plan, wanted))
     return replace(plan, notes=(*plan.notes, *notes))
 
 

@@ -53,7 +53,7 @@ def lines(document: Document, look: Look) -> Iterator[Line]:
     """The document as lines no wider than the screen."""
     before: Block | None = None
     for block in document:
-        after_list = isinstance(before, Items) and isinstance(block, Paragraph)
+        after_list = isinstance(before, Items | Code) and isinstance(block, Paragraph)
         if before is not None and (after_list or not isinstance(block, Paragraph | Items | Table | Code)):
             yield ()
         yield from _block(block, look)
