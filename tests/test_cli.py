@@ -249,6 +249,13 @@ def test_the_library_checks_a_command_given_as_one_line_or_as_words() -> None:
     assert line.case.settings.integer("max_model_len") == 8192
 
 
+def test_a_plan_prints_as_its_verdict_and_its_parts_in_a_line() -> None:
+    plan = ullage.plan("Qwen3-8B", gpu="H100-80GB")
+    assert str(plan) == f"FITS: {plan.binding}"
+    assert "Qwen/Qwen3-8B" in repr(plan)
+    assert all(len(repr(part)) < 400 for part in (plan, plan.case.model, plan.case.model.checkpoint, plan.case.model.architecture))
+
+
 @pytest.mark.parametrize("options", [{"gpuu": "H100"}, {"gpu": "H100", "tp": 0}, {"gpu": "H100", "tp": True}, {"gpu": 3.5}, {"gpu": None}])
 def test_a_wrong_option_of_the_library_is_an_input_error(options: dict[str, object]) -> None:
     with pytest.raises(InputError):

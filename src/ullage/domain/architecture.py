@@ -192,6 +192,10 @@ class Architecture:
     encoder_frames: int = 1  # how many images' tokens a video may have at most
     is_decoder: bool = True  # False: an encoder that keeps no cache
 
+    def __repr__(self) -> str:
+        """Short, as there are dozens of layers."""
+        return f"<Architecture {self.model_type}: {len(self.layers)} layers of width {self.hidden_size}>"
+
     @cached_property
     def is_mixture(self) -> bool:
         """Whether any layer routes to experts."""

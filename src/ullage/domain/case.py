@@ -89,6 +89,10 @@ class Model:
     path: str = ""  # where it lies on this machine, for one that does
     word: str = ""  # the scheme it is planned in by rule; empty for the model as published
 
+    def __repr__(self) -> str:
+        """Short, as there are hundreds of tensors."""
+        return f"<Model {self.name}: {self.parameters} parameters, {self.checkpoint!r}>"
+
     @property
     def argument(self) -> str:
         """What an engine is told to load: the path, or the name it is published under."""

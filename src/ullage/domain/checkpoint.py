@@ -148,6 +148,10 @@ class Checkpoint:
     scheme: str  # "bf16", "awq 4-bit g128", ...: what a person would call it
     exact: bool  # from file headers (True) or by rule from a configuration (False)
 
+    def __repr__(self) -> str:
+        """Short, as there are hundreds of tensors."""
+        return f"<Checkpoint as {self.scheme}: {len(self.tensors)} tensors, {self.nbytes} bytes>"
+
     @cached_property
     def nbytes(self) -> int:
         """Bytes of everything in the file, draft layers included."""

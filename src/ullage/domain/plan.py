@@ -129,3 +129,11 @@ class Plan:
     remedies: tuple[Remedy, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+    def __str__(self) -> str:
+        """The verdict and what binds."""
+        return f"{self.verdict.value.replace('_', ' ').upper()}: {self.binding}"
+
+    def __repr__(self) -> str:
+        """One line: what was asked, and the answer; the rest stands in the fields."""
+        return f"<Plan of {self.case.model.name} with {self.case.engine} {self.case.version}: {self}>"
