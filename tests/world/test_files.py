@@ -313,7 +313,7 @@ def test_a_broken_file_is_named_once(tmp_path: Path) -> None:
     assert str(found.value).count("t1.gguf") == 1
 
 
-@pytest.mark.parametrize("path", ["", ".", "/", "..", "a\0b", "x" * 300, "/dev/null/plan.json"])
+@pytest.mark.parametrize("path", ["", ".", "/", "..", "a\0b", "x" * 300, "/dev/null/plan.json", "/dev/null", "/dev"])
 def test_a_path_that_cannot_be_written_is_an_error_of_the_world(path: str) -> None:
     with pytest.raises(WorldError, match="-o"):
         files.write_whole(path, "text")

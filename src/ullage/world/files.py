@@ -18,7 +18,11 @@ def _failed(path: Path, verb: str, error: OSError, next_step: str = "check the p
 
 def _check_regular(path: Path) -> None:
     """Refuse what is there and is no file, before a pipe is waited for or a device read without end."""
-    if path.exists() and not path.is_file():
+    try:
+        is_other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise _failed(path, "read", error) from error
+    if is_other:
         raise InputError(f"{path} is no regular file: give a directory, a config.json, a .gguf or a .safetensors file")
 
 
@@ -91,6 +95,8 @@ def write_whole(path: str, text: str) -> None:
         raise WorldError(f"{path[:80]!r} is no file that can be written; give a file name to -o")
     beside = goal.with_name(f"{goal.name}.{os.getpid()}.part")
     try:
+        if goal.exists() and not goal.is_file():  # a directory, or a device that must not be replaced by a file
+            raise WorldError(f"{goal} is there and is no regular file; give another path to -o")
         with beside.open("w", encoding="utf-8", errors="replace", newline="") as file:
             file.write(text)
             file.flush()
