@@ -45,7 +45,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--answer", type=int, default=16, help="tokens of the answer")
     parser.add_argument("--rows", type=int, default=1, help="sequences at once")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the observations")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    asked.device = "cuda:0" if asked.device == "cuda" else asked.device
+    return asked
 
 
 def shape(word: str, layers: int | None) -> tuple[str, dict[str, Json]]:

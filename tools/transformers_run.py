@@ -152,7 +152,7 @@ def _generate(model: Any, trial: Trial, meter: Meter) -> tuple[Reading, ...]:
 
     def first_token(tokens: Any, _scores: Any, **_others: Any) -> Any:
         if not readings:
-            readings.append(meter.take(Phase.PREFILL, _cached(caches)))
+            readings.append(meter.take(Phase.PREFILL, _cached(caches, model.device)))
         return torch.zeros(tokens.shape[0], dtype=torch.bool, device=tokens.device)
 
     prompt = torch.randint(0, model.config.get_text_config().vocab_size, (trial.rows, trial.prompt), device=model.device)
@@ -163,7 +163,7 @@ def _generate(model: Any, trial: Trial, meter: Meter) -> tuple[Reading, ...]:
             model.generate(prompt, attention_mask=torch.ones_like(prompt), stopping_criteria=[first_token])
     finally:
         hook.remove()
-    readings.append(meter.take(Phase.DECODE, _cached(caches)))
+    readings.append(meter.take(Phase.DECODE, _cached(caches, model.device)))
     for kept in ("_cache", "_previous_max_cache_length"):  # by which a static cache outlives its run, or its length does
         model.__dict__.pop(kept, None)
     return tuple(readings)
@@ -183,9 +183,10 @@ def _generation(trial: Trial) -> Any:
     )
 
 
-def _cached(caches: list[Any]) -> tuple[Held, ...]:
-    """What the cache's layers hold, states included; marks of a few bytes are no part of it."""
-    tensors = [tensor for cache in caches for layer in cache.layers for tensor in _tensors(vars(layer)) if tensor.ndim > 1]
+def _cached(caches: list[Any], device: Any) -> tuple[Held, ...]:
+    """What the cache's layers hold on the device, states included; marks of a few bytes are no part of it."""
+    found = [tensor for cache in caches for layer in cache.layers for tensor in _tensors(vars(layer))]
+    tensors = [tensor for tensor in found if tensor.ndim > 1 and tensor.device == device]
     return (Held(purpose=Purpose.KV_CACHE, nbytes=storage_bytes(tensors)),)
 
 
