@@ -167,10 +167,12 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert done.stderr == ""
 
 
-def test_a_full_disk_is_one_line_and_ends_with_four() -> None:
+@pytest.mark.parametrize("words", [("plan", "Qwen3-8B", "--gpu", "H100"), ("models",), ("--version",), ("--help",), ("plan", "--help")])
+def test_a_full_disk_is_one_line_and_ends_with_four(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
-        words = [sys.executable, "-m", "ullage", "plan", "Qwen3-8B", "--gpu", "H100"]
-        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", "ullage", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
     assert done.returncode == 4
     assert done.stderr.startswith("ullage: standard output cannot be written")
     assert done.stderr.count("\n") == 1

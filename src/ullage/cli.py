@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +26,10 @@ def load(name: str) -> Verb:
 def main(words: tuple[str, ...] | None = None) -> int:
     """Answer one command line and return its exit code."""
     given = tuple(sys.argv[1:]) if words is None else words
+    return _written(lambda: _answer(given))
+
+
+def _answer(given: tuple[str, ...]) -> int:
     if given in {("--version",), ("-V",)}:
         _say(f"ullage {__version__}\n")
         return 0
@@ -38,6 +43,10 @@ def main(words: tuple[str, ...] | None = None) -> int:
 
 def perform(verb: Verb, flags: Flags) -> int:
     """Run a verb in the real world and print what it answers. An error is one line on standard error."""
+    return _written(lambda: _perform(verb, flags))
+
+
+def _perform(verb: Verb, flags: Flags) -> int:
     from ullage.world import real
 
     world = real.world(offline=flags.flag("offline"))
@@ -51,6 +60,13 @@ def perform(verb: Verb, flags: Flags) -> int:
             _complain(f"written to {path}")
     except UllageError as error:
         return _fail(str(error), error.exit_code, as_json=flags.flag("json"))
+    return answer.exit_code
+
+
+def _written(act: Callable[[], int]) -> int:
+    """The exit code of what writes to standard output, whatever becomes of that."""
+    try:
+        return act()
     except BrokenPipeError:  # the reader has seen enough
         _drop_output()
         return 0
@@ -60,7 +76,6 @@ def perform(verb: Verb, flags: Flags) -> int:
         return WorldError.exit_code
     except KeyboardInterrupt:
         return 130
-    return answer.exit_code
 
 
 def _fail(message: str, exit_code: int, *, as_json: bool) -> int:
