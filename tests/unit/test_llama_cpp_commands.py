@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.llama_cpp_cases import asked, cpu, devices
 
+import ullage
 from ullage.domain.case import Value
 from ullage.engines.llama_cpp import ENGINE
 from ullage.engines.llama_cpp.cache import by_device
@@ -286,3 +287,56 @@ def test_no_byte_is_lost_between_devices(layers: int, shares: list[int], mode: s
     )
     assert sum(nbytes for _, nbytes in place(parts).weights) == sum(nbytes for _, nbytes in place(whole).weights)
     assert sum(keys for keys, _ in by_device(parts).values()) == sum(keys for keys, _ in by_device(whole).values())
+
+
+def test_fewer_devices_than_there_are_is_said_and_read_back_to_the_same_ledger() -> None:
+    question = {"quant": "q4_k_m", "context": "32K", "host_memory": "128GB"}
+    planned = ullage.plan("Qwen3-235B-A22B", engine="llama.cpp", gpu="4090,3090,3060", **question)
+    argv = list(planned.command.argv)
+    used = len(planned.case.devices)
+    assert used < 3
+    assert argv[argv.index("--device") + 1] == ",".join(f"CUDA{index}" for index in range(used))
+    checked = ullage.check(argv, model="Qwen3-235B-A22B", gpu="4090,3090,3060", quant="q4_k_m", host_memory="128GB")
+    assert checked.ledger == planned.ledger
+
+
+def test_a_device_is_taken_by_its_number() -> None:
+    seen = ullage.check("llama-server -m x.gguf -c 8192 --device CUDA1", model="Qwen3-8B", quant="q4_k_m", gpu="3060,4090")
+    assert [device.device for device in seen.devices] == ["gpu1"]
+
+
+def test_a_build_that_offloads_nothing_by_itself_is_planned_to_use_the_accelerator() -> None:
+    planned = ullage.plan("Qwen3-8B", engine="llama.cpp", quant="q4_k_m", engine_version="b6000", gpu="4090", context="8K")
+    assert planned.command.argv[planned.command.argv.index("--n-gpu-layers") + 1] == "37"
+    small = ullage.plan(
+        "Qwen3-32B", engine="llama.cpp", quant="q4_k_m", engine_version="b6000", gpu="3060", context="8K", host_memory="64GiB"
+    )
+    assert 0 < (small.case.settings.integer("n_gpu_layers") or 0) < 65
+    assert small.verdict.value == "fits"
+    unsaid = ullage.check("llama-server -m x.gguf -c 8192", model="Qwen3-8B", quant="q4_k_m", engine_version="b6000", gpu="4090")
+    assert any("puts no layer on the accelerators unless --n-gpu-layers" in note for note in unsaid.notes)
+
+
+def test_a_model_that_is_no_gguf_repository_is_named_as_the_file_it_becomes() -> None:
+    planned = ullage.plan("Qwen3-8B", engine="llama.cpp", gpu="4090", context="8K")
+    assert planned.command.argv[:3] == ("llama-server", "-m", "Qwen3-8B-BF16.gguf")
+    assert any("llama.cpp reads a .gguf file" in note for note in planned.notes)
+
+
+def test_remedies_use_the_engines_own_name_of_the_length_and_free_something() -> None:
+    planned = ullage.plan(
+        "Qwen3-30B-A3B", engine="llama.cpp", quant="q4_k_m", gpu="3090", context="40K", host_memory="64GiB", set={"fit": False}
+    )
+    tight = ullage.check(
+        "llama-server -m x.gguf -c 40960", model="Qwen3-30B-A3B", quant="q4_k_m", gpu="4070", host_memory="64GiB", context="40K"
+    )
+    changed = {remedy.changes[0][0]: remedy for remedy in tight.remedies}
+    assert {"n_cpu_moe", "ctx_size"} & set(changed) >= {"n_cpu_moe"}
+    assert "context" not in changed
+    assert all(remedy.frees_bytes or remedy.verdict.value == "fits" for remedy in (*tight.remedies, *planned.remedies))
+    fewest = int(str(changed["n_cpu_moe"].changes[0][1]))
+    one_less = ullage.check(
+        f"llama-server -m x.gguf -c 40960 --n-cpu-moe {fewest - 1}", model="Qwen3-30B-A3B", quant="q4_k_m", gpu="4070", host_memory="64GiB"
+    )
+    assert changed["n_cpu_moe"].verdict.value == "fits"
+    assert one_less.verdict.value != "fits"

@@ -13,12 +13,17 @@ MOST = 8
 
 
 def remedies(engine: Engine, outcome: Outcome) -> tuple[Remedy, ...]:
-    """The smallest value of each lever that leads to a better verdict, best first. Empty when the case fits."""
+    """The smallest value of each lever that leads to a better verdict, best first. Empty when the case fits.
+
+    What frees nothing where it is short and is tight all the same only moves the figures about: it is left out.
+    """
     better = (remedy for remedy, _ in _ranked(engine, outcome) if _helps(remedy, outcome))
     return tuple(better)[:MOST]
 
 
 def _helps(remedy: Remedy, outcome: Outcome) -> bool:
+    if remedy.verdict is Verdict.TIGHT and not remedy.frees_bytes:
+        return False
     return remedy.verdict.rank < outcome.verdict.rank and remedy.verdict in {Verdict.FITS, Verdict.TIGHT}
 
 

@@ -9,6 +9,7 @@ from math import log
 
 from ullage.domain.case import Case, Value
 from ullage.domain.engine import Engine
+from ullage.domain.ledger import Purpose
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Finding, Lever, Limit, Plan, Verdict
 from ullage.errors import InputError
@@ -92,6 +93,17 @@ def _crowds(engine: Engine, outcome: Outcome, case: Case) -> Iterator[Outcome]:
         step = good * 2 if bad == MOST_SEQUENCES else (good + bad) // 2
 
 
+def _using(engine: Engine, outcome: Outcome) -> Case:
+    """Where a release's own defaults leave the accelerators without weights, with the searched levers that only make use of them."""
+    case, cards = outcome.asked, [device.id for device in outcome.case.devices if device.kind != "cpu"]
+    if not cards or any(outcome.ledger.of(card, Purpose.WEIGHTS).expected for card in cards):
+        return case
+    for lever in engine.levers(outcome.case):
+        if lever.searched and not lever.relieves and not case.settings.has(lever.setting):
+            case = apply_change(case, lever.setting, lever.searched[0])
+    return case
+
+
 def _layouts(engine: Engine, case: Case, objective: str) -> Iterable[Parallel]:
     if "parallel" in case.stated:
         return (case.parallel,)
@@ -143,6 +155,9 @@ def _is_short(outcome: Outcome) -> bool:
 def _lengths(engine: Engine, case: Case) -> Iterator[Outcome]:
     """As asked; and where the length was left open, shorter ones that the cache of the one before would hold."""
     outcome = evaluate(engine, case)
+    used = _using(engine, outcome)
+    if used is not outcome.asked:
+        case, outcome = used, evaluate(engine, used)
     yield outcome
     if case.workload.context_tokens is not None or _states_length(engine, case):
         return

@@ -8,7 +8,7 @@ from ullage.domain.ledger import Amount, Ledger
 from ullage.domain.plan import Capacity
 from ullage.engines.llama_cpp.cache import by_device, cells, row_bytes
 from ullage.engines.llama_cpp.ledger import ledger as ledger_of
-from ullage.engines.llama_cpp.resolve import padded
+from ullage.engines.llama_cpp.resolve import accelerators, padded
 from ullage.engines.llama_cpp.versions import PAD_CELLS
 
 
@@ -20,6 +20,13 @@ def _sizes(case: Case) -> dict[str, int]:
 def overflows(case: Case, *, high: bool = False) -> bool:
     """Whether any device is passed, at the expected or the high end."""
     return any(_overflows(case, ledger_of(case), high=high))
+
+
+def accelerator_overflows(case: Case, *, high: bool = False) -> bool:
+    """The same of the accelerators alone, whatever the host has."""
+    seen = ledger_of(case)
+    peaks = ((device, seen.peak(device.id)) for device in accelerators(case))
+    return any((peak.high if high else peak.expected) > device.total_bytes for device, peak in peaks)
 
 
 def _overflows(case: Case, seen: Ledger, *, high: bool) -> list[bool]:

@@ -4,12 +4,21 @@ from ullage.domain.case import Case, Model, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.llama_cpp.flags import Flag, by_setting
 from ullage.engines.llama_cpp.ollama import ollama_command
-from ullage.engines.llama_cpp.resolve import settle
+from ullage.engines.llama_cpp.resolve import on_cpu_only, settle
 from ullage.frozen import replace
 
 _LOCAL = "127.0.0.1"
 _FLASH_TAKES_A_WORD = 6325
 _ALWAYS = ("ctx_size",)
+_DEVICE_SINCE = 4170  # --device and its kin, ggml-org/llama.cpp#10497
+# How the backend of each kind numbers its devices, and the variable that hides some.
+_NAMED = {
+    "cuda": ("CUDA", "CUDA_VISIBLE_DEVICES"),
+    "rocm": ("ROCm", "HIP_VISIBLE_DEVICES"),
+    "xpu": ("SYCL", "ONEAPI_DEVICE_SELECTOR"),
+    "mps": ("Metal", "GGML_METAL_DEVICES"),
+    "cpu": ("CPU", "CUDA_VISIBLE_DEVICES"),
+}
 _FOLLOWING = {"kv_unified": "n_parallel"}  # what is only right beside another one
 
 
@@ -19,8 +28,9 @@ def command(case: Case) -> Command:
         return ollama_command(case)
     chosen = _chosen(case)
     host: dict[str, Value] = {} if case.settings.has("host") else {"host": _LOCAL}
-    words = tuple(word for name, value in {**chosen, **host}.items() for word in _words(case, name, value))
-    return Command(argv=("llama-server", *_model(case.model), *words), environment=case.environment)
+    devices, visible = _devices(case)
+    words = tuple(word for name, value in {**chosen, **devices, **host}.items() for word in _words(case, name, value))
+    return Command(argv=("llama-server", *_model(case.model), *words), environment=tuple({**visible, **dict(case.environment)}.items()))
 
 
 def _model(model: Model) -> tuple[str, str]:
@@ -28,9 +38,28 @@ def _model(model: Model) -> tuple[str, str]:
     name = model.argument
     if name.startswith("hf:"):
         return "-hf", name.removeprefix("hf:")
-    if model.checkpoint.exact or model.unquantised is None:
-        return ("-m", name) if name.endswith(".gguf") or "/" not in name or name.startswith(("/", ".", "~")) else ("-hf", name)
-    return "-m", f"{name.rstrip('/').rsplit('/', 1)[-1]}-{model.checkpoint.scheme.rsplit(' ', 1)[-1]}.gguf"
+    if name.endswith(".gguf"):
+        return "-m", name
+    if model.checkpoint.exact and any(tensor.name.startswith("blk.") for tensor in model.checkpoint.tensors):
+        return ("-hf" if "/" in name and not name.startswith(("/", ".", "~")) else "-m"), name
+    return "-m", f"{name.rstrip('/').rsplit('/', 1)[-1]}-{_type_of(model)}.gguf"
+
+
+def _type_of(model: Model) -> str:
+    """The type of a file's name as the converter and the quantiser write it."""
+    scheme = model.checkpoint.scheme
+    return {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}.get(scheme, scheme.rsplit(" ", 1)[-1].upper())
+
+
+def _devices(case: Case) -> tuple[dict[str, Value], dict[str, str]]:
+    """What keeps the engine to the devices of the plan, which else takes all it sees: a flag, or a variable before there was one."""
+    used, there = case.devices, case.machine.devices
+    if len(used) == len(there) or case.settings.has("device") or case.settings.text("split_mode") == "none" or on_cpu_only(case):
+        return {}, {}
+    prefix, variable = _NAMED[used[0].kind]
+    if case.version.parts[0] >= _DEVICE_SINCE:
+        return {"device": ",".join(f"{prefix}{index}" for index in range(len(used)))}, {}
+    return {}, {variable: ",".join(str(index) for index in range(len(used)))}
 
 
 def _chosen(case: Case) -> dict[str, Value]:

@@ -7,7 +7,7 @@ from ullage.domain.case import Case
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
 from ullage.engines.llama_cpp.cache import cells, windows_known
-from ullage.engines.llama_cpp.capacity import largest, longest_fitting, overflows
+from ullage.engines.llama_cpp.capacity import accelerator_overflows, largest, longest_fitting, overflows
 from ullage.engines.llama_cpp.resolve import accelerators, layer_count, rules
 from ullage.engines.llama_cpp.settings import cache_format
 
@@ -58,9 +58,9 @@ def _experts(case: Case) -> Iterator[Lever]:
     if not mixed or not accelerators(case) or case.settings.flag("cpu_moe"):
         return
     total = len(layers)
-    fits = largest(0, total - now, lambda kept: not overflows(case.with_settings(n_cpu_moe=total - kept)))
-    fewest = total - fits if fits >= 0 else total
-    values = tuple(dict.fromkeys(value for value in (fewest, min(total, fewest + 1), min(total, fewest + 3), total) if value > now))
+    fewest, safe = (_fewest_experts(case, total, now, high=high) for high in (False, True))
+    steps = (fewest, min(total, fewest + 1), safe, min(total, fewest + 3), total)
+    values = tuple(sorted({value for value in steps if value > now}))
     if values:
         yield Lever(
             setting="n_cpu_moe",
@@ -72,10 +72,28 @@ def _experts(case: Case) -> Iterator[Lever]:
         )
 
 
+def _fewest_experts(case: Case, total: int, now: int, *, high: bool) -> int:
+    """The fewest layers whose experts have to leave the accelerators; all of them where that is not enough."""
+    kept = largest(0, total - now, lambda kept: not accelerator_overflows(case.with_settings(n_cpu_moe=total - kept), high=high))
+    return total - max(0, kept)
+
+
 def _layers(case: Case) -> Iterator[Lever]:
     """Fewer layers on the accelerators: as many as fit."""
     now = case.settings.integer("n_gpu_layers") or 0
-    if not accelerators(case) or now < 1:
+    if not accelerators(case) or (now < 1 and "n_gpu_layers" in case.stated):
+        return
+    if now < 1:  # relieves nothing: it uses what the build's default leaves empty
+        most = largest(0, layer_count(case) + 1, lambda count: not overflows(case.with_settings(n_gpu_layers=count), high=True))
+        if most > 0:
+            yield Lever(
+                setting="n_gpu_layers",
+                values=(most,),
+                relieves=frozenset(),
+                cost="none: this build's own default leaves the accelerators empty",
+                cost_rank=0,
+                searched=(most,),
+            )
         return
     now = min(now, layer_count(case) + 1)
     fits = largest(0, now - 1, lambda count: not overflows(case.with_settings(n_gpu_layers=count)))
@@ -103,7 +121,8 @@ def _length(case: Case) -> Iterator[Lever]:
     asked = case.workload.context_tokens or 0
     shorter = tuple(sorted({value for value in lengths if value > 0 and (not asked or value < asked)}, reverse=True))
     if shorter:
-        name = "context" if asked and "ctx_size" not in case.stated else "ctx_size"
+        alone = cells(case).streams == 1 and case.workload.concurrent_sequences == 1
+        name = "ctx_size" if alone or not asked or "ctx_size" in case.stated else "context"
         if name == "ctx_size":  # all slots' together
             shorter = tuple(value * cells(case).streams for value in shorter)
         yield Lever(setting=name, values=shorter, relieves=_DEVICE | {HOST}, cost="shorter sequences", cost_rank=2)

@@ -33,7 +33,14 @@ def _slots(case: Case) -> Iterator[str]:
 
 
 def _fit(case: Case) -> Iterator[str]:
-    """What the engine would change by itself."""
+    """What the engine would change by itself; and what it leaves empty until it is told."""
+    if (
+        accelerators(case)
+        and not rules(case).offload_all
+        and not case.settings.integer("n_gpu_layers")
+        and "n_gpu_layers" not in case.stated
+    ):
+        yield f"b{case.version} puts no layer on the accelerators unless --n-gpu-layers says how many: everything runs on the host"
     if not fits_itself(case):
         return
     if on_cpu_only(case):
@@ -56,7 +63,7 @@ def _files(case: Case) -> Iterator[str]:
         yield "the vision or audio tower is a file of its own and is not counted; say --set mmproj=FILE to load it"
     if Role.MTP in roles and not case.settings.integer("spec_draft_n_max"):
         yield "draft layers are not loaded unless speculative decoding asks for them"
-    if not case.model.checkpoint.exact and case.model.unquantised is not None:
+    if not case.model.checkpoint.exact:
         yield f"llama.cpp reads a .gguf file: make one with llama-quantize, or take a published one of {case.model.checkpoint.scheme}"
     if not case.model.checkpoint.exact:
         yield "published files differ from a mixture by rule by some percent, more where their maker chose types: a .gguf file is exact"

@@ -1,5 +1,7 @@
 """Every default that matters, filled in by build, device and model, so that all other files read a complete case."""
 
+import re
+
 from ullage.domain.architecture import LatentAttention
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.machine import HOST, Device
@@ -48,8 +50,12 @@ def accelerators(case: Case) -> tuple[Device, ...]:
     if case.settings.text("split_mode") == "none":
         main = case.settings.integer("main_gpu") or 0
         return found[main : main + 1] or found[:1]
-    words = (case.settings.text("device") or "").split(",")
-    return found[: len(words)] if words != [""] else found
+    words = [word for word in (case.settings.text("device") or "").split(",") if word]
+    if not words:
+        return found
+    numbers = [int(number[1]) for word in words if (number := re.search(r"(\d{1,4})$", word))]
+    named = tuple(found[number] for number in numbers if number < len(found))
+    return named if len(named) == len(words) else found[: len(words)]
 
 
 def layer_count(case: Case) -> int:
