@@ -85,7 +85,6 @@ def test_the_widest_moment_is_predicted_within_five_per_cent(name: str) -> None:
     assert promised(config, attention, tokens) == pytest.approx(measured(config, attention, tokens), rel=0.05)
 
 
-def test_eager_scores_are_predicted_less_the_copy_a_cpu_makes_for_its_softmax() -> None:
+def test_eager_scores_are_predicted_with_the_copy_a_softmax_in_float32_makes_of_bfloat16() -> None:
     config, tokens = {**LLAMA, "intermediate_size": 64}, 600
-    copy = tokens * tokens * 8 * 4 - tokens * tokens * 8 * 2  # float32 input of the softmax instead of the bfloat16 result
-    assert promised(config, "eager", tokens) == pytest.approx(measured(config, "eager", tokens) - copy, rel=0.05)
+    assert promised(config, "eager", tokens) == pytest.approx(measured(config, "eager", tokens), rel=0.01)

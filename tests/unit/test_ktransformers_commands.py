@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.test_ktransformers_memory import CODER, question
 
+import ullage
 from ullage.domain.case import Case, Settings, Value, Version
 from ullage.domain.engine import Request
+from ullage.domain.plan import Limit, Verdict
 from ullage.engines.ktransformers import ENGINE
 from ullage.engines.ktransformers.rules_file import read_rules
 from ullage.errors import InputError
@@ -242,3 +244,24 @@ def test_local_chat_had_its_new_tokens_from_the_first_release() -> None:
 def test_memory_bound_to_one_socket_is_pointed_out() -> None:
     found = request("numactl -N 1 -m 1 ktransformers --model_path m --cpu_infer 30 --max_new_tokens 8192", "0.2.3")
     assert any("routed experts have to fit there" in finding.text for finding in found.findings)
+
+
+@pytest.mark.parametrize("release", [None, "0.2.3"])
+@pytest.mark.parametrize("quant", [None, "q4_k_m"])
+def test_experts_too_large_for_the_host_are_offered_in_fewer_bits(release: str | None, quant: str | None) -> None:
+    planned = ullage.plan(
+        "DeepSeek-R1", engine="ktransformers", gpu="2x4090", host_memory="300GiB", context="8K", engine_version=release, quant=quant
+    )
+    assert planned.limit is Limit.HOST
+    best = next(remedy for remedy in planned.remedies if remedy.changes[0][0] == "gguf_type")
+    assert best.verdict in {Verdict.FITS, Verdict.TIGHT}
+    assert best.frees_bytes > 50 * GiB
+
+
+def test_a_gguf_plan_names_the_folder_of_its_files_and_checks_to_the_same_host_memory() -> None:
+    question = {"gpu": "2x4090", "host_memory": "512GiB", "quant": "q4_k_m"}
+    planned = ullage.plan("DeepSeek-R1", engine="ktransformers", context="8K", **question)
+    argv = planned.command.argv
+    assert argv[argv.index("--kt-weight-path") + 1] == "./DeepSeek-R1-GGUF/Q4_K_M"
+    checked = ullage.check(argv, engine="ktransformers", **question)
+    assert checked.ledger.peak("host") == planned.ledger.peak("host")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ullage.domain.case import Value
 from ullage.domain.engine import Engine
+from ullage.domain.machine import HOST
 from ullage.domain.plan import Lever, Limit, Remedy, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever
@@ -88,4 +89,6 @@ def _freed(before: Outcome, after: Outcome) -> int:
         more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
         less = before.capacity.needed_bytes - after.capacity.needed_bytes
         return max(0, more) + max(0, less)
+    if before.limit is Limit.HOST:
+        return max(0, before.ledger.peak(HOST).expected - after.ledger.peak(HOST).expected)
     return max(0, before.peak_bytes - after.peak_bytes)

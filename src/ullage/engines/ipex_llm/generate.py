@@ -88,7 +88,7 @@ def _on_device(case: Case, device: Device, weights: RankWeights, *, with_head: b
         found.append(entry(Purpose.RUNTIME, Phase.RESIDENT, amount_of(API_CONTEXT), "Level Zero context, kernels, allocator slack", origin))
     if device.reserved_bytes:
         held = Amount.exactly(device.reserved_bytes)
-        found.append(entry(Purpose.OTHERS, Phase.RESIDENT, held, "held by other processes, as stated", EXACT))
+        found.append(entry(Purpose.OTHERS, Phase.RESIDENT, held, "held by other processes", EXACT))
     return found
 
 

@@ -57,7 +57,7 @@ def _entries(case: Case, rank: Rank) -> Iterator[Entry]:
     if rank.device.reserved_bytes:
         held = Amount.exactly(rank.device.reserved_bytes)
         yield entry(
-            Purpose.OTHERS, Phase.RESIDENT, held, "held by other processes, as stated; the fork does not see it", EXACT, budgeted=False
+            Purpose.OTHERS, Phase.RESIDENT, held, "held by other processes; the fork does not see it", EXACT, budgeted=False
         )
 
 

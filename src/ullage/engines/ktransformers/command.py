@@ -89,7 +89,8 @@ def _start(case: Case) -> str:
 
 def _kernel(case: Case) -> Command:
     argv = ["python", "-m", "sglang.launch_server", "--host", "127.0.0.1", "--port", "30000", "--model", case.model.argument]
-    values = {"kt_weight_path": case.model.argument, **dict(case.settings.items)}
+    reads_gguf = case.settings.text("kt_method") == "LLAMAFILE"
+    values = {"kt_weight_path": gguf_folder(case) if reads_gguf else case.model.argument, **dict(case.settings.items)}
     for name, flag in KERNEL_FLAGS.items():
         value = values.get(name)
         if value is None or value == _USUAL.get(name):

@@ -103,7 +103,7 @@ def host_bytes(case: Case) -> int:
     """All routed experts in the host's format; those on the GPU have their room here too."""
     method = case.settings.text("kt_method") or "BF16"
     if method == "LLAMAFILE":
-        return sum(expert_bytes(case.model, None))
+        return sum(expert_bytes(case.model, case.settings.text("gguf_type")))
     if method == stored_method(case.model):
         return sum(tensor.nbytes for tensor in case.model.checkpoint.tensors if tensor.role in EXPERT_ROLES)
     fmt = _HOST_FORMATS[method]

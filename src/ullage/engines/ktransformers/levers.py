@@ -17,6 +17,7 @@ CACHE, WORKSPACE, WEIGHTS, HOST, START = Limit.CACHE, Limit.WORKSPACE, Limit.WEI
 _GPU = frozenset({CACHE, WORKSPACE, WEIGHTS})
 _LENGTHS = (8192, 16384, 32768, 65536, 131072)
 _SHORTEST = 512
+_GGUF_TYPES = ("q8_0", "q6_k", "q4_k_m", "q3_k", "q2_k")
 _EXPANDED_SINCE = "0.2.4"  # flash attention, and prompts in pieces of 256
 
 
@@ -108,7 +109,7 @@ def _even_bytes(case: Case) -> str | None:
 
 def _host(case: Case) -> Iterator[Lever]:
     cost = "experts in fewer bits"
-    yield Lever(setting="gguf_type", values=("q8_0", "q4_k_m", "q3_k", "q2_k"), relieves=frozenset({HOST}), cost=cost, cost_rank=3)
+    yield Lever(setting="gguf_type", values=_GGUF_TYPES, relieves=frozenset({HOST}), cost=cost, cost_rank=3)
     if case.settings.flag("use_numa"):
         yield Lever(setting="use_numa", values=(False,), relieves=frozenset({HOST}), cost="slower on two sockets", cost_rank=1)
 
@@ -170,3 +171,6 @@ def _kernel_host(case: Case) -> Iterator[Lever]:
     if values:
         cost = "experts on the host in fewer bits, converted first"
         yield Lever(setting="kt_method", values=values, relieves=frozenset({HOST}), cost=cost, cost_rank=3)
+    if not case.settings.has("kt_weight_path"):
+        cost, method = "experts in fewer bits, read from a GGUF file", (("kt_method", "LLAMAFILE"),)
+        yield Lever(setting="gguf_type", values=_GGUF_TYPES, relieves=frozenset({HOST}), cost=cost, cost_rank=3, also=method)

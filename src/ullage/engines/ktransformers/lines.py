@@ -29,4 +29,4 @@ def constant(device: str, purpose: Purpose, known: Constant, because: str) -> En
 def others(device: Device) -> tuple[Entry, ...]:
     """What other processes hold, where it was stated."""
     held = Amount.exactly(device.reserved_bytes)
-    return (entry(device.id, Purpose.OTHERS, held, "held by other processes, as stated", origin=EXACT),) if device.reserved_bytes else ()
+    return (entry(device.id, Purpose.OTHERS, held, "held by other processes", origin=EXACT),) if device.reserved_bytes else ()

@@ -91,7 +91,8 @@ def reads_experts(model: Model) -> bool:
 def expert_bytes(model: Model, gguf: str | None) -> tuple[int, ...]:
     """Bytes of each layer's routed experts on the host: as stored, or as ``gguf`` where the file cannot be read or a type is named."""
     count = len(model.architecture.layers)
-    word = gguf or (None if reads_experts(model) else UNREADABLE_DEFAULT)
+    own = model.checkpoint.scheme == f"gguf {gguf}"
+    word = (None if own else gguf) or (None if reads_experts(model) else UNREADABLE_DEFAULT)
     found = [0] * count
     for tensor in model.checkpoint.tensors if word is None else plain_tensors(model):
         if tensor.role in EXPERT_ROLES and tensor.layer is not None:

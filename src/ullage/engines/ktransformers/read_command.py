@@ -114,7 +114,8 @@ def _kt_run(rest: tuple[str, ...], environment: Mapping[str, str]) -> Request:
 
 def _paths(known: Read, values: dict[str, Value]) -> tuple[Finding, ...]:
     """What the names of files tell: the type of the experts, and the GPUs and kernels of published rules."""
-    gguf, rules = _GGUF.search(known.paths.get("gguf_path", "")), known.paths.get("rules")
+    folder = known.paths.get("gguf_path", "") or str(values.get("kt_weight_path") or "")
+    gguf, rules = _GGUF.search(folder), known.paths.get("rules")
     if gguf is not None:
         values.setdefault("gguf_type", gguf[1].lower())
     if rules is None:

@@ -106,7 +106,7 @@ def _kernel(case: Case) -> Case:
         "kv_cache_dtype": "auto",
         "page_size": 1,
     }
-    kept = {name: value for name, value in said.items if name in KT_KERNEL or name == "page_size"}
+    kept = {name: value for name, value in said.items if name in KT_KERNEL or name in {"page_size", "gguf_type"}}
     settings = Settings.of({**found, **kept})
     filled = replace(case, settings=settings)
     if not settings.has("mem_fraction_static"):

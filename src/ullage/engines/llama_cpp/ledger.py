@@ -31,7 +31,7 @@ def ledger(case: Case) -> Ledger:
     for known in (*case.devices, *((case.machine.host,) if case.machine.host and case.machine.host.id == host else ())):
         if known.reserved_bytes:
             held = Amount.exactly(known.reserved_bytes)
-            entries.append(_entry(known.id, Purpose.OTHERS, held, "held by other processes, as stated", origin=EXACT))
+            entries.append(_entry(known.id, Purpose.OTHERS, held, "held by other processes", origin=EXACT))
     return Ledger(entries=tuple(entries))
 
 

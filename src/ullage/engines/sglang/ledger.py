@@ -109,7 +109,7 @@ def _before(case: Case, rank: Rank) -> Iterator[Entry]:
         because = f"communication buffers of {case.parallel.tensor * case.parallel.pipeline} ranks, made before loading"
         yield _entry(rank, Purpose.COMMUNICATION, wires, because, origin=_measured(fact.NETWORK.name))
     if rank.device.reserved_bytes:
-        yield _entry(rank, Purpose.OTHERS, Amount.exactly(rank.device.reserved_bytes), "held by other processes, as stated", origin=EXACT)
+        yield _entry(rank, Purpose.OTHERS, Amount.exactly(rank.device.reserved_bytes), "held by other processes", origin=EXACT)
 
 
 def _beside(case: Case, rank: Rank) -> Iterator[Entry]:

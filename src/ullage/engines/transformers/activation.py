@@ -91,14 +91,14 @@ def _attention_moments(case: Case, layer: Layer, tokens: int, base: int) -> list
         turned = rotation_width(mixer) * size if case.model.architecture.rotary else 0
         found.append(exactly(tokens * (base + turned), f"rotating the queries of {tokens:,} tokens: {turned:,} bytes beside {base:,} each"))
         mask = _mask_bytes(case, mixer)
-        width = attention_width(mixer)
+        scores = _score_bytes(case, mixer, tokens)
+        width = query_width(mixer) if scores else attention_width(mixer)  # the output comes after the scores
         held = tokens * (base + width * size)
         because = f"attention of {tokens:,} tokens: {width:,} elements of {size} bytes each beside {base:,} bytes of streams"
         copies = case.workload.concurrent_sequences * (case.workload.prompt_tokens or 0) * copied_width(mixer) * size
         if copies and (repeats_heads(case) or mask[0]):
             held += copies
             because += f", {format_bytes(copies)} of keys and values repeated for every query head"
-        scores = _score_bytes(case, mixer, tokens)
         if scores:
             because += f", {format_bytes(scores)} of scores"
         if mask[0]:
@@ -119,11 +119,28 @@ def copied_width(mixer: Mixer) -> int:
 
 
 def _score_bytes(case: Case, mixer: Mixer, tokens: int) -> int:
-    """Eager attention: raw scores, their float32 softmax and its copy in the model's dtype, for every head and pair of tokens."""
+    """Eager attention, for every head and pair of tokens: raw scores, their float32 softmax, and its float32 input or its result.
+
+    Only CUDA reads float16 into a float32 softmax without a copy (PyTorch, ATen/native/SoftMax.cpp); float32 needs neither.
+    """
     if case.settings.text("attn_implementation") != "eager" or isinstance(mixer, Recurrent):
         return 0
     past = mixer.source_tokens if isinstance(mixer, CrossAttention) else case.workload.prompt_tokens or 0
-    return tokens * past * mixer.query_heads * (2 * activation_bytes(case) + FLOAT)
+    size = activation_bytes(case)
+    fused = case.settings.text("dtype") == "float16" and all(device.kind == "cuda" for device in case.devices)
+    third = 0 if size == FLOAT else size if fused else FLOAT
+    return tokens * past * mixer.query_heads * (size + FLOAT + third)
+
+
+def query_width(mixer: Mixer) -> int:
+    """Elements per token of the queries, and of latents unfolded to keys and values of every head."""
+    match mixer:
+        case LatentAttention():
+            return attention_width(mixer) - 2 * mixer.query_heads * mixer.value_dim
+        case Recurrent():
+            return attention_width(mixer)
+        case _:
+            return mixer.query_heads * mixer.key_dim
 
 
 def _mask_bytes(case: Case, mixer: Mixer) -> tuple[int, int]:
@@ -192,8 +209,9 @@ def _expert_moment(case: Case, part: ExpertFeedForward, tokens: int, base: int) 
     size, hidden = activation_bytes(case), case.model.architecture.hidden_size
     shared = 3 * part.shared_intermediate * size
     if rules(case).grouped_experts:
-        width = part.experts_per_token * (hidden + 4 * part.intermediate)
-        because = f"experts of {tokens:,} tokens: {part.experts_per_token} rows of {hidden:,} and 4 x {part.intermediate:,} elements"
+        row = max(hidden + 4 * part.intermediate, 4 * hidden)  # gate, up and their product; or the outputs weighted and put in order
+        width = part.experts_per_token * row
+        because = f"experts of {tokens:,} tokens: {part.experts_per_token} rows of {row:,} elements"
         return exactly(tokens * max(base + width * size, base + shared), f"{because}, {size} bytes each, beside {base:,} bytes")
     table = 8 * part.experts * part.experts_per_token + FLOAT * part.experts
     one = (3 * part.intermediate + 2 * hidden) * size

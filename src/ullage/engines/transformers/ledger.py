@@ -224,7 +224,7 @@ def _others(device: Device) -> list[Entry]:
         return []
     held = Amount.exactly(device.reserved_bytes)
     phases = (Phase.LOAD, Phase.RESIDENT)
-    return [entry(device.id, Purpose.OTHERS, phase, held, "held by other processes, as stated", origin=EXACT) for phase in phases]
+    return [entry(device.id, Purpose.OTHERS, phase, held, "held by other processes", origin=EXACT) for phase in phases]
 
 
 def _host_entries(case: Case) -> list[Entry]:

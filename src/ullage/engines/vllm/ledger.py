@@ -140,7 +140,7 @@ def _outside_entries(case: Case, rank: Rank) -> list[Entry]:
                 Purpose.OTHERS,
                 Phase.RESIDENT,
                 Amount.exactly(rank.device.reserved_bytes),
-                "held by other processes, as stated",
+                "held by other processes",
                 budgeted=inside,
                 origin=EXACT,
             )
