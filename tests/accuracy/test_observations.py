@@ -69,17 +69,17 @@ def test_prompts_of_dense_models_with_sdpa_are_predicted_to_the_kilobyte_by_half
     assert covered(found) == 1, [one.name for one in found if not one.is_covered]
 
 
-def test_prompts_of_mixtures_are_predicted_within_a_third() -> None:
-    """Putting the experts' outputs in order takes four rows of the hidden size, which the rule of the products does not count."""
+def test_prompts_of_mixtures_are_predicted_within_a_twentieth() -> None:
+    """Putting the experts' outputs in order takes four rows of the hidden size."""
     found = [one for one in phases(Phase.PREFILL, "sdpa") if one.is_mixture]
-    assert max(abs(one.error) for one in found) < 0.33, summary(found)
+    assert max(abs(one.error) for one in found) < 0.05, summary(found)
 
 
-def test_prompts_with_eager_attention_are_predicted_within_a_fifth_by_half() -> None:
-    """Scores of a pair of tokens are promised with 8 bytes in bfloat16 and 12 in float32; 10 and 8 were seen."""
+def test_prompts_with_eager_attention_are_predicted_within_a_few_percent() -> None:
+    """Scores of a pair of tokens take 10 bytes in bfloat16 and 8 in float32; Gemma's windows are the worst."""
     found = phases(Phase.PREFILL, "eager")
-    assert median(abs(one.error) for one in found) < 0.19, summary(found)
-    assert max(abs(one.error) for one in found) < 0.47, summary(found)
+    assert median(abs(one.error) for one in found) < 0.03, summary(found)
+    assert max(abs(one.error) for one in found) < 0.15, summary(found)
 
 
 def test_decoding_takes_no_more_than_promised_and_the_whole_peak_is_within_a_per_cent() -> None:
