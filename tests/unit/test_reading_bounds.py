@@ -71,7 +71,10 @@ def test_no_family_builds_a_million_million_layers() -> None:
     ids=str,
 )
 def test_more_than_any_model_has_is_refused_by_key(changes: dict[str, Json]) -> None:
-    with pytest.raises((MalformedFileError, UnsupportedModelError), match=r"(_layers|_heads|experts|pattern|layer_types) (is|has) .* (most|to 1099511627776)"):
+    with pytest.raises(
+        (MalformedFileError, UnsupportedModelError),
+        match=r"(_layers|_heads|experts|pattern|layer_types) (is|has) .* (most|to 1099511627776)",
+    ):
         read(Hyperparameters({**SMALL, **changes}))
 
 

@@ -56,9 +56,7 @@ def _entries(case: Case, rank: Rank) -> Iterator[Entry]:
         yield entry(Purpose.RUNTIME, Phase.RESIDENT, context(rank.device), _context_because(), _context_origin(), budgeted=False)
     if rank.device.reserved_bytes:
         held = Amount.exactly(rank.device.reserved_bytes)
-        yield entry(
-            Purpose.OTHERS, Phase.RESIDENT, held, "held by other processes; the fork does not see it", EXACT, budgeted=False
-        )
+        yield entry(Purpose.OTHERS, Phase.RESIDENT, held, "held by other processes; the fork does not see it", EXACT, budgeted=False)
 
 
 def _context_because() -> str:
