@@ -202,6 +202,11 @@ class Architecture:
         return any(isinstance(layer.feed_forward, ExpertFeedForward) for layer in self.layers)
 
     @cached_property
+    def recurrent_kinds(self) -> frozenset[str]:
+        """The kinds of recurrent mixers in any layer."""
+        return frozenset(mixer.kind for layer in self.layers for mixer in layer.mixers if isinstance(mixer, Recurrent))
+
+    @cached_property
     def dual_chunk(self) -> DualChunk | None:
         """The dual chunk settings of the first layer that has them."""
         for layer in self.layers:

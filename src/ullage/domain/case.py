@@ -23,9 +23,12 @@ class Version:
         return self.text or ".".join(str(part) for part in self.parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
-    """An engine's settings in the engine's own names; what is not there was not said."""
+    """An engine's settings in the engine's own names; what is not there was not said.
+
+    Without slots, so that the table by name is made once: a case is asked for its settings a hundred times.
+    """
 
     items: tuple[tuple[str, Value], ...] = ()
 
@@ -36,10 +39,7 @@ class Settings:
 
     def get(self, name: str) -> Value:
         """The value, or None when it was not said."""
-        for key, value in self.items:
-            if key == name:
-                return value
-        return None
+        return self._by_name.get(name)
 
     def integer(self, name: str) -> int | None:
         """A whole number, or None."""
@@ -63,11 +63,15 @@ class Settings:
 
     def has(self, name: str) -> bool:
         """Whether it was said."""
-        return any(key == name for key, _ in self.items)
+        return name in self._by_name
+
+    @cached_property
+    def _by_name(self) -> dict[str, Value]:
+        return dict(self.items)
 
     def with_(self, **values: Value) -> "Settings":
         """A copy with some values set."""
-        return Settings.of({**dict(self.items), **values})
+        return Settings.of({**self._by_name, **values})
 
     def without(self, *names: str) -> "Settings":
         """A copy in which these were not said."""

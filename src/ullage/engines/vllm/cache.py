@@ -78,8 +78,7 @@ def spare_states(case: Case) -> int:
 
 def _keeps_checkpoint(case: Case) -> bool:
     """Whether the state at the end of a prompt is exported beside the running one: Mamba2 layers do."""
-    mixers = (mixer for layer in case.model.architecture.layers for mixer in layer.mixers)
-    return rules(case).checkpoint_states and any(isinstance(mixer, Recurrent) and mixer.kind == "mamba2" for mixer in mixers)
+    return rules(case).checkpoint_states and "mamba2" in case.model.architecture.recurrent_kinds
 
 
 def _keeps_prefixes(case: Case) -> bool:
