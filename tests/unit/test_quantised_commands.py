@@ -101,7 +101,8 @@ def test_a_published_fp8_configuration_is_planned_as_another_scheme(engine: str)
 
 def test_files_with_headers_keep_their_scheme(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
-        '{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,'
+        '{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 128,'
+        '"num_hidden_layers": 1,'
         '"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 100, "max_position_embeddings": 512,'
         '"torch_dtype": "bfloat16",'
         '"quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic"}}'

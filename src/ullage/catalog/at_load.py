@@ -98,10 +98,8 @@ def stand_in(case: Case) -> tuple[str, ...]:
     """What to put in the command's place for the model, where that names the published one and the engine does not quantise it."""
     if not case.model.word or case.engine in _NAMES_OWN_FILES or made_at_load(case) is not None:
         return ()
-    return (
-        f"the command names {case.model.argument} as published; put the name or path of a checkpoint stored as "
-        f"{case.model.checkpoint.scheme} in its place",
-    )
+    scheme = case.model.checkpoint.scheme
+    return (f"the command names {case.model.argument} as published; put the name or path of a checkpoint stored as {scheme} in its place",)
 
 
 def refused_at_load(case: Case) -> Iterator[Objection]:

@@ -1,6 +1,5 @@
 """Every flag of vLLM's server since 0.2.0, and the ways to find one: by spelling, by setting, by resemblance."""
 
-import difflib
 from functools import cache, lru_cache
 
 from ullage.engines.vllm.flags_features import FEATURE_FLAGS
@@ -112,6 +111,8 @@ _TELLING = 4  # letters that a beginning needs to tell anything
 @lru_cache(maxsize=256)
 def nearest(name: str, at: Release | None = None) -> tuple[str, ...]:
     """Up to three flag names that resemble ``name``, the likeliest first; only those a release has, when one is given."""
+    import difflib  # noqa: PLC0415 - keeps the cold start quick
+
     bare = name.lstrip("-").replace("_", "-").lower()[:_LONGEST]
     names = [flag.name for flag in FLAGS if at is None or flag.is_in(at)]
     known = [FOREIGN[bare]] if FOREIGN.get(bare) in names else []

@@ -1,6 +1,5 @@
 """The value of a flag: text to a typed value as vLLM's parser reads it, and back to the words of a command line."""
 
-import difflib
 import math
 import re
 import shlex
@@ -136,6 +135,8 @@ def _check_word(flag: Flag, value: Value, at: Release | None) -> None:
     allowed = choices(flag.setting, at)
     if allowed and str(value) not in allowed:
         came = since(flag.setting, str(value))
+        import difflib  # noqa: PLC0415 - keeps the cold start quick
+
         near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
         hint = f"; {value} came with {came}" if came else f"; the nearest is {near[0]}" if near else ""
         names = ", ".join(allowed[:_MOST_NAMED]) + (", …" if len(allowed) > _MOST_NAMED else "")

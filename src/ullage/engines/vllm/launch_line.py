@@ -1,6 +1,5 @@
 """Find a vLLM server in a command line: behind assignments, wrappers, a container or Python's ``-m``."""
 
-import difflib
 import re
 from enum import StrEnum
 
@@ -168,6 +167,8 @@ def _subcommand(words: tuple[str, ...]) -> Launch | None:
     if words[:1] == ("serve",):
         return Launch(entry=Entry.SERVE, args=words[1:])
     known = ("bench", "chat", "complete", "collect-env", "run-batch", "launch", "preload", "snapshot", "download-kernels")
+    import difflib  # noqa: PLC0415 - keeps the cold start quick
+
     if not words or words[0] in known or not difflib.get_close_matches(words[0], ["serve"], cutoff=0.6):
         return None
     finding = Finding(text=f"vLLM stops with `error: argument subparser: invalid choice: {words[0]!r}`; the nearest is `vllm serve`")
@@ -199,6 +200,8 @@ def _module(words: tuple[str, ...]) -> Launch | None:
         return _subcommand(args)
     if name in _SERVER_MODULES or name == DEMO_MODULE:
         return Launch(entry=Entry.DEMO if name == DEMO_MODULE else Entry.MODULE, args=args)
+    import difflib  # noqa: PLC0415 - keeps the cold start quick
+
     near = difflib.get_close_matches(name, [SERVER_MODULE, DEMO_MODULE], n=1, cutoff=0.7)
     if not near or not name.startswith(("vllm.", "vlm.", "vllm_")):
         return None
