@@ -7,12 +7,11 @@ from ullage import engines
 from ullage.commands.machine import read_machine
 from ullage.commands.model import read_model
 from ullage.commands.verb import Flags, Option
-from ullage.domain.case import Case, Settings, Value, Version
+from ullage.domain.case import Case, Model, Settings, Value, Version
 from ullage.domain.engine import Engine, Request
 from ullage.domain.placement import Parallel
 from ullage.domain.workload import Workload
 from ullage.errors import InputError
-from ullage.planning.quantise import as_loaded
 from ullage.ports import World
 from ullage.units import parse_count
 
@@ -133,6 +132,15 @@ class Question(NamedTuple):
     notes: tuple[str, ...]
 
 
+def _as_loaded(model: Model, engine: Engine, version: Version, settings: Settings) -> Model:
+    """The model after what the settings have the engine quantise while it loads."""
+    if not settings.items:
+        return model
+    from ullage.planning.quantise import as_loaded  # noqa: PLC0415 - keeps the cold start quick
+
+    return as_loaded(model, engine.profile.name, version.parts, settings)
+
+
 def read_question(flags: Flags, world: World, engine: Engine, model_word: str, request: Request | None = None) -> Question:
     """The case that the options describe, on top of a command somebody wrote where there is one. Raises every error of the tree."""
     model, notes = read_model(model_word, world.models, quantisation=flags.text("quant"))
@@ -149,7 +157,7 @@ def read_question(flags: Flags, world: World, engine: Engine, model_word: str, r
     context = flags.text("context")
     version = _version(engine, flags, request)
     case = Case(
-        model=as_loaded(model, engine.profile.name, version.parts, settings),
+        model=_as_loaded(model, engine, version, settings),
         engine=engine.profile.name,
         version=version,
         machine=machine,

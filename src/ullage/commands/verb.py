@@ -5,10 +5,11 @@ the same values and explains it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ullage.domain.hyperparameters import Json
 from ullage.errors import InputError
+from ullage.frozen import dataclass
 from ullage.ports import World
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ _MOST_DIGITS = 18
 Given = str | int | bool | tuple[str, ...] | None
 
 
-class Option(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Option:
     """One option. ``kind``: "text" (one value), "many" (repeatable), "whole" (a whole number from 1), "flag" (no value).
 
     ``words`` are all that a text may be made of, with commas between; the first is meant where the option stands alone.
@@ -50,7 +52,8 @@ class Option(NamedTuple):
                 return None
 
 
-class Argument(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Argument:
     """The words that are no options. ``kind``: "one" (needed), "maybe" (one or none), "rest" (all that follow, flags too)."""
 
     name: str
@@ -58,7 +61,8 @@ class Argument(NamedTuple):
     help: str
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What a verb answers: the exit code, the report for people, and the same as JSON. One of the two may be left out when not asked."""
 
     exit_code: int
@@ -92,7 +96,8 @@ class Flags:
         return self._given.get(name) is True
 
 
-class Verb(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Verb:
     """One verb of the command line."""
 
     name: str

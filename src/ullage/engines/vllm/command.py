@@ -4,9 +4,8 @@ from ullage.catalog.at_load import made_at_load
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.plan import Command
 from ullage.engines.vllm.flags import flag_called
-from ullage.engines.vllm.flags_kinds import Release
+from ullage.engines.vllm.flags_kinds import SERVE_SINCE, SERVER_MODULE, Release
 from ullage.engines.vllm.flags_values import write_value
-from ullage.engines.vllm.launch_line import SERVE_SINCE, SERVER_MODULE
 from ullage.engines.vllm.resolve import defaults
 from ullage.frozen import replace
 

@@ -5,6 +5,8 @@ from enum import StrEnum
 from ullage.frozen import dataclass
 
 Release = tuple[int, ...]
+SERVE_SINCE: Release = (0, 5, 2)  # `vllm serve`; before, the module
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 
 
 class Kind(StrEnum):

@@ -4,13 +4,11 @@ import re
 from enum import StrEnum
 
 from ullage.domain.plan import Finding
-from ullage.engines.vllm.flags_kinds import Release
+from ullage.engines.vllm.flags_kinds import SERVE_SINCE, SERVER_MODULE, Release
 from ullage.engines.vllm.option_findings import written
 from ullage.frozen import dataclass, replace
 
-SERVE_SINCE: Release = (0, 5, 2)
 IMAGE_SERVES_SINCE: Release = (0, 11, 1)  # before, the image's own program was the module
-SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 DEMO_MODULE = "vllm.entrypoints.api_server"
 _DEMO_LAST: Release = (0, 24, 0)
 _CLI_MODULES = frozenset({"vllm.entrypoints.cli.main", "vllm.scripts", "vllm"})

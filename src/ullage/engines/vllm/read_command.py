@@ -7,8 +7,8 @@ from ullage.domain.engine import Request
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Finding
 from ullage.engines.vllm.environment import environment_findings, relevant
-from ullage.engines.vllm.flags_kinds import Release, release
-from ullage.engines.vllm.launch_line import IMAGE_SERVES_SINCE, SERVE_SINCE, Entry, Launch, entry_findings, find_launch
+from ullage.engines.vllm.flags_kinds import SERVE_SINCE, Release, release
+from ullage.engines.vllm.launch_line import IMAGE_SERVES_SINCE, Entry, Launch, entry_findings, find_launch
 from ullage.engines.vllm.option_findings import remark, written
 from ullage.engines.vllm.option_scan import Options, read_options
 from ullage.engines.vllm.versions import NEWEST
