@@ -1,6 +1,7 @@
 """What a person writes, as values: devices, options, versions, the model's name."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,7 +47,7 @@ VERB = Verb(
     ),
     Argument("model", "one", ""),
 )
-REST = VERB._replace(argument=Argument("command", "rest", ""))
+REST = replace(VERB, argument=Argument("command", "rest", ""))
 
 
 def test_eight_of_one_card_are_numbered_from_nought() -> None:
