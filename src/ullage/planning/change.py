@@ -21,6 +21,8 @@ def apply_change(  # noqa: PLR0911 - one answer for each word
             return replace(case, workload=replace(case.workload, concurrent_sequences=value))
         case "engine_version", str():
             return replace(case, version=Version(tuple(int(part) for part in value.split(".")), value))
+        case _, str() if name.isupper():  # a name in capitals is an environment variable
+            return replace(case, environment=(*(pair for pair in case.environment if pair[0] != name), (name, value)))
         case _, None:
             return replace(case, settings=case.settings.without(name))
         case _:

@@ -7,13 +7,15 @@ from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
 from ullage.engines.vllm import dual_chunk, overhead
 from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks
-from ullage.engines.vllm.ranks import is_capped
+from ullage.engines.vllm.ranks import is_capped, ranks
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.versions import Core
+from ullage.formulas.placement import proportional
 
 CACHE, WORKSPACE, WEIGHTS, START = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS, Limit.START
 _FRACTIONS = (0.60, 0.70, 0.80, 0.85, 0.88, 0.90, 0.92, 0.93, 0.94, 0.95)
 LAST_DUAL_CHUNK = "0.10.2"
+PARTITION, PARTITION_SINCE = "VLLM_PP_LAYER_PARTITION", (0, 5, 4)
 _COMFORTABLE = (8192, 4096, 2048, 1024)  # smaller batches cost too much speed to be chosen unasked
 _BATCHES = (131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256)
 
@@ -23,6 +25,7 @@ def levers(case: Case) -> tuple[Lever, ...]:
     return (
         *_release(case),
         *_pool(case),
+        *_partition(case),
         *_fraction(case),
         *_batch(case),
         *_length(case),
@@ -65,6 +68,31 @@ def _pool(case: Case) -> Iterator[Lever]:
             cost_rank=0,
             searched=() if "gpu_memory_utilization" in case.stated else (need,),
         )
+
+
+def _partition(case: Case) -> Iterator[Lever]:
+    """Layers of pipeline stages in proportion to the room of their cards; by itself the engine cuts them equally."""
+    stages, layers = case.parallel.pipeline, len(case.model.architecture.layers)
+    if stages == 1 or case.version.parts < PARTITION_SINCE or PARTITION in dict(case.environment):
+        return
+    ends = 2 * case.model.architecture.vocab_size * case.model.architecture.hidden_size // case.parallel.tensor
+    rooms = [0] * stages
+    for rank in ranks(case):
+        stage = rank.weights.stage
+        room = rank.budget - (rank.fixed.expected - rank.weights.nbytes) - (ends if stage in {0, stages - 1} else 0)
+        rooms[stage] = min(rooms[stage] or room, room)
+    counts = proportional(layers, [max(room, 0) for room in rooms])
+    if min(counts) < 1 or max(counts) - min(counts) <= 1:
+        return
+    text = ",".join(str(count) for count in counts)
+    yield Lever(
+        setting=PARTITION,
+        values=(text,),
+        relieves=frozenset({CACHE, WEIGHTS}),
+        cost="none in memory: more layers on the larger cards",
+        cost_rank=0,
+        searched=(text,),
+    )
 
 
 def _fraction(case: Case) -> Iterator[Lever]:
@@ -212,12 +240,19 @@ def _divides(case: Case, tensor: int) -> bool:
 
 
 def layouts(case: Case) -> tuple[Parallel, ...]:
-    """Tensor parallelism as wide as heads and devices allow, the rest in pipeline stages; then the same on fewer devices."""
+    """Tensor parallelism as wide as heads and devices allow, the rest in pipeline stages; then the same on fewer devices.
+
+    Unequal cards may also be stages of their own: a tensor-parallel group has no more than its smallest card.
+    """
     found = []
+    there = case.machine.devices
+    unequal = len({device.total_bytes - device.reserved_bytes for device in there}) > 1
     for devices in range(len(case.machine.devices), 0, -1):
         for tensor in range(devices, 0, -1):
             pipeline = devices // tensor
             if devices % tensor == 0 and _divides(case, tensor) and pipeline <= len(case.model.architecture.layers):
                 found.append(Parallel(tensor=tensor, pipeline=pipeline))
                 break
-    return tuple(found) or (Parallel(),)
+    if unequal and len(there) <= len(case.model.architecture.layers):
+        found.append(Parallel(pipeline=len(there)))
+    return tuple(dict.fromkeys(found)) or (Parallel(),)
