@@ -12,12 +12,12 @@ from tests.accuracy.sglang_rows import per_token, settings_of, silent_of, varian
 
 from ullage import engines
 from ullage.domain.case import Case, Settings, Value, Version
-from ullage.domain.ledger import Amount, Purpose
+from ullage.domain.ledger import Amount, Purpose, amount_of
 from ullage.domain.machine import HOST
 from ullage.domain.placement import Parallel
 from ullage.engines.ktransformers.settings import CLASSIC, GGUF_TYPES, KT_KERNEL, KT_METHODS
 from ullage.engines.ktransformers.versions import TAGGED
-from ullage.engines.sglang.versions import LOADING, amount_of
+from ullage.engines.sglang.versions import LOADING
 from ullage.planning.fit import Outcome
 
 NEEDS = {"weights": frozenset({"scheme"}), "host": frozenset({"scheme"}), "bytes a token": frozenset[str]()}

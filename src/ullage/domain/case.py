@@ -19,6 +19,11 @@ class Version:
     parts: tuple[int, ...]
     text: str = field(default="", compare=False)
 
+    @classmethod
+    def of(cls, text: str) -> "Version":
+        """``0.10.2`` as a version; every part is a number."""
+        return cls(tuple(int(part) for part in text.split(".")), text)
+
     def __str__(self) -> str:
         return self.text or ".".join(str(part) for part in self.parts)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from ullage.domain.provenance import FORMULA, Origin
+from ullage.domain.provenance import FORMULA, Constant, Origin
 from ullage.frozen import dataclass
 
 
@@ -50,6 +50,13 @@ class Amount:
 
     def __add__(self, other: "Amount") -> "Amount":
         return Amount(self.low + other.low, self.expected + other.expected, self.high + other.high)
+
+
+def amount_of(constant: Constant) -> Amount:
+    """A constant as a range; an end nobody has seen is the value itself."""
+    low = constant.value if constant.low is None else constant.low
+    high = constant.value if constant.high is None else constant.high
+    return Amount(low, constant.value, high)
 
 
 NOTHING = Amount(0, 0, 0)

@@ -4,14 +4,10 @@ from ullage.catalog.tensor_formats import E8M0, F16, F32, FP8_E4M3, I8, I32, U8
 from ullage.domain.checkpoint import Part, Tensor, TensorFormat
 from ullage.errors import UnsupportedModelError
 from ullage.formats._modules import beside, is_expert
+from ullage.formulas.sharding import ceil_div
 from ullage.frozen import replace
 
 INT32_BITS = 32
-
-
-def ceil_div(amount: int, by: int) -> int:
-    """Whole groups of ``by`` that hold ``amount``."""
-    return -(-amount // by)
 
 
 def stored(weight: Tensor, suffix: str, shape: tuple[int, ...], fmt: TensorFormat, part: Part = Part.WEIGHT) -> Tensor:

@@ -8,7 +8,6 @@ from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
 from ullage.formats._layouts import (
-    ceil_div,
     fp8_block,
     fp8_channel,
     fp8_tensor,
@@ -23,6 +22,7 @@ from ullage.formats._layouts import (
 )
 from ullage.formats._modules import convert, linears, module_of
 from ullage.formats._patterns import Patterns, named, patterns
+from ullage.formulas.sharding import ceil_div
 
 Layout = Callable[[Tensor], tuple[Tensor, ...]]
 _PACKED = ("weight_packed", "weight_scale")

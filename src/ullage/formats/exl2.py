@@ -7,7 +7,8 @@ from ullage.domain.checkpoint import Part, Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.formats._exllama import apply_bits, meaning
-from ullage.formats._layouts import ceil_div, matrix, scale, stored
+from ullage.formats._layouts import matrix, scale, stored
+from ullage.formulas.sharding import ceil_div
 
 # Inputs that share a scale, as the converter usually chooses: fewer where there are fewer bits.
 _GROUP_OF_BITS = ((Fraction(4), 128), (Fraction(3), 64), (Fraction(0), 32))

@@ -7,7 +7,8 @@ from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.formats._exllama import apply_bits, meaning
-from ullage.formats._layouts import ceil_div, matrix, scale, stored
+from ullage.formats._layouts import matrix, scale, stored
+from ullage.formulas.sharding import ceil_div
 
 _TILE = 16
 

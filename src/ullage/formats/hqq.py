@@ -5,9 +5,10 @@ from ullage.domain.checkpoint import Part, Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
-from ullage.formats._layouts import ceil_div, scale, stored
+from ullage.formats._layouts import scale, stored
 from ullage.formats._modules import convert, linears
 from ullage.formats._patterns import named
+from ullage.formulas.sharding import ceil_div
 
 _BITS = (1, 2, 4, 8)
 _WORDS: dict[str, dict[str, Json]] = {

@@ -4,9 +4,10 @@ from ullage.catalog.tensor_formats import U8
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
-from ullage.formats._layouts import ceil_div, matrix, scale, stored
+from ullage.formats._layouts import matrix, scale, stored
 from ullage.formats._modules import convert, is_expert, linears
 from ullage.formats._patterns import named
+from ullage.formulas.sharding import ceil_div
 
 _GROUP = 32
 _WORDS: dict[str, dict[str, Json]] = {

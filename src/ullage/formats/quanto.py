@@ -7,9 +7,10 @@ from ullage.domain.checkpoint import Part, Tensor
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.weight_format import Recipe
 from ullage.errors import UnsupportedModelError
-from ullage.formats._layouts import ceil_div, groups_of, matrix, scale, stored
+from ullage.formats._layouts import groups_of, matrix, scale, stored
 from ullage.formats._modules import convert, linears
 from ullage.formats._patterns import named
+from ullage.formulas.sharding import ceil_div
 from ullage.frozen import replace
 
 _GROUP = 128

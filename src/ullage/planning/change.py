@@ -1,7 +1,6 @@
 """One change to a question, in the engine's words or ours."""
 
 from ullage.domain.case import Case, Value, Version
-from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever
 from ullage.frozen import replace
 
@@ -20,7 +19,7 @@ def apply_change(  # noqa: PLR0911 - one answer for each word
         case "concurrency", int():
             return replace(case, workload=replace(case.workload, concurrent_sequences=value))
         case "engine_version", str():
-            return replace(case, version=Version(tuple(int(part) for part in value.split(".")), value))
+            return replace(case, version=Version.of(value))
         case _, str() if name.isupper():  # a name in capitals is an environment variable
             return replace(case, environment=(*(pair for pair in case.environment if pair[0] != name), (name, value)))
         case _, None:
@@ -43,8 +42,3 @@ def apply_lever(case: Case, lever: Lever, value: Value, *, length_setting: str =
     for name, other in lever.also:
         changed = apply_change(changed, name, other)
     return changed
-
-
-def with_parallel(case: Case, parallel: Parallel) -> Case:
-    """The case on another layout."""
-    return replace(case, parallel=parallel)

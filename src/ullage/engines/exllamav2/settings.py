@@ -86,11 +86,6 @@ def cache_bits(case: Case) -> CacheBits:
     return CACHES[case.settings.text("cache_mode") or "FP16"]
 
 
-def input_tokens(case: Case) -> int:
-    """Tokens of one forward pass over all sequences of the batch."""
-    return (case.settings.integer("chunk_size") or INPUT_TOKENS) * (case.settings.integer("max_batch_size") or 1)
-
-
 def cache_tokens(case: Case) -> int:
     """Tokens the cache is made for."""
     if rules(case).dynamic:

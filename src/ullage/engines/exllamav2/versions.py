@@ -12,7 +12,7 @@ Release = tuple[int, ...]
 
 def version(text: str) -> Version:
     """``0.1.0`` as a version."""
-    return Version(tuple(int(part) for part in text.split(".")), text)
+    return Version.of(text)
 
 
 OLDEST, NEWEST, DEFAULT = version("0.0.13"), version("0.3.2"), version("0.3.2")

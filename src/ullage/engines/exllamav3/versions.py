@@ -7,7 +7,7 @@ from ullage.units import MiB
 
 def version(text: str) -> Version:
     """``1.4.1`` as a version."""
-    return Version(tuple(int(part) for part in text.split(".")), text)
+    return Version.of(text)
 
 
 OLDEST, NEWEST, DEFAULT = version("0.0.1"), version("1.4.9"), version("1.4.1")

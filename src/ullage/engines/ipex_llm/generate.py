@@ -2,11 +2,11 @@
 
 from ullage.catalog.tensor_formats import FP8_E4M3
 from ullage.domain.case import Case
-from ullage.domain.ledger import NOTHING, Amount, Entry, Phase, Purpose
+from ullage.domain.ledger import NOTHING, Amount, Entry, Phase, Purpose, amount_of
 from ullage.domain.machine import Device
 from ullage.domain.provenance import EXACT, FORMULA, Origin
 from ullage.engines.ipex_llm.activation import Part, layer_part, prompt_logits
-from ullage.engines.ipex_llm.ranks import amount_of, cache_format, row_bytes, token_bytes
+from ullage.engines.ipex_llm.ranks import cache_format, row_bytes, token_bytes
 from ullage.engines.ipex_llm.resolve import is_served
 from ullage.engines.ipex_llm.versions import API_CONTEXT, FP8_GROWTH_TOKENS, GROWTH_TOKENS
 from ullage.engines.ipex_llm.weights import RankWeights, packed, rank_weights

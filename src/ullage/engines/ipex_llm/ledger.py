@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from ullage.domain.case import Case
-from ullage.domain.ledger import Amount, Entry, Join, Ledger, Phase, Purpose
+from ullage.domain.ledger import Amount, Entry, Join, Ledger, Phase, Purpose, amount_of
 from ullage.domain.machine import HOST
 from ullage.domain.provenance import EXACT, FORMULA, Measured, Origin
 from ullage.engines.ipex_llm import generate
 from ullage.engines.ipex_llm.activation import layer_part, sampler_part
-from ullage.engines.ipex_llm.ranks import Rank, amount_of, context, is_capped, ranks
+from ullage.engines.ipex_llm.ranks import Rank, context, is_capped, ranks
 from ullage.engines.ipex_llm.resolve import is_served, on_cpu
 from ullage.engines.ipex_llm.versions import CONTEXT, PEAK_COUNTED, SLACK, rules
 from ullage.engines.ipex_llm.weights import largest_matrix, packed, unpacked_bytes

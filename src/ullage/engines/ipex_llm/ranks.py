@@ -6,9 +6,8 @@ from ullage.catalog.tensor_formats import FP8_E4M3, model_dtype
 from ullage.domain.architecture import ChunkedAttention, CrossAttention, FullAttention, LatentAttention, Mixer, SlidingAttention
 from ullage.domain.case import Case
 from ullage.domain.checkpoint import TensorFormat
-from ullage.domain.ledger import NOTHING, Amount
+from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.domain.machine import Device
-from ullage.domain.provenance import Constant
 from ullage.engines.ipex_llm.activation import layer_part, sampler_part
 from ullage.engines.ipex_llm.resolve import activation_dtype, on_cpu
 from ullage.engines.ipex_llm.versions import CONTEXT, SLACK, UNSEEN, rules
@@ -38,12 +37,6 @@ class Rank:
     def cache(self) -> Amount:
         """Bytes of the cache, whole blocks."""
         return Amount(*(count * self.block_bytes for count in (self.blocks.low, self.blocks.expected, self.blocks.high)))
-
-
-def amount_of(constant: Constant) -> Amount:
-    """A constant as a range."""
-    low = constant.value if constant.low is None else constant.low
-    return Amount(low, constant.value, constant.value if constant.high is None else constant.high)
 
 
 def is_limited(device: Device) -> bool:

@@ -1,7 +1,7 @@
 """The ledger of the classic server. It sizes nothing itself: the cache is as long as it is told, and a prompt takes what it takes."""
 
 from ullage.domain.case import Case
-from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose
+from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose, amount_of
 from ullage.domain.machine import Device
 from ullage.domain.provenance import EXACT, FORMULA
 from ullage.engines.ktransformers.classic_cache import cache_bytes, cache_tokens
@@ -10,7 +10,7 @@ from ullage.engines.ktransformers.host import host_entries
 from ullage.engines.ktransformers.lines import constant, entry, others
 from ullage.engines.ktransformers.placement import UNREADABLE_DEFAULT, Share, parts, reads_experts, shares
 from ullage.engines.ktransformers.resolve import BALANCE_SERVE, is_latent
-from ullage.engines.ktransformers.versions import CONTEXT, DECODE_GRAPH, FLASHINFER, SERVE_GRAPHS, amount_of, classic_rules
+from ullage.engines.ktransformers.versions import CONTEXT, DECODE_GRAPH, FLASHINFER, SERVE_GRAPHS, classic_rules
 from ullage.units import format_bytes
 
 

@@ -6,10 +6,10 @@ from ullage.catalog.tensor_formats import F32, model_dtype, stored_format
 from ullage.domain.architecture import ChunkedAttention, CrossAttention, FullAttention, Layer, Mixer, Recurrent, SlidingAttention
 from ullage.domain.case import Case, Model
 from ullage.domain.checkpoint import TensorFormat
-from ullage.domain.ledger import NOTHING, Amount
+from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.domain.machine import Device
 from ullage.engines.ktransformers.kernel_weights import gpu_bytes
-from ullage.engines.ktransformers.versions import KT_CONTEXT, KT_NETWORK, amount_of
+from ullage.engines.ktransformers.versions import KT_CONTEXT, KT_NETWORK
 from ullage.formulas.cache import mixer_bytes
 from ullage.formulas.sharding import ceil_div, kv_heads_per_rank
 from ullage.frozen import dataclass, replace

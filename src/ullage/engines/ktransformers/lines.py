@@ -1,9 +1,8 @@
 """Lines of this engine's ledgers."""
 
-from ullage.domain.ledger import Amount, Entry, Phase, Purpose
+from ullage.domain.ledger import Amount, Entry, Phase, Purpose, amount_of
 from ullage.domain.machine import Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
-from ullage.engines.ktransformers.versions import amount_of
 
 
 def entry(

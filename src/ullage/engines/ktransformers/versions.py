@@ -8,7 +8,6 @@ from enum import StrEnum
 from functools import cache
 
 from ullage.domain.case import Case, Version
-from ullage.domain.ledger import Amount
 from ullage.domain.provenance import Assumed, Cited, Constant, Measured
 from ullage.frozen import dataclass
 from ullage.units import GiB, MiB
@@ -18,7 +17,7 @@ Release = tuple[int, ...]
 
 def version(text: str) -> Version:
     """``0.2.4`` as a version."""
-    return Version(tuple(int(part) for part in text.split(".")), text)
+    return Version.of(text)
 
 
 OLDEST, NEWEST, DEFAULT = version("0.1.0"), version("0.7.2"), version("0.7.2")
@@ -147,12 +146,6 @@ CLASSIC_FAMILIES = {
     "qwen3_next": version("0.3.2"),
     "hunyuan_v1_moe": version("0.3.1"),
 }
-
-
-def amount_of(constant: Constant) -> Amount:
-    """A constant with its range."""
-    low = constant.value if constant.low is None else constant.low
-    return Amount(low, constant.value, constant.value if constant.high is None else constant.high)
 
 
 CONTEXT = Constant(

@@ -1,7 +1,7 @@
 """What the engine's own ``--fit`` does before it loads: a context nobody stated shrinks until everything lies in free memory."""
 
 from ullage.domain.case import Case
-from ullage.engines.llama_cpp.compute import host_inputs, output_bytes
+from ullage.engines.llama_cpp.compute import output_bytes
 from ullage.engines.llama_cpp.ledger import projected_bytes, uses_streams
 from ullage.engines.llama_cpp.placement import ON_HOST, free_bytes, place
 from ullage.engines.llama_cpp.resolve import accelerators, settle
@@ -74,8 +74,3 @@ def _waste(case: Case) -> int:
     model = sum(place(case).weights_on(device.id) for device in devices)
     layers = max(1, min(case.settings.integer("n_gpu_layers") or 1, len(case.model.architecture.layers)))
     return (len(devices) + 1) * (model // layers) // (6 if case.model.architecture.is_mixture else 2)
-
-
-def host_beside(case: Case) -> int:
-    """What the engine projects for the host beside accelerators."""
-    return place(case).weights_on(ON_HOST) + host_inputs(case).expected

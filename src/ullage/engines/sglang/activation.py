@@ -2,13 +2,13 @@
 
 from ullage.catalog.tensor_formats import model_dtype
 from ullage.domain.case import Case
-from ullage.domain.ledger import NOTHING, Amount
+from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.engines.sglang import versions as fact
 from ullage.engines.sglang.ranks import Rank
 from ullage.engines.sglang.resolve import activation_dtype, attention_data, attention_tensor, rules, uses_dual_chunk
 from ullage.engines.sglang.shards import uses_own_drafts
 from ullage.engines.sglang.sizing import draft_layers
-from ullage.engines.sglang.versions import amount_of, times
+from ullage.engines.sglang.versions import times
 from ullage.formulas.dual_chunk import Workspace, attention_of, prefill_workspace
 from ullage.formulas.sharding import ceil_div, kv_heads_per_rank
 from ullage.formulas.widths import widest_layer

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 
 from ullage.domain.case import Case
-from ullage.domain.ledger import Amount, Entry, Join, Ledger, Phase, Purpose
+from ullage.domain.ledger import Amount, Entry, Join, Ledger, Phase, Purpose, amount_of
 from ullage.domain.machine import HOST
 from ullage.domain.provenance import ASSUMED, EXACT, FORMULA, Origin
 from ullage.engines.sglang import versions as fact
 from ullage.engines.sglang.activation import draft_outside, dual_chunk_workspace, graphs, logits, prefill, request_table
 from ullage.engines.sglang.ranks import Rank, fraction, is_capped, network, ranks, reserved_for_images
 from ullage.engines.sglang.shards import offloaded
-from ullage.engines.sglang.versions import amount_of
 from ullage.frozen import replace
 from ullage.units import format_bytes, format_count
 

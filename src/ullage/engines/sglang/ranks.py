@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from ullage.domain.case import Case
 from ullage.domain.checkpoint import EXPERT_ROLES
-from ullage.domain.ledger import NOTHING, Amount
+from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.domain.machine import Device
 from ullage.engines.sglang import versions as fact
 from ullage.engines.sglang.cache import Pool, pools
@@ -12,7 +12,7 @@ from ullage.engines.sglang.fraction import is_multimodal, tower_factor
 from ullage.engines.sglang.resolve import capability, rules
 from ullage.engines.sglang.shards import RankWeights, offloaded, rank_weights
 from ullage.engines.sglang.sizing import Sizes, size, with_tokens
-from ullage.engines.sglang.versions import Tower, amount_of
+from ullage.engines.sglang.versions import Tower
 from ullage.frozen import dataclass
 from ullage.units import MiB
 

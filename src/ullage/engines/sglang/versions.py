@@ -4,7 +4,7 @@ from enum import StrEnum
 from functools import cache
 
 from ullage.domain.case import Version
-from ullage.domain.ledger import Amount
+from ullage.domain.ledger import Amount, amount_of
 from ullage.domain.provenance import Assumed, Cited, Constant
 from ullage.frozen import dataclass
 from ullage.units import GiB, MiB
@@ -125,15 +125,6 @@ TEXT_BY_DEFAULT = frozenset(
 
 # Families that compute their rotary angles as they go instead of keeping tables.
 WITHOUT_TABLES = frozenset({"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"})
-
-
-def amount_of(constant: Constant) -> Amount:
-    """A constant as a range."""
-    return Amount(
-        constant.value if constant.low is None else constant.low,
-        constant.value,
-        constant.value if constant.high is None else constant.high,
-    )
 
 
 def times(constant: Constant, count: int) -> Amount:

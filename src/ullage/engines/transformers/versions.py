@@ -16,7 +16,7 @@ from ullage.units import GiB, MiB
 @cache
 def version(text: str) -> Version:
     """``4.51.3`` as a version."""
-    return Version(tuple(int(part) for part in text.split(".")), text)
+    return Version.of(text)
 
 
 OLDEST, NEWEST, DEFAULT = version("4.30.0"), version("5.23.0"), version("5.23.0")

@@ -2,19 +2,12 @@
 
 from ullage.domain.architecture import ExpertFeedForward, Recurrent
 from ullage.domain.case import Case, Model
-from ullage.domain.ledger import NOTHING, Amount
+from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.domain.provenance import Constant
 from ullage.engines.vllm import versions as fact
 from ullage.engines.vllm.resolve import is_linked, kinds_of_layers, rules
 from ullage.engines.vllm.versions import Accounting, Core
 from ullage.units import MiB
-
-
-def amount_of(constant: Constant) -> Amount:
-    """A constant as a range."""
-    low = constant.value if constant.low is None else constant.low
-    high = constant.value if constant.high is None else constant.high
-    return Amount(low, constant.value, high)
 
 
 def context(case: Case) -> Amount:

@@ -11,7 +11,7 @@ from ullage.units import GiB, MiB
 
 def version(text: str) -> Version:
     """``0.10.2`` as a version."""
-    return Version(tuple(int(part) for part in text.split(".")), text)
+    return Version.of(text)
 
 
 OLDEST, NEWEST, DEFAULT = version("0.2.0"), version("0.33.0"), version("0.33.0")
