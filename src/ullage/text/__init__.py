@@ -1,0 +1,1 @@
+"""Text and tokens: tokenisers behind one interface, chat templates, and streaming detokenisation."""
