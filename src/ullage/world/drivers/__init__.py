@@ -1,17 +1,34 @@
-"""One file per kind of device; each has ``read() -> tuple[Device, ...]``, empty where no driver answers."""
+"""One file per kind of device; each has ``read() -> tuple[Device, ...]`` and ``read_live(at) -> tuple[DeviceReading, ...]``.
+
+Both are empty where no driver answers, and list the same devices in the same order.
+"""
 
 import pkgutil
+from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 
 from ullage.domain.machine import Device
+from ullage.domain.reading import DeviceReading
 
 
 def devices() -> tuple[Device, ...]:
     """Every accelerator that a driver answers for, numbered over all kinds in the driver's order."""
     from dataclasses import replace
 
-    found: list[Device] = []
+    found = [device for driver in _drivers() for device in driver.read()]
+    return tuple(replace(device, id=f"gpu{index}") for index, device in enumerate(found))
+
+
+def live(at: float) -> tuple[DeviceReading, ...]:
+    """A reading of each of them, at a moment in seconds since the epoch."""
+    from dataclasses import replace
+
+    found = [reading for driver in _drivers() for reading in driver.read_live(at)]
+    return tuple(replace(reading, device=f"gpu{index}") for index, reading in enumerate(found))
+
+
+def _drivers() -> Iterator[ModuleType]:
     for info in pkgutil.iter_modules(__path__):
         if not info.name.startswith("_") and info.name != "host":
-            found.extend(import_module(f"{__name__}.{info.name}").read())
-    return tuple(replace(device, id=f"gpu{index}") for index, device in enumerate(found))
+            yield import_module(f"{__name__}.{info.name}")

@@ -11,7 +11,23 @@ def text(path: Path) -> str:
         return ""
 
 
+def stated(path: Path) -> int | None:
+    """The whole number in the file; None where there is none."""
+    word = text(path)
+    return int(word) if word.isascii() and word.isdigit() else None
+
+
 def number(path: Path) -> int:
     """The whole number in the file, or 0."""
-    word = text(path)
-    return int(word) if word.isascii() and word.isdigit() else 0
+    return stated(path) or 0
+
+
+def sizes(path: Path) -> dict[str, int]:
+    """The ``Name:  123 kB`` lines of a file, in bytes; other lines are passed over."""
+    found = {}
+    for line in text(path).splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if len(words) == 2 and words[1] == "kB" and words[0].isdigit():  # noqa: PLR2004 - a number and its unit
+            found[name.strip()] = int(words[0]) << 10
+    return found

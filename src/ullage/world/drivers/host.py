@@ -3,10 +3,14 @@
 from pathlib import Path
 
 from ullage.domain.machine import HOST, Device
+from ullage.domain.reading import HostReading, Pressure
 from ullage.errors import WorldError
+from ullage.world.drivers import _control_group, _processes
+from ullage.world.drivers._sysfs import sizes, text
 
 # Control groups of version 2 and of version 1; a container sees its own at the root.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_PERCENT = 100.0
 
 
 def limit_bytes(paths: tuple[Path, ...] = _LIMITS) -> int | None:
@@ -37,4 +41,64 @@ def read() -> Device:
         name="host memory" if total == memory.total else "host memory (container limit)",
         total_bytes=total,
         reserved_bytes=min(total, memory.total - memory.available),
+    )
+
+
+def read_live(at: float, pid: int | None = None, root: Path = Path("/"), page_bytes: int | None = None) -> HostReading:
+    """The host now; with a process, the processes from it down and its control group, and this program's group otherwise."""
+    memory = sizes(root / "proc/meminfo")
+    if not memory:
+        return _elsewhere(at, pid)
+    total, available = memory.get("MemTotal"), memory.get("MemAvailable")
+    swap, unused = memory.get("SwapTotal"), memory.get("SwapFree")
+    size = page_bytes if page_bytes is not None else _page_bytes()
+    counts = dict(line.split(" ", 1) for line in text(root / "proc/vmstat").splitlines() if " " in line)
+    group, own = _control_group.read(root, pid, total)
+    return HostReading(
+        at=at,
+        total_bytes=total,
+        available_bytes=available,
+        swap_used_bytes=None if swap is None or unused is None else swap - unused,
+        swapped_in_bytes=_pages(counts, "pswpin", size),
+        swapped_out_bytes=_pages(counts, "pswpout", size),
+        pressure=pressure(own) or pressure(text(root / "proc/pressure/memory")),
+        group=group,
+        processes=None if pid is None else _processes.tree(root / "proc", pid),
+    )
+
+
+def _page_bytes() -> int:
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE")
+
+
+def _pages(counts: dict[str, str], name: str, size: int) -> int | None:
+    word = counts.get(name, "").strip()
+    return int(word) * size if word.isdigit() else None
+
+
+def pressure(told: str) -> Pressure | None:
+    """Two lines of pressure stall information, ``some avg10=0.00 ...`` and ``full avg10=0.00 ...``."""
+    found: dict[str, float] = {}
+    for line in told.splitlines():
+        kind, *pairs = line.split()
+        for pair in pairs:
+            name, _, value = pair.partition("=")
+            if name == "avg10" and value.replace(".", "", 1).isdigit():
+                found[kind] = float(value) / _PERCENT
+    return Pressure(some=found.get("some"), full=found.get("full")) if found else None
+
+
+def _elsewhere(at: float, pid: int | None) -> HostReading:
+    """A system without ``/proc``: what psutil tells there."""
+    import psutil
+
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    return HostReading(
+        at=at,
+        total_bytes=int(memory.total),
+        available_bytes=int(memory.available),
+        swap_used_bytes=int(swap.used),
+        processes=None if pid is None else _processes.tree_elsewhere(pid),
     )
