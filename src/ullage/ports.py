@@ -1,9 +1,12 @@
 """The outside world as the commands see it. ``world/`` builds the real one; tests build small ones of plain values."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ullage.domain.machine import Device
+
+if TYPE_CHECKING:
+    from ullage.domain.baseline import Run, Trial
 
 
 class WeightFile(NamedTuple):
@@ -51,9 +54,41 @@ class Desk(Protocol):
         """Write a whole file or nothing. Raises WorldError."""
 
 
+class Store(Protocol):
+    """What this machine remembers. Every method raises WorldError where the store cannot be read or written."""
+
+    def runs(self, *, engine: str = "", prefix: str = "", most: int = -1) -> "tuple[Run, ...]":
+        """Stored runs, the newest first: of one engine, whose id begins so, at most so many. None where nothing was ever stored."""
+
+    def append(self, run: "Run") -> None:
+        """Store a run, or a newer state of one, in one transaction. Secrets are left out."""
+
+    def add(self, runs: "tuple[Run, ...]") -> int:
+        """Store those of these that are not there yet, all or none; returns how many were new."""
+
+    def delete(self, run_id: str) -> bool:
+        """Forget one run; False where there was none of that id."""
+
+    def new_id(self) -> str:
+        """An identity for a run or a study that nobody has yet; it sorts by time."""
+
+    def append_trial(self, trial: "Trial") -> None:
+        """Write one step of a tuning's journal, or a newer state of it."""
+
+    def trials_of(self, study: str) -> "tuple[Trial, ...]":
+        """A tuning's journal, in order."""
+
+    def as_export(self, runs: "tuple[Run, ...]") -> str:
+        """Runs as the text of a file that ``read_export`` reads."""
+
+    def read_export(self, path: str) -> "tuple[Run, ...]":
+        """The runs of an exported file. Raises MalformedFileError too."""
+
+
 class World(NamedTuple):
     """Everything outside, as one value."""
 
     models: ModelFiles
     hardware: Hardware
     desk: Desk
+    store: Store

@@ -11,6 +11,8 @@ from ullage.domain.hyperparameters import Json
 from ullage.errors import MalformedFileError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cattrs import Converter
 
 SCHEMA = 1
@@ -119,10 +121,14 @@ def from_wire(kind: type[T], data: Json) -> T:
 
 @cache
 def _converter() -> "Converter":
-    from cattrs import Converter  # noqa: PLC0415 - keeps the start of the program quick
+    from datetime import datetime  # noqa: PLC0415 - keeps the start of the program quick
+
+    from cattrs import Converter  # noqa: PLC0415 - as above
 
     converter = Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list, frozenset: sorted})
     converter.register_structure_hook_func(lambda kind: any(kind is scalar for scalar in _SCALARS), _strict_scalar)
+    converter.register_structure_hook(datetime, lambda value, _: _moment(value))
+    converter.register_unstructure_hook(datetime, datetime.isoformat)
     converter.register_structure_hook_func(_is_plain, _plain)
     converter.register_unstructure_hook_func(_is_plain, lambda value: value)
     converter.register_structure_hook_func(_is_choice, lambda value, kind: _read_choice(converter, value, kind))
@@ -136,6 +142,16 @@ def _strict_scalar(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
     return value
+
+
+def _moment(value: Any) -> "datetime":
+    """A time with its zone, as ``isoformat`` writes it."""
+    from datetime import datetime  # noqa: PLC0415 - keeps the start of the program quick
+
+    moment = datetime.fromisoformat(_strict_scalar(value, str))
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} is a time without its zone")
+    return moment
 
 
 def _classes(kind: Any) -> tuple[type, ...]:

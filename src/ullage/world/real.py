@@ -1,8 +1,13 @@
 """The real world, opened only as far as a question asks for it."""
 
+from typing import TYPE_CHECKING
+
 from ullage.domain.machine import Device
 from ullage.errors import WorldError
 from ullage.ports import ModelFolder, World
+
+if TYPE_CHECKING:
+    from ullage.domain.baseline import Run, Trial
 
 
 class RealModels:
@@ -55,6 +60,69 @@ class RealDesk:
         files.write_whole(path, text)
 
 
+class RealStore:
+    """The store of this user. Nothing of SQLite is loaded where nothing was ever stored."""
+
+    def runs(self, *, engine: str = "", prefix: str = "", most: int = -1) -> "tuple[Run, ...]":
+        """As the port says."""
+        from ullage.world._state_path import store_exists
+
+        if not store_exists():
+            return ()
+        from ullage.world import store
+
+        return store.runs(engine, prefix, most)
+
+    def append(self, run: "Run") -> None:
+        """As the port says."""
+        from ullage.world import store
+
+        store.append(run)
+
+    def add(self, runs: "tuple[Run, ...]") -> int:
+        """As the port says."""
+        from ullage.world import store
+
+        return store.add(runs)
+
+    def delete(self, run_id: str) -> bool:
+        """As the port says; nothing is made where nothing was ever stored."""
+        from ullage.world import store
+        from ullage.world._state_path import store_exists
+
+        return store_exists() and store.delete(run_id)
+
+    def new_id(self) -> str:
+        """As the port says."""
+        from ullage.world import store
+
+        return store.new_id()
+
+    def append_trial(self, trial: "Trial") -> None:
+        """As the port says."""
+        from ullage.world import store
+
+        store.append_trial(trial)
+
+    def trials_of(self, study: str) -> "tuple[Trial, ...]":
+        """As the port says."""
+        from ullage.world import store
+
+        return store.trials_of(study)
+
+    def as_export(self, runs: "tuple[Run, ...]") -> str:
+        """As the port says."""
+        from ullage.world import store
+
+        return store.as_export(runs)
+
+    def read_export(self, path: str) -> "tuple[Run, ...]":
+        """As the port says."""
+        from ullage.world import store
+
+        return store.read_export(path)
+
+
 def world(*, offline: bool = False) -> World:
     """Everything outside."""
-    return World(models=RealModels(offline=offline), hardware=RealHardware(), desk=RealDesk())
+    return World(models=RealModels(offline=offline), hardware=RealHardware(), desk=RealDesk(), store=RealStore())

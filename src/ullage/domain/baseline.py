@@ -1,0 +1,169 @@
+"""What this machine remembers: runs of engines, what was promised and what was seen, and the trials of a tuning."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from ullage.domain.case import Settings
+from ullage.domain.ledger import Amount, Phase, Purpose
+from ullage.domain.placement import Parallel
+from ullage.domain.workload import Workload
+from ullage.frozen import dataclass, field
+
+
+class Exit(StrEnum):
+    """How a run ended."""
+
+    RUNNING = "running"  # it was still running when this was written; the writer may have been killed since
+    FINISHED = "finished"
+    STOPPED = "stopped"  # somebody asked for it
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASHED = "crashed"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMark:
+    """A device as far as it tells one machine from another."""
+
+    id: str
+    kind: str
+    name: str
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineMark:
+    """The devices a run used, the host's memory, and the driver's release; None and empty where nothing told."""
+
+    devices: tuple[DeviceMark, ...]
+    host_bytes: int | None = None
+    driver: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMark:
+    """A model as far as memory can tell: ``architecture_hash`` is of its shape, not of its weights."""
+
+    name: str
+    model_type: str
+    architecture_hash: str
+    scheme: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promised:
+    """What the plan said of one purpose in one phase on one device; ``purpose`` None is everything alive there."""
+
+    device: str
+    purpose: Purpose | None
+    phase: Phase
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was seen of the same: percentiles of ``samples`` readings, and the high-water mark where a counter keeps one.
+
+    ``reached`` says that the load the promise is for was on (a profile run at the start counts): a peak seen under less says little.
+    """
+
+    device: str
+    purpose: Purpose | None
+    phase: Phase
+    samples: int
+    p50_bytes: int
+    p95_bytes: int
+    max_bytes: int
+    peak_bytes: int | None = None
+    reached: bool = False
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest that any counter or reading showed."""
+        return max(self.max_bytes, self.peak_bytes or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How memory followed the tokens held, fitted over ``points`` readings between two numbers of tokens."""
+
+    device: str
+    bytes_per_token: float
+    from_tokens: int
+    to_tokens: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """One failed allocation, as far as its message told; ``text`` is the engine's own line."""
+
+    at: datetime
+    device: str
+    phase: Phase | None = None
+    wanted_bytes: int | None = None
+    free_bytes: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One measured number that is no size: tokens a second, milliseconds to the first token, preemptions."""
+
+    name: str
+    value: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of an engine. Times are aware; ``version`` is the engine's release; settings are in its own names, without secrets."""
+
+    id: str
+    started_at: datetime
+    ended_at: datetime | None
+    engine: str
+    version: str
+    machine: MachineMark
+    model: ModelMark
+    parallel: Parallel
+    workload: Workload
+    settings: Settings
+    exit: Exit
+    promised: tuple[Promised, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    growth: tuple[Growth, ...] = ()
+    out_of_memory: tuple[OutOfMemory, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    note: str = ""
+
+    def promise(self, device: str, purpose: Purpose | None, phase: Phase) -> Amount | None:
+        """What was promised of it, or None."""
+        key = (device, purpose, phase)
+        return next((one.amount for one in self.promised if (one.device, one.purpose, one.phase) == key), None)
+
+
+class TrialState(StrEnum):
+    """How far a trial got. One that was STARTED and nothing more was cut short, and has to be run again."""
+
+    STARTED = "started"
+    DONE = "done"
+    FAILED = "failed"  # the engine did not start, or ran out of memory
+    SKIPPED = "skipped"  # its ledger does not fit, so it was never run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One step of a tuning's journal. ``study`` names the tuning, ``run`` the stored run; writing a number again replaces it."""
+
+    study: str
+    number: int
+    at: datetime
+    settings: Settings
+    state: TrialState
+    run: str = ""
+    figures: tuple[Figure, ...] = ()
+    peak: Amount | None = None  # of the fullest device, as it was promised
+    kept: bool = False
+    because: str = ""
+    parallel: Parallel = field(default_factory=Parallel)
