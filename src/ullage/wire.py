@@ -94,9 +94,16 @@ def _check_unicode(value: Any) -> None:
         raise MalformedFileError("a JSON string holds half of a surrogate pair, which is no character") from error
 
 
-def dumps(value: Json, *, indent: int | None = None) -> str:
-    """Write JSON in the order of the keys. Raises ValueError for NaN and infinity."""
-    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+def dumps(
+    value: Json,
+    *,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+    ensure_ascii: bool = False,
+) -> str:
+    """Write JSON in the order of the keys unless ``sort_keys``. Raises ValueError for NaN and infinity."""
+    return json.dumps(value, indent=indent, separators=separators, sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=False)
 
 
 def to_wire(value: object) -> dict[str, Json]:

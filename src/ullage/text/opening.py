@@ -1,0 +1,55 @@
+"""A tokeniser from the files of a model's folder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ullage.domain.hyperparameters import Json
+from ullage.errors import MalformedFileError, UnsupportedModelError
+from ullage.text._gguf import tokenizer_from_gguf
+from ullage.text._library import LibraryTokenizer
+from ullage.text._optional import library
+from ullage.text.tokenizer import Tokenizer
+from ullage.wire import loads
+
+__all__ = ["open_tokenizer", "tokenizer_from_gguf"]
+
+
+def open_tokenizer(documents: Mapping[str, bytes]) -> Tokenizer:
+    """The tokeniser of a folder's files by name. Raises UnsupportedModelError naming what is there, and MalformedFileError."""
+    settings = {name: _settings(documents, name) for name in ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json")}
+    if "tokenizer.json" in documents:
+        return _from_json(documents["tokenizer.json"], settings)
+    raise UnsupportedModelError(f"no tokenizer.json among {', '.join(sorted(documents)) or 'no files'}")
+
+
+def _settings(documents: Mapping[str, bytes], name: str) -> dict[str, Json]:
+    found = loads(documents[name]) if name in documents else {}
+    if not isinstance(found, dict):
+        raise MalformedFileError(f"{name} is no JSON object")
+    return found
+
+
+def _from_json(data: bytes, settings: Mapping[str, dict[str, Json]]) -> Tokenizer:
+    tokenizers = library("tokenizers", "reading tokenizer.json")
+    try:
+        backend = tokenizers.Tokenizer.from_buffer(data)
+    except Exception as error:  # the library raises Exception itself
+        raise MalformedFileError(f"tokenizer.json cannot be read: {str(error)[:200]}") from error
+    begin, *_ = [*_named(backend, settings, "bos_token"), None]
+    ends = _numbers(settings["generation_config.json"].get("eos_token_id"))
+    return LibraryTokenizer(backend, eos_ids=frozenset((*ends, *_named(backend, settings, "eos_token"))), bos_id=begin)
+
+
+def _named(backend: Any, settings: Mapping[str, dict[str, Json]], key: str) -> tuple[int, ...]:
+    """The id of the token that a setting names, by its text or as an object with a ``content``."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        said = settings[name].get(key)
+        word = said.get("content") if isinstance(said, dict) else said
+        token = backend.token_to_id(word) if isinstance(word, str) else None
+        if token is not None:
+            return (int(token),)
+    return ()
+
+
+def _numbers(said: Json) -> tuple[int, ...]:
+    return tuple(token for token in (said if isinstance(said, list) else [said]) if type(token) is int)
