@@ -9,6 +9,7 @@ from ullage.domain.hyperparameters import Json
 from ullage.domain.weight_format import Header, NeedMore, StoredTensor, WeightFormat
 from ullage.errors import MalformedFileError
 from ullage.formats._cursor import LONGEST_HEADER, Cursor, TooShortError
+from ullage.frozen import dataclass
 
 MAGIC = b"GGUF"
 _FIXED_BYTES = 24  # magic, version and two counts
@@ -20,6 +21,16 @@ _KEPT_ITEMS = 4096  # longer arrays are tokenizers: only their length is kept
 _DEEPEST_ARRAY = 3
 _MOST_DIMENSIONS = 4
 _DEFAULT_ALIGNMENT = 32
+_MOST_ITEMS = 1 << 22  # more than any tokenizer has; the lists stay below 200 MB however the file is made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A header with arrays of any length, and the byte of the file at which each of its tensors begins, in its order."""
+
+    header: Header
+    begins: tuple[int, ...]
+    little_endian: bool
 
 
 def read(beginning: bytes, file_size: int) -> Header | NeedMore:
@@ -27,6 +38,16 @@ def read(beginning: bytes, file_size: int) -> Header | NeedMore:
 
     Arrays of more than 4096 items stand in the metadata as ``{"length": count}``.
     """
+    found = _parse(beginning, file_size, _KEPT_ITEMS)
+    return found.header if isinstance(found, Whole) else found
+
+
+def read_whole(beginning: bytes, file_size: int) -> Whole | NeedMore:
+    """What an engine needs to load the file: as ``read``, with whole tokenizers and places. Raises MalformedFileError."""
+    return _parse(beginning, file_size, _MOST_ITEMS)
+
+
+def _parse(beginning: bytes, file_size: int, kept: int) -> Whole | NeedMore:
     if beginning[: len(MAGIC)] != MAGIC[: len(beginning)]:
         raise MalformedFileError(f"a GGUF file begins with {MAGIC!r}; this one begins with {beginning[:4]!r}")
     if file_size < _FIXED_BYTES:
@@ -34,7 +55,9 @@ def read(beginning: bytes, file_size: int) -> Header | NeedMore:
     if len(beginning) < _FIXED_BYTES:
         return NeedMore(nbytes=_FIXED_BYTES)
     try:
-        return _read(Cursor(beginning, file_size, order=_byte_order(beginning), position=8), file_size)
+        order = _byte_order(beginning)
+        header, begins = _read(Cursor(beginning, file_size, order=order, position=8), file_size, kept)
+        return Whole(header=header, begins=begins, little_endian=order == "<")
     except TooShortError as short:
         # Twice as much as last time, so that a long header takes few readings.
         return NeedMore(nbytes=max(short.needed, min(2 * len(beginning), file_size, LONGEST_HEADER)))
@@ -48,7 +71,7 @@ def _byte_order(beginning: bytes) -> str:
     raise MalformedFileError(f"the GGUF version at offset 4 is {int.from_bytes(beginning[4:8], 'little')}; versions 2 and 3 are read")
 
 
-def _read(cursor: Cursor, file_size: int) -> Header:
+def _read(cursor: Cursor, file_size: int, kept: int) -> tuple[Header, tuple[int, ...]]:
     tensor_count = cursor.integer("Q", "the number of tensors")
     entry_count = cursor.integer("Q", "the number of metadata entries")
     cursor.claim(entry_count * _LEAST_ENTRY_BYTES + tensor_count * _LEAST_TENSOR_BYTES, f"{entry_count} entries and {tensor_count} tensors")
@@ -57,21 +80,22 @@ def _read(cursor: Cursor, file_size: int) -> Header:
         key = cursor.text("a metadata key")
         if key in metadata:
             raise MalformedFileError(f"the metadata key {key[:80]!r} stands twice")
-        metadata[key] = _value(cursor, cursor.integer("I", "a metadata type"), f"metadata {key[:80]!r}")
+        metadata[key] = _value(cursor, cursor.integer("I", "a metadata type"), f"metadata {key[:80]!r}", kept)
     placed = [_tensor(cursor) for _ in range(tensor_count)]
     alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
         raise MalformedFileError(f"general.alignment is {str(alignment)[:40]}; a power of two is needed")
     start = _aligned(cursor.position, alignment)
     _check_places(placed, alignment, file_size - start)
-    return Header(tensors=tuple(tensor for _, tensor in placed), metadata=tuple(metadata.items()))
+    header = Header(tensors=tuple(tensor for _, tensor in placed), metadata=tuple(metadata.items()))
+    return header, tuple(start + offset for offset, _ in placed)
 
 
 def _aligned(position: int, alignment: int) -> int:
     return -(-position // alignment) * alignment
 
 
-def _value(cursor: Cursor, kind: int, what: str, depth: int = 0) -> Json:
+def _value(cursor: Cursor, kind: int, what: str, kept: int, depth: int = 0) -> Json:
     if kind in _SCALARS:
         return _json(cursor.number(_SCALARS[kind], what))
     if kind == _STRING:
@@ -80,18 +104,18 @@ def _value(cursor: Cursor, kind: int, what: str, depth: int = 0) -> Json:
         raise MalformedFileError(f"{what} at offset {cursor.position} has the unknown value type {kind}")
     item = cursor.integer("I", what)
     count = cursor.integer("Q", what)
-    if item in _SCALARS and count <= _KEPT_ITEMS:
+    if item in _SCALARS and count <= kept:
         return [_json(number) for number in cursor.numbers(_SCALARS[item], count, what)]
     if item in _SCALARS:
         cursor.skip(count * _width(item), what)
         return {"length": count}
-    if item == _STRING and count > _KEPT_ITEMS:
+    if item == _STRING and count > kept:
         cursor.skip_texts(count, what)
         return {"length": count}
     cursor.claim(8 * count, what)
-    if count > _KEPT_ITEMS:
+    if item != _STRING and count > _KEPT_ITEMS:
         raise MalformedFileError(f"{what} is an array of {count} arrays; at most {_KEPT_ITEMS} are read")
-    return [_value(cursor, item, what, depth + 1) for _ in range(count)]
+    return [_value(cursor, item, what, kept, depth + 1) for _ in range(count)]
 
 
 def _width(kind: int) -> int:

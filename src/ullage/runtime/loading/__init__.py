@@ -1,0 +1,1 @@
+"""Weights from safetensors directories and GGUF files, as views of the mapped file."""
