@@ -1,12 +1,15 @@
 """The outside world as the commands see it. ``world/`` builds the real one; tests build small ones of plain values."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from ullage.domain.hyperparameters import Json
 from ullage.domain.machine import Device
 
 if TYPE_CHECKING:
     from ullage.domain.baseline import Run, Trial
+
+T = TypeVar("T")
 
 
 class WeightFile(NamedTuple):
@@ -85,6 +88,70 @@ class Store(Protocol):
         """The runs of an exported file. Raises MalformedFileError too."""
 
 
+class Record(NamedTuple):
+    """One record of a data set: its number and line from 1 (line 0: the format has none), its value, and how it stands in the file.
+
+    ``why`` is not empty for one that could not be read.
+    """
+
+    number: int
+    line: int
+    value: Json
+    text: str = ""
+    why: str = ""
+
+
+class RecordWriter(Protocol):
+    """A file of records in the making; it is there under its name when it is closed, and not before."""
+
+    def write(self, record: Record, *, dropped: str = "") -> None:
+        """Add a record: as it stood where it has its text, with the reason for which it was dropped where there is one."""
+
+    def close(self) -> None:
+        """Put the file in its place. Raises WorldError."""
+
+
+class DataSet(NamedTuple):
+    """A file of records, read as it is asked for. ``format``: "json", "jsonl", "text" or "parquet"; ``rule`` says how it is divided."""
+
+    format: str
+    nbytes: int
+    rule: str
+    records: Callable[[], Iterator[Record]]
+    writer: Callable[[str], RecordWriter]  # of a file in the same format
+
+
+class Counter(Protocol):
+    """Something that says how many tokens a text has."""
+
+    @property
+    def name(self) -> str:
+        """What counts, for people."""
+
+    @property
+    def is_exact(self) -> bool:
+        """False for an estimate."""
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has."""
+
+    def count_batches(self, batches: Iterable[tuple[T, list[str]]]) -> Iterator[tuple[T, list[int]]]:
+        """The same for many lists of texts, in order and on several cores; few are held at a time."""
+
+    def boundaries(self, text: str) -> Sequence[int]:
+        """Where the text may be cut, as character offsets from 0 to its length: between two tokens and between two characters."""
+
+
+class DataSets(Protocol):
+    """Files of requests, and what counts them."""
+
+    def open(self, path: str) -> DataSet | None:
+        """The file at ``path``, its format recognised by its first bytes; None when there is none. Raises WorldError and InputError."""
+
+    def counter(self, word: str | None, model: str | None, *, nbytes: int) -> Counter:
+        """What ``--tokenizer`` names, else the model's own tokeniser where it is at hand, else an estimate. Raises every error."""
+
+
 class World(NamedTuple):
     """Everything outside, as one value."""
 
@@ -92,3 +159,4 @@ class World(NamedTuple):
     hardware: Hardware
     desk: Desk
     store: Store
+    data: DataSets

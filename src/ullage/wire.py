@@ -21,6 +21,8 @@ DEEPEST = 64
 _TAG = "is"  # names the class of a value that could be one of several
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SCALARS = (bool, int, float, str, type(None))
+_SCANNER = json.JSONDecoder()
+_LONGEST_WORD = 12  # a half of ``-Infinity`` or of ``\\ud83d`` at the end of a text may be the beginning of a whole
 
 T = TypeVar("T")
 
@@ -92,6 +94,26 @@ def _check_unicode(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise MalformedFileError("a JSON string holds half of a surrogate pair, which is no character") from error
+
+
+class CutShortError(MalformedFileError):
+    """The text ends before its value does: more of it may complete it."""
+
+
+def scan(text: str, start: int) -> tuple[Json, int]:
+    """The JSON value that begins at ``start`` of a longer text, and where it ends: for files too large to be read whole.
+
+    Raises CutShortError where the text ends inside the value, and MalformedFileError. The last of repeated keys counts here.
+    """
+    try:
+        return cast("tuple[Json, int]", _SCANNER.raw_decode(text, start))
+    except json.JSONDecodeError as error:
+        kind = CutShortError if error.pos >= len(text) - _LONGEST_WORD or error.msg.startswith("Unterminated") else MalformedFileError
+        raise kind(f"not JSON: {error.msg} {error.pos - start} characters into the record") from error
+    except RecursionError as error:
+        raise MalformedFileError("the record is nested too deeply") from error
+    except ValueError as error:
+        raise MalformedFileError(f"not JSON that can be read: {error}") from error
 
 
 def dumps(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ullage.domain.machine import Device
 from ullage.errors import WorldError
-from ullage.ports import ModelFolder, World
+from ullage.ports import Counter, DataSet, ModelFolder, World
 
 if TYPE_CHECKING:
     from ullage.domain.baseline import Run, Trial
@@ -123,6 +123,27 @@ class RealStore:
         return store.read_export(path)
 
 
+class RealData:
+    """Files of requests on disk, and tokenisers on disk and on the Hub."""
+
+    def __init__(self, *, offline: bool) -> None:
+        self._offline = offline
+
+    def open(self, path: str) -> DataSet | None:
+        """As the port says."""
+        from ullage.world import datasets
+
+        return datasets.open_data(path)
+
+    def counter(self, word: str | None, model: str | None, *, nbytes: int) -> Counter:
+        """As the port says."""
+        from ullage.world import counting
+
+        return counting.open_counter(word, model, nbytes=nbytes, offline=self._offline)
+
+
 def world(*, offline: bool = False) -> World:
     """Everything outside."""
-    return World(models=RealModels(offline=offline), hardware=RealHardware(), desk=RealDesk(), store=RealStore())
+    return World(
+        models=RealModels(offline=offline), hardware=RealHardware(), desk=RealDesk(), store=RealStore(), data=RealData(offline=offline)
+    )
