@@ -1,9 +1,13 @@
-"""How Hypothesis draws: anew on a developer's machine, the same examples every time where ``CI`` is set."""
+"""How Hypothesis draws: anew on a developer's machine, the same examples every time where ``CI`` is set. No test meets the user's store."""
 
 import os
+from tempfile import TemporaryDirectory
 
 from hypothesis import settings
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+_STATE = TemporaryDirectory(prefix="ullage-tests-")
+os.environ["XDG_STATE_HOME"] = _STATE.name
