@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from ullage.text.byte_table import Spelling, byte_table, spelling
-from ullage.text.detokenise import ByteDetokeniser, LibraryDetokeniser
+from ullage.text._tables import ByteTables
+from ullage.text.byte_table import byte_table, spelling
+from ullage.text.detokenise import LibraryDetokeniser
 from ullage.text.tokenizer import Detokeniser
 from ullage.wire import loads
 
@@ -17,7 +18,7 @@ class LibraryTokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
-        self._added = {int(token): piece for token, piece in backend.get_added_tokens_decoder().items()}
+        self._added = backend.get_added_tokens_decoder()
         self.special_ids = frozenset(token for token, piece in self._added.items() if piece.special)
         self.eos_ids, self.bos_id = eos_ids, bos_id
         self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
@@ -38,24 +39,20 @@ class LibraryTokenizer:
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """As the protocol says."""
-        if self._spelling is None:
-            text: str = self._backend.decode(list(ids), skip_special_tokens=skip_special)
-            return text
-        stream = self.stream(skip_special=skip_special)
-        return "".join([*map(stream.push, ids), stream.finish()])
+        if self._tables is not None:
+            return self._tables.decode(ids, skip_special=skip_special)
+        text: str = self._backend.decode([token for token in ids if token >= 0], skip_special_tokens=skip_special)
+        return text
 
     def token_bytes(self, token: int) -> bytes | None:
         """As the protocol says."""
-        if self._spelling is None:
-            return None
-        return self._table[token] if 0 <= token < self.vocab_size else b""
+        return self._tables.bytes_of(token) if self._tables is not None else None
 
     def stream(self, *, skip_special: bool = True, prompt_ids: Sequence[int] = ()) -> Detokeniser:
         """As the protocol says."""
-        if self._spelling is None:
-            return LibraryDetokeniser(self._backend, skip_special=skip_special, before=prompt_ids)
-        table = self._shown_table if skip_special else self._table
-        return ByteDetokeniser(table, stripped=self._spelling.stripped, before=prompt_ids)
+        if self._tables is not None:
+            return self._tables.stream(skip_special=skip_special, prompt_ids=prompt_ids)
+        return LibraryDetokeniser(self._backend, skip_special=skip_special, before=prompt_ids)
 
     def _reader(self, *, special: bool) -> Any:
         return self._backend if special else self._letters_only
@@ -68,16 +65,11 @@ class LibraryTokenizer:
         return other
 
     @cached_property
-    def _spelling(self) -> Spelling | None:
+    def _tables(self) -> ByteTables | None:
         decoder = self._backend.decoder
-        return spelling(loads(decoder.__getstate__())) if decoder is not None else None
-
-    @cached_property
-    def _table(self) -> tuple[bytes, ...]:
-        assert self._spelling is not None  # noqa: S101 - asked for by those that looked
+        how = spelling(loads(decoder.__getstate__())) if decoder is not None else None
+        if how is None:
+            return None
         pieces = {token: piece for piece, token in self._backend.get_vocab(with_added_tokens=False).items()}
-        return byte_table(pieces, {token: piece.content for token, piece in self._added.items()}, self._spelling)
-
-    @cached_property
-    def _shown_table(self) -> tuple[bytes, ...]:
-        return tuple(b"" if token in self.special_ids else piece for token, piece in enumerate(self._table))
+        table = byte_table(pieces, {token: piece.content for token, piece in self._added.items()}, how)
+        return ByteTables(table, self.special_ids, stripped=how.stripped)

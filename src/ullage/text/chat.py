@@ -49,7 +49,7 @@ def render(
         raise MalformedFileError(f"the model's chat template is not Jinja, line {error.lineno}: {error.message}") from error
     except jinja.exceptions.SecurityError as error:
         raise MalformedFileError(f"the model's chat template does what no template may: {error}") from error
-    except (jinja.exceptions.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
+    except (jinja.exceptions.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise InputError(
             f"the model's chat template cannot use these messages: {error}; each needs a role and a content, as text for most templates"
         ) from error

@@ -8,8 +8,11 @@ from ullage.errors import MalformedFileError, UnsupportedModelError
 from ullage.text._gguf import tokenizer_from_gguf
 from ullage.text._library import LibraryTokenizer
 from ullage.text._optional import library
+from ullage.text._tiktoken import tokenizer_from_ranks
 from ullage.text.tokenizer import Tokenizer
 from ullage.wire import loads
+
+_SLOW_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.json", "vocab.txt")
 
 __all__ = ["open_tokenizer", "tokenizer_from_gguf"]
 
@@ -19,7 +22,16 @@ def open_tokenizer(documents: Mapping[str, bytes]) -> Tokenizer:
     settings = {name: _settings(documents, name) for name in ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json")}
     if "tokenizer.json" in documents:
         return _from_json(documents["tokenizer.json"], settings)
-    raise UnsupportedModelError(f"no tokenizer.json among {', '.join(sorted(documents)) or 'no files'}")
+    ranks = next((name for name in sorted(documents) if name.endswith(".tiktoken") or name == "tiktoken.model"), None)
+    if ranks is not None:
+        ends = _numbers(settings["generation_config.json"].get("eos_token_id"))
+        return tokenizer_from_ranks(documents[ranks], settings["tokenizer_config.json"], ends)
+    slow = next((name for name in _SLOW_FILES if name in documents), None)
+    there = f"the folder has {slow}, which is not read" if slow else "the folder has no tokeniser"
+    raise UnsupportedModelError(
+        f"{there}; tokenizer.json, *.tiktoken and GGUF files are: write one with transformers, "
+        "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    )
 
 
 def _settings(documents: Mapping[str, bytes], name: str) -> dict[str, Json]:
