@@ -1,13 +1,18 @@
 """The outside world as the commands see it. ``world/`` builds the real one; tests build small ones of plain values."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ullage.domain.hyperparameters import Json
 from ullage.domain.machine import Device
 
 if TYPE_CHECKING:
     from ullage.domain.baseline import Run, Trial
+    from ullage.domain.engine import Server
+    from ullage.domain.facts import Fact
+    from ullage.domain.reading import DeviceReading, HostReading
+    from ullage.domain.supervision import Action, Event, Launch, State
+    from ullage.domain.supervision import Run as EngineRun
 
 T = TypeVar("T")
 
@@ -55,6 +60,9 @@ class Desk(Protocol):
 
     def write(self, path: str, text: str) -> None:
         """Write a whole file or nothing. Raises WorldError."""
+
+    def read(self, path: str) -> bytes:
+        """A whole file of moderate size. Raises WorldError and InputError."""
 
 
 class Store(Protocol):
@@ -148,8 +156,97 @@ class DataSets(Protocol):
     def open(self, path: str) -> DataSet | None:
         """The file at ``path``, its format recognised by its first bytes; None when there is none. Raises WorldError and InputError."""
 
-    def counter(self, word: str | None, model: str | None, *, nbytes: int) -> Counter:
-        """What ``--tokenizer`` names, else the model's own tokeniser where it is at hand, else an estimate. Raises every error."""
+    def tokenizer_files(self, word: str) -> Mapping[str, bytes] | None:
+        """The small files with a ``tokenizer.json`` at a path, or of a Hub id; None when there are none at hand. Raises WorldError."""
+
+    def counter(self, name: str, opened: Callable[[], Any], *, nbytes: int) -> Counter:
+        """Counting by what ``opened`` opens, in other processes too where there are many bytes of text. Raises WorldError."""
+
+
+class Page(NamedTuple):
+    """An answer over HTTP: its status, and its text where that is 200."""
+
+    status: int
+    text: str
+
+
+class Meters(Protocol):
+    """This machine as it is now, and an engine that answers over HTTP."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, by a clock that is never set back."""
+
+    def devices(self, at: float) -> "tuple[DeviceReading, ...]":
+        """A reading of each accelerator that a driver answers for; ``at`` is written on it."""
+
+    def host(self, at: float, pid: int | None) -> "HostReading":
+        """The host, and the processes from ``pid`` down where one is given."""
+
+    def page(self, url: str) -> Page | None:
+        """What is at the address; None where nobody answers. Raises InputError for what is no address."""
+
+    def listener(self, url: str) -> int | None:
+        """The process of this machine that listens at the address; None where that is not told. Raises InputError."""
+
+
+class Outlets(Protocol):
+    """Where what is seen goes, besides the screen."""
+
+    def publish(self, address: str, text: str) -> str:
+        """Serve the text as a metrics page at ``[HOST:]PORT`` from now on; returns its address. Raises WorldError and InputError."""
+
+    def post(self, url: str, body: str) -> str | None:
+        """Send JSON; returns what went wrong, without secrets, or None. Raises InputError for what is no address."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+class Door(Protocol):
+    """What stands between callers and an engine."""
+
+    def start(self) -> None:
+        """Take calls from now on, and hold them until the engine is ready. Raises WorldError."""
+
+    def stop(self) -> None:
+        """Take no more calls."""
+
+    def engine_ready(self, url: str) -> None:
+        """The engine answers there: let calls through, the held ones first."""
+
+    def engine_died(self) -> None:
+        """The engine is gone: hold what can be asked again, and end the rest."""
+
+
+class Care(NamedTuple):
+    """How an engine is kept: what is decided, where it listens, and who is told. ``is_quiet`` sends its output to standard error."""
+
+    begin: "Callable[[Launch, float], tuple[State, tuple[Action, ...]]]"
+    decide: "Callable[[State, Event], tuple[State, tuple[Action, ...]]]"
+    read_line: "Callable[[str], Fact | None]"
+    record: "Callable[[EngineRun], None]"
+    door: Door
+    server: "Server"
+    host: str
+    port: int
+    key: str | None = None
+    is_quiet: bool = False
+
+
+class Processes(Protocol):
+    """Engines as processes of this machine."""
+
+    def find(self, argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
+        """The words with the program's place, looked for in ``folder`` too; None where it is not installed."""
+
+    def free_port(self) -> int:
+        """A port of this machine that nobody listens at."""
+
+    def keep(self, launch: "Launch", care: Care) -> "State":
+        """Run an engine until it is stopped or given up; nothing of it is left then. Raises WorldError."""
+
+    def open_door(self) -> Door:
+        """No door at all: the engine is reached as it is."""
 
 
 class World(NamedTuple):
@@ -160,3 +257,6 @@ class World(NamedTuple):
     desk: Desk
     store: Store
     data: DataSets
+    meters: Meters
+    outlets: Outlets
+    processes: Processes

@@ -88,6 +88,20 @@ def open_model(word: str) -> ModelFolder | None:
     raise InputError(f"{word} is no model that can be read: give a directory, a config.json, a .gguf or a .safetensors file")
 
 
+def read_whole(path: str) -> bytes:
+    """A whole file that somebody named. Raises WorldError, and InputError for what is no file or too large."""
+    try:
+        file = Path(path).expanduser()
+        if file.exists() and not file.is_file():
+            raise InputError(f"{path} is no regular file: give a file")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path[:80]!r} is no path: give a file") from error
+    data = _beginning(file, LARGEST_DOCUMENT_BYTES + 1)
+    if len(data) > LARGEST_DOCUMENT_BYTES:
+        raise InputError(f"{path} is larger than {LARGEST_DOCUMENT_BYTES >> 20} MiB; give a smaller file")
+    return data
+
+
 def write_whole(path: str, text: str) -> None:
     """Write ``text`` beside ``path`` and move it there, so that a reader sees the old file or the new one. Raises WorldError."""
     goal = Path(path)

@@ -1,10 +1,12 @@
 """The real world, opened only as far as a question asks for it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ullage.domain.machine import Device
 from ullage.errors import WorldError
 from ullage.ports import Counter, DataSet, ModelFolder, World
+from ullage.world.meters import RealMeters, RealOutlets
 
 if TYPE_CHECKING:
     from ullage.domain.baseline import Run, Trial
@@ -58,6 +60,12 @@ class RealDesk:
         from ullage.world import files
 
         files.write_whole(path, text)
+
+    def read(self, path: str) -> bytes:
+        """As the port says."""
+        from ullage.world import files
+
+        return files.read_whole(path)
 
 
 class RealStore:
@@ -135,15 +143,27 @@ class RealData:
 
         return datasets.open_data(path)
 
-    def counter(self, word: str | None, model: str | None, *, nbytes: int) -> Counter:
+    def tokenizer_files(self, word: str) -> Mapping[str, bytes] | None:
+        """As the port says."""
+        from ullage.world import tokenizer_files
+
+        return tokenizer_files.find(word, offline=self._offline)
+
+    def counter(self, name: str, opened: Callable[[], Any], *, nbytes: int) -> Counter:
         """As the port says."""
         from ullage.world import counting
 
-        return counting.open_counter(word, model, nbytes=nbytes, offline=self._offline)
+        return counting.PooledCounter(name, opened, nbytes=nbytes)
 
 
 def world(*, offline: bool = False) -> World:
     """Everything outside."""
     return World(
-        models=RealModels(offline=offline), hardware=RealHardware(), desk=RealDesk(), store=RealStore(), data=RealData(offline=offline)
+        models=RealModels(offline=offline),
+        hardware=RealHardware(),
+        desk=RealDesk(),
+        store=RealStore(),
+        data=RealData(offline=offline),
+        meters=RealMeters(),
+        outlets=RealOutlets(),
     )
