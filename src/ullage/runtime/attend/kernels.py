@@ -1,0 +1,95 @@
+"""Attention of one piece, with the logarithm of its softmax sum, and the exact merge of pieces.
+
+Shapes: queries (batch, heads, rows, dim), keys and values (batch, kv_heads, keys, dim); outputs (batch, heads, rows, dim) and their
+log-sum-exp (batch, heads, rows) in float32. Query heads may outnumber key heads by a whole factor.
+"""
+
+import torch
+from torch import Tensor
+
+_flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_cuda = torch.ops.aten._scaled_dot_product_flash_attention
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Attention of one piece by PyTorch's fused kernel. ``bias`` is added to the logits and broadcasts to (batch, heads, rows, keys)."""
+    if query.device.type == "cpu":
+        output, lse = _flash_cpu(query, key, value, 0.0, causal, attn_mask=_fitted(bias, query, key), scale=scale)
+        return output, lse
+    if bias is None and query.dtype in _HALVES:
+        repeated = query.shape[1] // key.shape[1]
+        if repeated > 1:
+            key, value = key.repeat_interleave(repeated, 1), value.repeat_interleave(repeated, 1)
+        output, lse, *_ = _flash_cuda(query, key, value, 0.0, causal, False, scale=scale)
+        return output, lse
+    return attend_plainly(query, key, value, scale, causal=causal, bias=bias)
+
+
+def _fitted(bias: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+    if bias is None:
+        return None
+    return bias.to(query.dtype).expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+
+
+def attend_plainly(  # noqa: PLR0913 - one piece of attention
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    *,
+    causal: bool = False,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The same in plain PyTorch, with an optional soft cap on the logits: the twin that tests compare the kernels with."""
+    batch, heads, rows, dim = query.shape
+    kv_heads, keys = key.shape[1], key.shape[2]
+    folded = query.reshape(batch, kv_heads, heads // kv_heads, rows, dim).float()
+    logits = torch.einsum("bkgrd,bkcd->bkgrc", folded, key.float()) * scale
+    if softcap is not None:
+        logits = torch.tanh(logits / softcap) * softcap
+    logits = logits.reshape(batch, heads, rows, keys)
+    if bias is not None:
+        logits = logits + bias
+    if causal:
+        later = torch.ones(rows, keys, dtype=torch.bool, device=query.device).triu(1)
+        logits = logits.masked_fill(later, float("-inf"))
+    lse = torch.logsumexp(logits, -1)
+    weights = torch.exp(logits - lse.clamp_min(torch.finfo(lse.dtype).min)[..., None])
+    folded_weights = weights.reshape(batch, kv_heads, heads // kv_heads, rows, keys)
+    output = torch.einsum("bkgrc,bkcd->bkgrd", folded_weights, value.float())
+    return output.reshape(batch, heads, rows, value.shape[3]).to(query.dtype), lse
+
+
+class Merged:
+    """A running softmax over pieces: exact, in float32, whatever the order."""
+
+    def __init__(self) -> None:
+        self._output: Tensor | None = None
+        self._lse: Tensor | None = None
+
+    def add(self, output: Tensor, lse: Tensor) -> None:
+        """One more piece for the same queries."""
+        if self._output is None or self._lse is None:
+            self._output, self._lse = output, lse
+            return
+        total = torch.logaddexp(self._lse, lse)
+        mine = torch.exp(self._lse - total)[..., None]
+        other = torch.exp(lse - total)[..., None]
+        self._output = torch.addcmul(self._output.float() * mine, output.float(), other)
+        self._lse = total
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """The merged output and its log-sum-exp."""
+        if self._output is None or self._lse is None:
+            raise ValueError("no piece was added")
+        return self._output, self._lse
+
+    def result(self, sink: Tensor | None = None) -> Tensor:
+        """The merged output; ``sink`` is one more logit per head, (heads,), that takes weight and gives nothing."""
+        output, lse = self.pair()
+        if sink is None:
+            return output
+        total = torch.logaddexp(lse, sink.float()[None, :, None])
+        return output.float() * torch.exp(lse - total)[..., None]

@@ -1,0 +1,1 @@
+"""Linear layers in the forms their weights are kept in."""

@@ -1,0 +1,1 @@
+"""The decoder: what a family computes, its weights in their resident form, and one forward pass."""

@@ -1,0 +1,195 @@
+"""A decoder from a blueprint's tensors: which of them belong together, and the form each is kept in."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from ullage.domain.architecture import DenseFeedForward, FullAttention, Layer, SlidingAttention
+from ullage.domain.checkpoint import Part, Role
+from ullage.domain.checkpoint import Tensor as Described
+from ullage.domain.family import Blueprint
+from ullage.errors import UnsupportedModelError
+from ullage.runtime.attend.walk import Scales
+from ullage.runtime.cache.pool import Group
+from ullage.runtime.linear.form import Linear
+from ullage.runtime.linear.plain import Plain
+from ullage.runtime.loading.source import Source
+from ullage.runtime.model.attention import Attention, HeadNorm
+from ullage.runtime.model.decoder import Block, Decoder, FeedForward
+from ullage.runtime.model.feed_forward import DenseMlp
+from ullage.runtime.model.norms import LayerNorm, NormLayer, RmsNorm
+from ullage.runtime.model.traits import Norm, Traits
+
+MakeLinear = Callable[[Tensor, Tensor | None], Linear]
+_MLP_ROWS = 1024
+
+
+class Parts:
+    """The tensors of one layer (or of none), found by role, part and the last word of their module."""
+
+    def __init__(self, described: Iterable[Described], source: Source, dtype: torch.dtype) -> None:
+        self._source, self._dtype = source, dtype
+        self._found: dict[tuple[Role, Part], list[str]] = defaultdict(list)
+        for tensor in described:
+            self._found[tensor.role, tensor.part].append(tensor.name)
+
+    def has(self, role: Role, part: Part = Part.WEIGHT) -> bool:
+        """Whether there is such a tensor."""
+        return (role, part) in self._found
+
+    def one(self, role: Role, part: Part = Part.WEIGHT) -> Tensor:
+        """The only tensor of that role."""
+        names = self._found[role, part]
+        if len(names) != 1:
+            raise UnsupportedModelError(f"{len(names)} tensors are {role} {part}; the runtime reads one")
+        return self.named(names[0])
+
+    def rows(self, *roles: Role, part: Part = Part.WEIGHT) -> Tensor | None:
+        """The tensors of several roles above one another; None where none of them exists."""
+        there = [role for role in roles if self.has(role, part)]
+        if not there:
+            return None
+        if len(there) != len(roles):
+            raise UnsupportedModelError(f"of {', '.join(roles)} only {', '.join(there)} have a {part}")
+        return torch.cat([self.one(role, part) for role in roles]) if len(roles) > 1 else self.one(roles[0], part)
+
+    def norm(self, word: str) -> dict[Part, Tensor]:
+        """The norm whose module ends in ``word``: its weight, and its bias where it has one."""
+        found = {}
+        for part in (Part.WEIGHT, Part.BIAS):
+            for name in self._found.get((Role.NORM, part), ()):
+                if name.rsplit(".", 2)[-2].endswith(word):
+                    found[part] = self.named(name)
+        return found
+
+    def named(self, name: str) -> Tensor:
+        """The tensor of that name in the model's working dtype."""
+        return self._source.stored(name).dense(self._dtype)
+
+
+class Assembly:
+    """Builds the layers of one model."""
+
+    def __init__(  # noqa: PLR0913 - what a model is made of
+        self, blueprint: Blueprint, traits: Traits, groups: tuple[Group, ...], source: Source, *, dtype: torch.dtype, make_linear: MakeLinear
+    ) -> None:
+        self._blueprint, self._traits, self._groups, self._source = blueprint, traits, groups, source
+        self._dtype, self._make = dtype, make_linear
+
+    def decoder(self) -> Decoder:
+        """The whole model, layer after layer."""
+        by_layer: dict[int | None, list[Described]] = defaultdict(list)
+        for tensor in self._blueprint.tensors:
+            by_layer[tensor.layer].append(tensor)
+        outside = self._parts(by_layer[None])
+        embedding = outside.one(Role.EMBEDDING)
+        head = self._make(outside.one(Role.HEAD), outside.rows(Role.HEAD, part=Part.BIAS)) if outside.has(Role.HEAD) else Plain(embedding)
+        norm = self._norm(outside, "norm")
+        if norm is None:
+            raise UnsupportedModelError("the model has no norm before its head")
+        blocks = [
+            self._block(index, layer, self._parts(by_layer[index])) for index, layer in enumerate(self._blueprint.architecture.layers)
+        ]
+        traits = self._traits
+        return Decoder(
+            embedding=embedding,
+            blocks=[block for block, _ in blocks],
+            norm=norm,
+            head=head,
+            embedding_scale=traits.embedding_scale,
+            logit_scale=traits.logit_scale,
+            softcap=traits.final_softcap,
+            weight_bytes=embedding.nbytes + norm.nbytes + (head.nbytes if outside.has(Role.HEAD) else 0) + sum(nbytes for _, nbytes in blocks),
+        )
+
+    def _parts(self, described: Iterable[Described]) -> Parts:
+        return Parts(described, self._source, self._dtype)
+
+    def _norm(self, parts: Parts, word: str) -> NormLayer | None:
+        found = parts.norm(word)
+        if Part.WEIGHT not in found:
+            return None
+        if self._traits.norm is Norm.LAYER:
+            return LayerNorm(found[Part.WEIGHT], found.get(Part.BIAS), self._traits.epsilon)
+        return RmsNorm(found[Part.WEIGHT], self._traits.epsilon, plus_one=self._traits.norm is Norm.RMS_PLUS_ONE)
+
+    def _block(self, index: int, layer: Layer, parts: Parts) -> tuple[Block, int]:
+        attention = self._attention(index, layer, parts)
+        feed_forward, nbytes = self._feed_forward(layer, parts)
+        first, second = self._norm(parts, "input_layernorm"), self._norm(parts, "post_attention_layernorm")
+        third, fourth = self._norm(parts, "pre_feedforward_layernorm"), self._norm(parts, "post_feedforward_layernorm")
+        if first is None:
+            raise UnsupportedModelError(f"layer {index} has no norm before its attention")
+        norms = [norm.nbytes for norm in (first, second, third, fourth) if norm is not None]
+        block = Block(
+            before_attention=first,
+            attention=attention,
+            after_attention=second if third is not None else None,
+            before_feed_forward=second if third is None else third,
+            feed_forward=feed_forward,
+            after_feed_forward=fourth,
+            residual_scale=self._traits.residual_scale,
+        )
+        return block, attention.nbytes + nbytes + sum(norms)
+
+    def _attention(self, index: int, layer: Layer, parts: Parts) -> Attention:
+        (mixer,) = layer.mixers
+        if not isinstance(mixer, FullAttention | SlidingAttention):
+            raise UnsupportedModelError(f"layer {index} is {type(mixer).__name__}")
+        roles = (Role.QKV,) if parts.has(Role.QKV) else (Role.Q, Role.K, Role.V)
+        weight = parts.rows(*roles)
+        if weight is None:
+            raise UnsupportedModelError(f"layer {index} has no projection of queries, keys and values")
+        group, place = self._place(index)
+        windowed = isinstance(mixer, SlidingAttention)
+        traits = self._traits
+        return Attention(
+            qkv=self._make(weight, parts.rows(*roles, part=Part.BIAS)),
+            out=self._make(parts.one(Role.O), parts.rows(Role.O, part=Part.BIAS)),
+            heads=mixer.query_heads,
+            kv_heads=mixer.kv_heads,
+            key_dim=mixer.key_dim,
+            value_dim=mixer.value_dim,
+            scales=Scales(
+                scale=traits.attention_scale or 1 / sqrt(mixer.key_dim),
+                softcap=traits.attention_softcap,
+                sinks=parts.one(Role.ATTENTION_OTHER) if parts.has(Role.ATTENTION_OTHER) else None,
+            ),
+            rotary=(traits.local_rotary or traits.rotary) if windowed else traits.rotary,
+            head_norm=self._head_norm(parts, mixer.query_heads, mixer.kv_heads),
+            group=group,
+            place=place,
+        )
+
+    def _head_norm(self, parts: Parts, heads: int, kv_heads: int) -> HeadNorm | None:
+        query, key = parts.norm("q_norm"), parts.norm("k_norm")
+        if not query:
+            return None
+        stacked = torch.cat((query[Part.WEIGHT].expand(heads, -1), key[Part.WEIGHT].expand(kv_heads, -1)))
+        return HeadNorm(stacked + 1 if self._traits.norm is Norm.RMS_PLUS_ONE else stacked, self._traits.epsilon)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        for group, kept in enumerate(self._groups):
+            if index in kept.layers:
+                return group, kept.layers.index(index)
+        raise UnsupportedModelError(f"layer {index} keeps nothing")
+
+    def _feed_forward(self, layer: Layer, parts: Parts) -> tuple[FeedForward, int]:
+        outline = layer.feed_forward
+        if not isinstance(outline, DenseFeedForward):
+            raise UnsupportedModelError(f"the feed-forward {type(outline).__name__} is not run")
+        roles = (Role.GATE_UP,) if parts.has(Role.GATE_UP) else (Role.GATE, Role.UP) if outline.gated else (Role.UP,)
+        up = parts.rows(*roles)
+        if up is None:
+            raise UnsupportedModelError("a layer has no feed-forward weights")
+        made = DenseMlp(
+            up=self._make(up, parts.rows(*roles, part=Part.BIAS)),
+            down=self._make(parts.one(Role.DOWN), parts.rows(Role.DOWN, part=Part.BIAS)),
+            activation=self._traits.activation,
+            gated=outline.gated,
+            rows=_MLP_ROWS,
+        )
+        return made, made.nbytes

@@ -1,0 +1,92 @@
+"""Attention of one layer: projections, norms of heads, rotation, the walk over the cache, and the way back."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from ullage.runtime.attend.segments import Angle
+from ullage.runtime.attend.step import Step
+from ullage.runtime.attend.walk import Scales, Walk
+from ullage.runtime.linear.form import Linear
+from ullage.runtime.model.turning import Angles
+from ullage.runtime.model.traits import Rotary
+
+
+class HeadNorm:
+    """A norm over each head's elements, of queries and keys at once: weights (heads + kv_heads, dim)."""
+
+    def __init__(self, weight: Tensor, epsilon: float) -> None:
+        self._weight, self._epsilon = weight, epsilon
+        self.nbytes = weight.nbytes
+
+    def __call__(self, heads: Tensor) -> Tensor:
+        """(rows, heads, dim), the same shape."""
+        return functional.rms_norm(heads, heads.shape[-1:], None, self._epsilon).mul_(self._weight)
+
+
+class Attention:
+    """Queries, keys and values in one product; grouped heads; full or windowed, plain or dual chunk."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a layer
+        self,
+        *,
+        qkv: Linear,
+        out: Linear,
+        heads: int,
+        kv_heads: int,
+        key_dim: int,
+        value_dim: int,
+        scales: Scales,
+        rotary: Rotary | None,
+        head_norm: HeadNorm | None,
+        group: int,
+        place: int,
+    ) -> None:
+        self._qkv, self._out = qkv, out
+        self._heads, self._kv_heads, self._key_dim, self._value_dim = heads, kv_heads, key_dim, value_dim
+        self._scales, self._rotary, self._head_norm = scales, rotary, head_norm
+        self._group, self._place = group, place
+        self.nbytes = qkv.nbytes + out.nbytes + (head_norm.nbytes if head_norm else 0) + (0 if scales.sinks is None else scales.sinks.nbytes)
+
+    def __call__(self, x: Tensor, step: Step, turned: "Turned") -> Tensor:
+        """(rows, hidden) to (rows, hidden); writes the cache."""
+        both = self._heads + self._kv_heads
+        projected = self._qkv(x)
+        heads = projected[:, : both * self._key_dim].view(-1, both, self._key_dim)
+        value = projected[:, both * self._key_dim :].view(-1, self._kv_heads, self._value_dim)
+        if self._head_norm is not None:
+            heads = self._head_norm(heads)
+        own = heads if self._rotary is None else turned.own(self._rotary).turn(heads)
+        query, key = own[:, : self._heads], own[:, self._heads :]
+        arena = step.pool.arenas[self._group]
+        walk = Walk(arena.keys(self._place), arena.values(self._place), self._scales)
+        group = step.groups[self._group]
+        walk.write(group, key, value)
+
+        def other(rows: slice, angle: Angle) -> Tensor:
+            unturned = heads[rows, : self._heads]
+            return unturned if self._rotary is None else turned.other(self._rotary, rows, angle).turn(unturned)
+
+        return self._out(walk.attend(group, query, key, value, other).flatten(1))
+
+
+class Turned:
+    """The angles of a step, made once for all layers."""
+
+    def __init__(self, step: Step, like: Tensor) -> None:
+        self._step, self._dtype = step, like.dtype
+        self._own: dict[int, Angles] = {}
+        self._other: dict[tuple[int, int, int, Angle], Angles] = {}
+
+    def own(self, rotary: Rotary) -> Angles:
+        """Of every row's own position."""
+        key = id(rotary)
+        if key not in self._own:
+            self._own[key] = Angles(rotary, self._step.key_positions(), self._dtype)
+        return self._own[key]
+
+    def other(self, rotary: Rotary, rows: slice, angle: Angle) -> Angles:
+        """Of some rows' queries for keys of another chunk."""
+        key = (id(rotary), rows.start, rows.stop, angle)
+        if key not in self._other:
+            self._other[key] = Angles(rotary, self._step.query_positions(rows, angle), self._dtype)
+        return self._other[key]
