@@ -230,6 +230,7 @@ class Care(NamedTuple):
     host: str
     port: int
     key: str | None = None
+    folder: str | None = None  # where the engine is started; here, when it is not said
     is_quiet: bool = False
 
 
@@ -244,9 +245,6 @@ class Processes(Protocol):
 
     def keep(self, launch: "Launch", care: Care) -> "State":
         """Run an engine until it is stopped or given up; nothing of it is left then. Raises WorldError."""
-
-    def open_door(self) -> Door:
-        """No door at all: the engine is reached as it is."""
 
 
 class World(NamedTuple):

@@ -10,6 +10,8 @@ from ullage.world.meters import RealMeters, RealOutlets
 
 if TYPE_CHECKING:
     from ullage.domain.baseline import Run, Trial
+    from ullage.domain.supervision import Launch, State
+    from ullage.ports import Care
 
 
 class RealModels:
@@ -156,6 +158,28 @@ class RealData:
         return counting.PooledCounter(name, opened, nbytes=nbytes)
 
 
+class RealProcesses:
+    """Engines behind their keepers."""
+
+    def find(self, argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
+        """As the port says."""
+        from ullage.world import installed
+
+        return installed.find(argv, folder)
+
+    def free_port(self) -> int:
+        """As the port says."""
+        from ullage.world import installed
+
+        return installed.free_port()
+
+    def keep(self, launch: "Launch", care: "Care") -> "State":
+        """As the port says."""
+        from ullage.world import supervisor
+
+        return supervisor.keep(launch, care)
+
+
 def world(*, offline: bool = False) -> World:
     """Everything outside."""
     return World(
@@ -166,4 +190,5 @@ def world(*, offline: bool = False) -> World:
         data=RealData(offline=offline),
         meters=RealMeters(),
         outlets=RealOutlets(),
+        processes=RealProcesses(),
     )

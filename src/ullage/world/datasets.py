@@ -1,0 +1,143 @@
+"""Files of requests, read a piece at a time: JSON, JSON lines, plain text, Parquet; the first two and text also compressed with gzip."""
+
+import gzip
+import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, TextIO
+
+from ullage import wire
+from ullage.errors import InputError, MalformedFileError, WorldError
+from ullage.ports import DataSet, Record
+from ullage.world import record_writers
+from ullage.world._json_records import LONGEST_RECORD, bounded_lines, line_records, whole_records
+from ullage.world.progress import Progress
+
+_LOOKED_AT = 1 << 18  # bytes by which a format is recognised
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+
+
+def open_data(path: str) -> DataSet | None:
+    """As the port says."""
+    place = Path(path).expanduser()
+    try:
+        if not place.exists():
+            return None
+        if not place.is_file():
+            raise InputError(f"{path} is no regular file: give a .json, .jsonl, .txt or .parquet file")
+        nbytes = place.stat().st_size
+        with place.open("rb") as file:
+            first = file.read(4)
+        beginning = "" if first == _PARQUET else _beginning(place)
+    except (OSError, EOFError) as error:
+        raise WorldError(f"{path} cannot be read: {error}; check the path and its permissions") from error
+    if first == _PARQUET:
+        from ullage.world import _parquet
+
+        return DataSet("parquet", nbytes, "one record a row", partial(_parquet.records, place), partial(_parquet.writer, place))
+    if not beginning.strip():
+        raise InputError(f"{path} is empty: give a file with at least one request")
+    return _text_data(place, nbytes, beginning)
+
+
+def _text_data(place: Path, nbytes: int, beginning: str) -> DataSet:
+    kind, rule, read = _recognise(beginning)
+    return DataSet(kind, nbytes, rule, partial(_records, place, nbytes, read), partial(record_writers.open_writer, kind))
+
+
+def _recognise(beginning: str) -> tuple[str, str, Callable[[TextIO], Iterator[Record]]]:
+    """The format, how it is divided into records, and what reads them, by the beginning of the file."""
+    start = beginning.lstrip("\ufeff \t\r\n")
+    if start[:1] == "[" and start[1:].lstrip()[:1] in ("{", "[", '"', "]", ""):
+        return "json", "one record an element of the array", partial(whole_records, is_array=True)
+    if start[:1] == "{":
+        line, newline, _ = start.partition("\n")
+        if (
+            newline
+            and not _is_json(line)
+            and line.strip() in ("{", line.strip().rstrip(","))
+            and len(line.strip()) < LONGEST_RECORD
+            and _is_laid_out(start)
+        ):
+            return "jsonl", "one record an object", partial(whole_records, is_array=False)
+        return "jsonl", "one record a line", line_records
+    if _has_paragraphs(start):
+        return "text", "one prompt a paragraph, as the file has empty lines", _paragraphs
+    return "text", "one prompt a line", _lines
+
+
+def _is_json(line: str) -> bool:
+    try:
+        wire.loads(line)
+    except MalformedFileError:
+        return False
+    return True
+
+
+def _is_laid_out(start: str) -> bool:
+    """Whether the first object goes on over several lines."""
+    try:
+        _, end = wire.scan(start, 0)
+    except wire.CutShortError:
+        return "\n" in start.rstrip("\n") and not start.partition("\n")[2].lstrip().startswith("{")
+    except MalformedFileError:
+        return False
+    return "\n" in start[:end]
+
+
+def _has_paragraphs(text: str) -> bool:
+    lines = [bool(line.strip()) for line in text.strip().split("\n")]
+    return not all(lines)
+
+
+def _open(place: Path) -> tuple[IO[bytes], TextIO]:
+    """The file, whose position says how far reading has come, and its text; what is no UTF-8 is kept to be written again as it was."""
+    raw = place.open("rb")
+    is_packed = raw.read(2) == _GZIP
+    raw.seek(0)
+    data: IO[bytes] = gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[assignment] # it reads as a file does
+    return raw, io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def _beginning(place: Path) -> str:
+    raw, text = _open(place)
+    with raw:
+        return text.read(_LOOKED_AT)
+
+
+def _records(place: Path, nbytes: int, read: Callable[[TextIO], Iterator[Record]]) -> Iterator[Record]:
+    progress = Progress(f"reading {place.name}", nbytes)
+    raw, text = _open(place)
+    with raw:
+        try:
+            for record in read(text):
+                progress.at(raw.tell())
+                yield record
+        except (OSError, EOFError) as error:
+            raise WorldError(f"{place} cannot be read further: {error}; the file seems to be cut off") from error
+        finally:
+            progress.end()
+
+
+def _lines(file: TextIO) -> Iterator[Record]:
+    number = 0
+    for line, text in enumerate(bounded_lines(file), 1):
+        if text.strip("\ufeff \t\r\n"):
+            number += 1
+            yield Record(number, line, text.strip("\ufeff\r\n"))
+
+
+def _paragraphs(file: TextIO) -> Iterator[Record]:
+    number, begun, held, size = 0, 0, list[str](), 0
+    for line, text in enumerate(bounded_lines(file), 1):
+        if text.strip("\ufeff \t\r\n") and size < LONGEST_RECORD:
+            begun = begun if held else line
+            held.append(text)
+            size += len(text)
+        elif held:
+            number += 1
+            yield Record(number, begun, "".join(held).strip("\ufeff\r\n"))
+            held, size = [], 0
+    if held:
+        yield Record(number + 1, begun, "".join(held).strip("\ufeff\r\n"))
