@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -52,6 +53,8 @@ def _perform(verb: Verb, flags: Flags) -> int:
     world = real.world(offline=flags.flag("offline"))
     try:
         answer = verb.run(flags, world)
+        if answer.looks is not None:
+            return _follow(answer.looks, as_json=flags.flag("json"))
         path = flags.text("output")
         if path is None:
             _print(answer)
@@ -61,6 +64,34 @@ def _perform(verb: Verb, flags: Flags) -> int:
     except UllageError as error:
         return _fail(str(error), error.exit_code, as_json=flags.flag("json"))
     return answer.exit_code
+
+
+def _follow(looks: Iterator[Answer], *, as_json: bool) -> int:
+    """Show answers as they come, each in the last one's place on a terminal and a line for each elsewhere; the last one's exit code."""
+    exit_code = 0
+    try:
+        with _frame(as_json=as_json) as show:
+            for look in looks:
+                exit_code = look.exit_code
+                show(look)
+    except KeyboardInterrupt:  # this is how it ends
+        pass
+    return exit_code
+
+
+@contextmanager
+def _frame(*, as_json: bool) -> Iterator[Callable[[Answer], None]]:
+    from ullage import wire
+
+    if as_json:
+        yield lambda look: _say(wire.dumps(look.json) + "\n")
+    elif _has_colours():
+        from ullage.report import as_text
+
+        with as_text.live() as draw:
+            yield lambda look: draw(look.document or (), _look())
+    else:
+        yield lambda look: _say(look.line + "\n")
 
 
 def _written(act: Callable[[], int]) -> int:
@@ -122,10 +153,14 @@ def _show(document: "Document") -> None:
     from ullage.report import as_text
 
     look = _look()
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+    if _has_colours():
         as_text.print_coloured(document, look)
     else:
         _say(as_text.plain_text(document, look))
+
+
+def _has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _look() -> "Look":
@@ -224,6 +259,8 @@ def _argument(argument: Argument) -> tuple[str, Any, Any]:
     match argument.kind:
         case "rest":
             return argument.name, list[str], typer.Argument(..., help=argument.help)
+        case "target":
+            return argument.name, list[str], typer.Argument([], help=argument.help)
         case "maybe":
             return argument.name, str | None, typer.Argument(None, help=argument.help)
         case _:

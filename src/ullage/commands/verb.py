@@ -4,7 +4,7 @@ The command line hands anything this reader does not take at once (help, a missp
 the same values and explains it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ullage.domain.hyperparameters import Json
@@ -54,7 +54,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """The words that are no options. ``kind``: "one" (needed), "maybe" (one or none), "rest" (all that follow, flags too)."""
+    """The words that are no options.
+
+    ``kind``: "one" (needed), "maybe" (one or none), "rest" (all that follow, flags too), "target" (one or none, and a command after
+    ``--``, which stays among the words).
+    """
 
     name: str
     kind: str
@@ -63,11 +67,17 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a verb answers: the exit code, the report for people, and the same as JSON. One of the two may be left out when not asked."""
+    """What a verb answers: the exit code, the report for people, and the same as JSON. One of the two may be left out when not asked.
+
+    ``looks`` are answers that follow each other until they end or are interrupted; the last one's exit code counts. ``line`` says one of
+    them where lines are wanted.
+    """
 
     exit_code: int
     document: "Document | None" = None
     json: Json = None
+    line: str = ""
+    looks: "Iterator[Answer] | None" = None
 
 
 class Flags:
@@ -94,6 +104,10 @@ class Flags:
     def flag(self, name: str) -> bool:
         """Whether it was given."""
         return self._given.get(name) is True
+
+    def with_(self, **values: Given) -> "Flags":
+        """The same with these values."""
+        return Flags({**self._given, **values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +162,12 @@ def parse(verb: Verb, words: tuple[str, ...]) -> Flags | None:
     others: list[str] = []
     position = 0
     takes_rest = verb.argument is not None and verb.argument.kind == "rest"
+    is_target = verb.argument is not None and verb.argument.kind == "target"
     while position < len(words):
         word = words[position]
         position += 1
         if word == "--" or (takes_rest and not word.startswith("-")):
-            others.extend(words[position - (word != "--") :])
+            others.extend(words[position - (word != "--" or is_target) :])
             break
         if not word.startswith("-") or word == "-":
             others.append(word)
@@ -200,6 +215,8 @@ def _with_argument(given: dict[str, Given], argument: Argument | None, others: l
         return None if others else Flags(given)
     if argument.kind == "rest":
         return Flags({**given, argument.name: tuple(others)}) if others else None
+    if argument.kind == "target":
+        return Flags({**given, argument.name: tuple(others)}) if others[1:2] in ([], ["--"]) or others[0] == "--" else None
     if len(others) > 1 or (argument.kind == "one" and not others):
         return None
     return Flags({**given, argument.name: others[0] if others else None})

@@ -1,9 +1,13 @@
 """Documents as text: laid out once as lines of styled spans, then written plainly or, on a terminal with colours, with rich."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from ullage.report.document import Bar, Block, Code, Column, Document, Heading, Items, Paragraph, Segment, Table, Verdict
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 NARROWEST = 60
 _READABLE = 36  # columns of text; less makes a tower of single words
@@ -165,11 +169,27 @@ def _table(table: Table, look: Look) -> Iterator[Line]:
 def print_coloured(document: Document, look: Look) -> None:
     """To a terminal with colours, by rich."""
     from rich.console import Console  # noqa: PLC0415 - rich takes 45 ms to import; plain text has no need of it
-    from rich.text import Text  # noqa: PLC0415 - as above
 
     console = Console(width=look.width, highlight=False, soft_wrap=True)
+    for text in _coloured(document, look):
+        console.print(text)
+
+
+def _coloured(document: Document, look: Look) -> "Iterator[Text]":
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     for line in lines(document, look):
-        text = Text()
+        text = Text(no_wrap=True)
         for span in line:
             text.append(span.text, style=_STYLES.get(span.style, span.style))
-        console.print(text)
+        yield text
+
+
+@contextmanager
+def live() -> Iterator[Callable[[Document, Look], None]]:
+    """A terminal on which each document takes the place of the one before; the last one stays."""
+    from rich.console import Group  # noqa: PLC0415 - as above
+    from rich.live import Live  # noqa: PLC0415 - as above
+
+    with Live(auto_refresh=False) as screen:
+        yield lambda document, look: screen.update(Group(*_coloured(document, look)), refresh=True)
