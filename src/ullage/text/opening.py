@@ -12,6 +12,7 @@ from ullage.text._tiktoken import tokenizer_from_ranks
 from ullage.text.tokenizer import Tokenizer
 from ullage.wire import loads
 
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json")
 _SLOW_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.json", "vocab.txt")
 
 __all__ = ["open_tokenizer", "tokenizer_from_gguf"]
@@ -19,12 +20,12 @@ __all__ = ["open_tokenizer", "tokenizer_from_gguf"]
 
 def open_tokenizer(documents: Mapping[str, bytes]) -> Tokenizer:
     """The tokeniser of a folder's files by name. Raises UnsupportedModelError naming what is there, and MalformedFileError."""
-    settings = {name: _settings(documents, name) for name in ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json")}
+    settings = {name: _settings(documents, name) for name in _SETTINGS}
+    ends = _ends(settings)
     if "tokenizer.json" in documents:
-        return _from_json(documents["tokenizer.json"], settings)
+        return _from_json(documents["tokenizer.json"], settings, ends)
     ranks = next((name for name in sorted(documents) if name.endswith(".tiktoken") or name == "tiktoken.model"), None)
     if ranks is not None:
-        ends = _numbers(settings["generation_config.json"].get("eos_token_id"))
         return tokenizer_from_ranks(documents[ranks], settings["tokenizer_config.json"], ends)
     slow = next((name for name in _SLOW_FILES if name in documents), None)
     there = f"the folder has {slow}, which is not read" if slow else "the folder has no tokeniser"
@@ -41,14 +42,13 @@ def _settings(documents: Mapping[str, bytes], name: str) -> dict[str, Json]:
     return found
 
 
-def _from_json(data: bytes, settings: Mapping[str, dict[str, Json]]) -> Tokenizer:
+def _from_json(data: bytes, settings: Mapping[str, dict[str, Json]], ends: tuple[int, ...]) -> Tokenizer:
     tokenizers = library("tokenizers", "reading tokenizer.json")
     try:
         backend = tokenizers.Tokenizer.from_buffer(data)
     except Exception as error:  # the library raises Exception itself
         raise MalformedFileError(f"tokenizer.json cannot be read: {str(error)[:200]}") from error
     begin, *_ = [*_named(backend, settings, "bos_token"), None]
-    ends = _numbers(settings["generation_config.json"].get("eos_token_id"))
     return LibraryTokenizer(backend, eos_ids=frozenset((*ends, *_named(backend, settings, "eos_token"))), bos_id=begin)
 
 
@@ -63,5 +63,10 @@ def _named(backend: Any, settings: Mapping[str, dict[str, Json]], key: str) -> t
     return ()
 
 
-def _numbers(said: Json) -> tuple[int, ...]:
+def _ends(settings: Mapping[str, dict[str, Json]]) -> tuple[int, ...]:
+    """The ids at which generation stops, of the first configuration that says."""
+    config = settings["config.json"]
+    inner = config.get("text_config")
+    places = (settings["generation_config.json"], config, inner if isinstance(inner, dict) else {})
+    said = next((place["eos_token_id"] for place in places if place.get("eos_token_id") is not None), None)
     return tuple(token for token in (said if isinstance(said, list) else [said]) if type(token) is int)
