@@ -21,6 +21,22 @@ class Knob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A way the engine serves requests: how its command is known, told where to listen, and asked whether it is well."""
+
+    program: str = ""  # what one of the command's words ends with; empty for any command
+    port: int  # where it listens unless told
+    port_flag: str = "--port"
+    host_flag: str = "--host"
+    variable: str = ""  # the environment variable that takes HOST:PORT instead of flags
+    health: str = "/health"
+    key_flag: str = "--api-key"
+    behind: tuple[str, ...] = ()  # words to add where only this machine reaches it
+    settings: tuple[tuple[str, Value], ...] = ()  # what makes a plan of the engine such a server
+    images: tuple[tuple[str, str], ...] = ()  # container image by kind of device, with {version}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """The engine's name, the releases whose rules are known, its knobs and its constants."""
 
@@ -34,6 +50,7 @@ class Profile:
     device_kinds: frozenset[str]
     package: str  # what to install
     length_setting: str = ""  # the setting that bounds a sequence, where there is one
+    servers: tuple[Server, ...] = ()  # the first whose program a command names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,11 @@ COMFORTABLE_TOKENS = 8192  # the context assumed when only concurrency is asked 
 
 def solve(engine: Engine, case: Case, *, objective: str = "context", remedies: bool = True, findings: tuple[Finding, ...] = ()) -> Plan:
     """The best plan for the objective. Stated settings, degrees and lengths are kept as they are. Raises InputError."""
+    return as_plan(engine, find_best(engine, case, objective), remedies=remedies, findings=findings)
+
+
+def find_best(engine: Engine, case: Case, objective: str = "context") -> Outcome:
+    """The best outcome for the objective, with the question it answers. Raises InputError."""
     if objective not in OBJECTIVES:
         raise InputError(f"objective {objective!r} is not known: use {', '.join(OBJECTIVES)}")
     if objective == "concurrency" and case.workload.context_tokens is None and not _states_length(engine, case):
@@ -36,9 +41,7 @@ def solve(engine: Engine, case: Case, *, objective: str = "context", remedies: b
     for outcome in _candidates(engine, case, objective):
         if best is None or key(outcome, objective) < key(best, objective):
             best = outcome
-    if best is None:
-        best = evaluate(engine, case)
-    return as_plan(engine, best, remedies=remedies, findings=findings)
+    return best if best is not None else evaluate(engine, case)
 
 
 def best_there(engine: Engine, case: Case, objective: str = "context", *, within_bytes: int | None = None) -> Outcome:

@@ -53,7 +53,8 @@ def _remedy(remedy: Remedy) -> dict[str, Json]:
     }
 
 
-def _command(command: Command) -> dict[str, Json]:
+def command_as_values(command: Command) -> dict[str, Json]:
+    """A command's words, its environment and its files."""
     return {"argv": list(command.argv), "env": dict(command.environment), "files": dict(command.files)}
 
 
@@ -74,7 +75,7 @@ def plan_values(plan: Plan) -> dict[str, Json]:
         "capacity": _capacity(plan.capacity) if plan.capacity is not None else None,
         "settings": dict(case.settings.items),
         "remedies": [_remedy(remedy) for remedy in plan.remedies],
-        "command": _command(plan.command),
+        "command": command_as_values(plan.command),
         "notes": list(plan.notes),
     }
     if plan.findings:

@@ -180,6 +180,24 @@ class RealProcesses:
         return supervisor.keep(launch, care)
 
 
+class RealGuards:
+    """Proxies on this machine."""
+
+    def open(
+        self,
+        options: GuardOptions,
+        state: "GuardState",
+        step: "Callable[[GuardState, GuardEvent], tuple[GuardState, tuple[GuardAction, ...]]]",
+        documents: Mapping[str, bytes],
+    ) -> Guard:
+        """As the port says."""
+        try:
+            from ullage.world.proxy import guard
+        except ImportError as error:
+            raise WorldError(f"the guard needs {error.name}, which is not installed: pip install 'ullage[serve]'") from error
+        return guard.open_guard(options, state, step, documents)
+
+
 def world(*, offline: bool = False) -> World:
     """Everything outside."""
     return World(
@@ -191,4 +209,5 @@ def world(*, offline: bool = False) -> World:
         meters=RealMeters(),
         outlets=RealOutlets(),
         processes=RealProcesses(),
+        guards=RealGuards(),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ullage.domain.case import Version
-from ullage.domain.engine import Engine, Profile, Request
+from ullage.domain.engine import Engine, Profile, Request, Server
 from ullage.domain.facts import Fact
 from ullage.engines.exllamav2.capacity import capacity
 from ullage.engines.exllamav2.command import command
@@ -47,6 +47,7 @@ ENGINE = Engine(
         device_kinds=frozenset({"cuda", "rocm"}),
         package="exllamav2",
         length_setting="max_seq_len",
+        servers=(Server(program="main.py", port=5000, behind=("--disable-auth", "true")),),
     ),
     resolve=resolve,
     objections=objections,

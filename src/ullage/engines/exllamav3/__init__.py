@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ullage.domain.case import Version
-from ullage.domain.engine import Engine, Profile, Request
+from ullage.domain.engine import Engine, Profile, Request, Server
 from ullage.domain.facts import Fact
 from ullage.engines.exllamav3.capacity import capacity
 from ullage.engines.exllamav3.command import command
@@ -46,6 +46,7 @@ ENGINE = Engine(
         device_kinds=frozenset({"cuda"}),
         package="exllamav3",
         length_setting="max_seq_len",
+        servers=(Server(program="main.py", port=5000, behind=("--disable-auth", "true")),),
     ),
     resolve=resolve,
     objections=objections,

@@ -1,6 +1,6 @@
 """IPEX-LLM and BigDL-LLM before it: ``generate`` with packed weights, and the forks of vLLM for Intel's cards."""
 
-from ullage.domain.engine import Engine, Profile
+from ullage.domain.engine import Engine, Profile, Server
 from ullage.engines.ipex_llm.capacity import capacity
 from ullage.engines.ipex_llm.command import command
 from ullage.engines.ipex_llm.ledger import ledger
@@ -25,6 +25,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"xpu", "cpu"}),
         package="ipex-llm[xpu]",
+        servers=(Server(program="api_server", port=8000, settings=(("mode", "vllm"),)),),
     ),
     resolve=resolve,
     objections=objections,

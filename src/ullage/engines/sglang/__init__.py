@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ullage.domain.case import Value, Version
-from ullage.domain.engine import Engine, Knob, Profile, Request
+from ullage.domain.engine import Engine, Knob, Profile, Request, Server
 from ullage.domain.facts import Fact
 from ullage.engines.sglang.capacity import capacity
 from ullage.engines.sglang.command import command
@@ -87,6 +87,7 @@ ENGINE = Engine(
         device_kinds=frozenset({"cuda", "rocm"}),
         package="sglang[all]",
         length_setting="context_length",
+        servers=(Server(port=30000, images=(("cuda", "lmsysorg/sglang:v{version}"),)),),
     ),
     resolve=resolve,
     objections=objections,

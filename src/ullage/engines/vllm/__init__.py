@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ullage.domain.case import Version
-from ullage.domain.engine import Engine, Knob, Profile, Request
+from ullage.domain.engine import Engine, Knob, Profile, Request, Server
 from ullage.domain.facts import Fact
 from ullage.engines.vllm.autofit import resolve
 from ullage.engines.vllm.capacity import capacity
@@ -76,6 +76,7 @@ ENGINE = Engine(
         device_kinds=frozenset({"cuda", "rocm"}),
         package="vllm",
         length_setting="max_model_len",
+        servers=(Server(port=8000, images=(("cuda", "vllm/vllm-openai:v{version}"),)),),
     ),
     resolve=resolve,
     objections=objections,

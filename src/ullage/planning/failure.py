@@ -1,0 +1,185 @@
+"""Why a run ended: out of memory, in a way that the same command would end again, or otherwise."""
+
+import re
+
+from ullage.domain.facts import Fact
+from ullage.domain.plan import Limit
+from ullage.domain.supervision import Exited, Kind
+from ullage.frozen import dataclass
+
+_SIGILL, _SIGINT, _SIGTERM = 4, 2, 15
+_SHELL = 128  # a shell reports a signal as this and its number
+_LONGEST = 300
+ERROR = "error."
+
+# What runs out when an engine says so. The names are those that the engines' log readers give.
+MEMORY_ERRORS: dict[str, Limit] = {
+    **dict.fromkeys(
+        (
+            "kv_too_small",
+            "no_kv_blocks",
+            "no_kv_memory",
+            "kv_allocation",
+            "kv_over_profiled",
+            "state_allocation",
+            "no_state",
+            "window_pool",
+            "total_tokens",
+            "cache_too_small",
+            "pool_footprint",
+        ),
+        Limit.CACHE,
+    ),
+    **dict.fromkeys(
+        (
+            "torch_oom",
+            "device_oom",
+            "xpu_oom",
+            "free_memory",
+            "sampler_warmup",
+            "prefill_oom",
+            "decode_oom",
+            "graph_oom",
+            "graph_capture",
+            "compute_allocation",
+            "allocation_limit",
+            "memory",
+        ),
+        Limit.WORKSPACE,
+    ),
+    **dict.fromkeys(
+        ("buffer_allocation", "no_room", "split_too_small", "device_too_small", "fit", "full_layer_slot", "batch_too_small"), Limit.WEIGHTS
+    ),
+    **dict.fromkeys(("cpu_oom", "host_oom"), Limit.HOST),
+}
+# What a request was refused for is no reason of an exit.
+_OF_REQUESTS = frozenset(
+    {"prompt_too_long", "context_exceeded", "job_too_long", "input_too_long", "prompt_over_cache", "cache_full", "pool_full"}
+)
+# What is told of an error that is told elsewhere, or that has several causes.
+_VAGUE = frozenset({"model_load", "context", "native", "device_lost", "profiling", "unbalanced"})
+
+_MEMORY_TEXT = re.compile(
+    r"MemoryError|std::bad_alloc|[Oo]ut of memory|[Cc]annot allocate memory|OutOfMemoryError|not enough memory|failed to allocate", re.ASCII
+)
+_HOPELESS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(text), why)
+    for text, why in (
+        (
+            r"[Aa]ddress already in use|EADDRINUSE|couldn't bind|port \d+ is (?:already )?in use",
+            "its port is in use: end what listens there",
+        ),
+        (r"unrecognized arguments?|[Ii]nvalid argument: -|unknown (?:argument|option)|no such option", "it does not know a flag"),
+        (r"expected (?:one|at least one) argument|error: argument |invalid choice", "a flag has a value that it does not take"),
+        (r"No module named|ModuleNotFoundError|ImportError|GLIBC_\d|error while loading shared libraries", "a part of it is not installed"),
+        (
+            r"(?:config\.json|[Mm]odel|gguf|weights).{0,120}(?:No such file|not found|does not exist|cannot find)|failed to open GGUF",
+            "its model is not there",
+        ),
+        (
+            r"Repository Not Found|is not a local folder|is not a valid model identifier|Incorrect path_or_model_id",
+            "its model is not there",
+        ),
+        (
+            r"invalid magic|not a GGUF|unknown model architecture|architectures? .{0,80} (?:is|are) not supported|Unsupported architecture",
+            "it cannot read this model",
+        ),
+        (
+            r"No CUDA GPUs are available|no CUDA-capable device|NVIDIA driver on your system is too old|libcuda\.so|Failed to infer device",
+            "it finds no device that it can use",
+        ),
+        (r"Illegal instruction", "it was built for another processor"),
+        (r"[Pp]ermission denied", "it may not read or run something it needs"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What was found: the kind, the reason in words, what runs out where that is known, and a mark to know the same failure by."""
+
+    kind: Kind
+    reason: str
+    mark: str = ""
+    limit: Limit | None = None
+
+
+def judge(exited: Exited, facts: tuple[Fact, ...], *, was_ready: bool) -> Failure:
+    """The failure behind an exit nobody asked for."""
+    errors = tuple(fact for fact in facts if _is_cause(fact))
+    memory = next((fact for fact in reversed(errors) if fact.name.removeprefix(ERROR) in MEMORY_ERRORS), None)
+    if memory is not None:
+        return _failure(Kind.OUT_OF_MEMORY, exited, _told(memory), memory, MEMORY_ERRORS[memory.name.removeprefix(ERROR)])
+    hopeless = _hopeless(exited, errors, was_ready=was_ready)
+    if hopeless:
+        return _failure(Kind.HOPELESS, exited, hopeless)
+    if exited.killed_for_memory:
+        return _failure(Kind.OUT_OF_MEMORY, exited, "the kernel killed it to free host memory", limit=Limit.HOST)
+    told = next((line for line in reversed(exited.tail) if _MEMORY_TEXT.search(line)), None)
+    if told is not None:
+        return _failure(Kind.OUT_OF_MEMORY, exited, told.strip()[:_LONGEST], limit=Limit.HOST)
+    if was_ready and _in_order(exited):
+        return _failure(Kind.STOPPED, exited, "somebody else ended it")
+    return _failure(Kind.CRASHED, exited, _told(errors[-1]) if errors else _last(exited), errors[-1] if errors else None)
+
+
+def _is_cause(fact: Fact) -> bool:
+    return fact.name.startswith(ERROR) and fact.name.removeprefix(ERROR) not in _OF_REQUESTS
+
+
+def _hopeless(exited: Exited, errors: tuple[Fact, ...], *, was_ready: bool) -> str:
+    """Why the same command would end the same way; empty where it might not."""
+    if _signal(exited) == _SIGILL:
+        return "it was built for another processor (illegal instruction): install the build for this one"
+    if was_ready:
+        return ""
+    refusal = next((fact for fact in reversed(errors) if fact.name.removeprefix(ERROR) not in _VAGUE), None)
+    refused = f"it refuses these settings ({_told(refusal)})" if refusal is not None else ""
+    by_code = f"{_REFUSALS[exited.code]} ({_last(exited)})" if exited.code in _REFUSALS else ""
+    return _hopeless_text(exited.tail) or refused or by_code
+
+
+_REFUSALS: dict[int | None, str] = {
+    0: "it ended by itself before it answered a request",
+    2: "it does not take this command",
+    126: "its program cannot be run",
+    127: "there is no such program here",
+}
+
+
+def _hopeless_text(tail: tuple[str, ...]) -> str:
+    for line in reversed(tail):
+        why = next((why for pattern, why in _HOPELESS if pattern.search(line)), None)
+        if why is not None:
+            return f"{why} ({line.strip()[:_LONGEST]})"
+    return ""
+
+
+def _signal(exited: Exited) -> int | None:
+    if exited.signal is not None:
+        return exited.signal
+    return exited.code - _SHELL if exited.code is not None and _SHELL < exited.code < _SHELL + 64 else None
+
+
+def _in_order(exited: Exited) -> bool:
+    """Whether this is how a server ends that was told to."""
+    return exited.code == 0 or _signal(exited) in {_SIGTERM, _SIGINT}
+
+
+def _failure(kind: Kind, exited: Exited, reason: str, fact: Fact | None = None, limit: Limit | None = None) -> Failure:
+    words = fact.name if fact is not None else re.sub(r"\d+", "#", reason)
+    return Failure(kind=kind, reason=reason, mark=f"{kind}/{exited.code}/{exited.signal}/{words}", limit=limit)
+
+
+def _told(fact: Fact) -> str:
+    name = fact.name.removeprefix(ERROR).replace("_", " ")
+    details = ", ".join(f"{key} {value}" for key, value in fact.details)
+    said = f"{name}: {fact.value} {fact.unit}".strip()
+    return f"{said} ({details})"[:_LONGEST] if details else said[:_LONGEST]
+
+
+def _last(exited: Exited) -> str:
+    """How it ended, and the last thing it said."""
+    how = f"signal {exited.signal}" if exited.signal is not None else f"exit code {exited.code}"
+    line = next((line.strip() for line in reversed(exited.tail) if line.strip()), "")
+    return f"{how}; its last line: {line[:_LONGEST]}" if line else how

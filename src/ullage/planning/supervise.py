@@ -1,0 +1,242 @@
+"""Keep an engine running: what to do about each thing that happens, as a pure function of a state.
+
+Ready means that it has answered a request. What was stopped is never started again; what cannot succeed is not tried twice; after running
+out of memory one setting is stepped down before the next start.
+"""
+
+from collections.abc import Callable
+from typing import assert_never
+
+from ullage.domain.facts import Fact
+from ullage.domain.plan import Limit
+from ullage.domain.supervision import (
+    Action,
+    AnsweredARequest,
+    ApplyRemedy,
+    Close,
+    CouldNotStart,
+    Event,
+    Exited,
+    GiveUp,
+    Healthy,
+    Kill,
+    Kind,
+    Launch,
+    Line,
+    Noted,
+    Open,
+    Phase,
+    Policy,
+    ProbeHealth,
+    ProbeRequest,
+    RecordRun,
+    Run,
+    Say,
+    Start,
+    Started,
+    State,
+    StepDown,
+    Stop,
+    StopAsked,
+    Tick,
+    Unhealthy,
+)
+from ullage.frozen import replace
+from ullage.planning.failure import ERROR, Failure, judge
+
+Answer = tuple[State, tuple[Action, ...]]
+# The next single change for a launch that ran out of what the limit says; None when there is none left, or nobody could plan it.
+NextStep = Callable[[Launch, tuple[Fact, ...], Limit | None], StepDown | None]
+
+_TERM = 15
+_MOST_NOTES = 256
+
+
+def no_step(_launch: Launch, _facts: tuple[Fact, ...], _limit: Limit | None) -> StepDown | None:
+    """For a command that nobody could plan."""
+    return None
+
+
+def begin(launch: Launch, policy: Policy, at: float) -> Answer:
+    """The first state, and the first start."""
+    return State(phase=Phase.STARTING, launch=launch, policy=policy, since=at, started_at=at), (Start(launch=launch),)
+
+
+def step(state: State, event: Event, next_step: NextStep = no_step) -> Answer:  # noqa: C901, PLR0911 - one answer for each event
+    """What an event leads to."""
+    if state.phase.is_end:
+        return state, ()
+    match event:
+        case Started():
+            return replace(state, is_running=True, started_at=event.at, probe_at=event.at), ()
+        case CouldNotStart():
+            return _give_up(replace(state, is_running=False), event.at, event.reason)
+        case Line():
+            return replace(state, notes=(*state.notes, Noted(at=event.at, fact=event.fact))[-_MOST_NOTES:]), ()
+        case Healthy():
+            return _healthy(state, event)
+        case Unhealthy():
+            return _unhealthy(state, event)
+        case AnsweredARequest():
+            return _answered(state, event)
+        case Exited():
+            return _exited(state, event, next_step)
+        case Tick():
+            return _tick(state, event)
+        case StopAsked():
+            return _stop_asked(state, event)
+        case _ as never:
+            assert_never(never)
+
+
+def _healthy(state: State, event: Healthy) -> Answer:
+    if state.phase is Phase.STARTING and state.is_running:
+        return replace(state, unwell_since=None), (ProbeRequest(),)
+    return _waiting(replace(state, unwell_since=None), event.at, state.policy.watch_seconds), ()
+
+
+def _unhealthy(state: State, event: Unhealthy) -> Answer:
+    policy = state.policy
+    if state.phase is not Phase.READY:
+        return _waiting(replace(state, unwell_reason=event.reason), event.at, policy.probe_seconds), ()
+    since = event.at if state.unwell_since is None else state.unwell_since
+    state = _waiting(replace(state, unwell_since=since, unwell_reason=event.reason), event.at, policy.probe_seconds)
+    if event.at - since < policy.unhealthy_seconds:
+        return state, ()
+    return _stop_unwell(state, event.at, f"it has not answered well for {event.at - since:.0f} s: {event.reason}")
+
+
+def _answered(state: State, event: AnsweredARequest) -> Answer:
+    state = _waiting(state, event.at, state.policy.watch_seconds)
+    if state.phase is not Phase.STARTING or not state.is_running:
+        return state, ()
+    said = f"ready: it answered a request {event.at - state.started_at:.1f} s after its start"
+    return replace(state, phase=Phase.READY, since=event.at, ready_at=event.at, last_failure=""), (Say(text=said), Open())
+
+
+def _waiting(state: State, at: float, seconds: float) -> State:
+    return replace(state, is_probing=False, probe_at=at + seconds)
+
+
+def _tick(state: State, event: Tick) -> Answer:
+    match state.phase:
+        case Phase.BACKING_OFF if event.at >= state.restart_at:
+            begun = replace(state, phase=Phase.STARTING, since=event.at, started_at=event.at)
+            return begun, (Start(launch=state.launch),)
+        case Phase.STOPPING if state.kill_at is not None and event.at >= state.kill_at:
+            return replace(state, kill_at=None), (Say(text="it did not end in time: killed with all it started"), Kill())
+        case Phase.STARTING if state.is_running and event.at - state.started_at >= state.policy.start_seconds:
+            why = f"not ready {state.policy.start_seconds:.0f} s after its start"
+            return _stop_unwell(state, event.at, f"{why}: {state.unwell_reason}" if state.unwell_reason else why)
+        case Phase.STARTING | Phase.READY if state.is_running and not state.is_probing and event.at >= state.probe_at:
+            return replace(state, is_probing=True), (ProbeHealth(),)
+    return state, ()
+
+
+def _stop_unwell(state: State, at: float, reason: str) -> Answer:
+    closed = (Close(),) if state.phase is Phase.READY else ()
+    stopping = replace(state, phase=Phase.STOPPING, since=at, kill_at=at + state.policy.grace_seconds, reason=reason)
+    return stopping, (*closed, Say(text=f"{reason}; it is stopped"), Stop(signal=_TERM))
+
+
+def _stop_asked(state: State, event: StopAsked) -> Answer:
+    closed = (Close(),) if state.phase is Phase.READY else ()
+    if not state.is_running and state.phase is Phase.BACKING_OFF:
+        return replace(state, phase=Phase.STOPPED, since=event.at, stop_asked=True), (Say(text="stopped; it is not started again"),)
+    if state.stop_asked:  # asked twice: at once
+        return replace(state, kill_at=None), (Say(text="killed with all it started"), Kill())
+    already = state.phase is Phase.STOPPING
+    kill_at = state.kill_at if already else event.at + state.policy.grace_seconds
+    stopping = replace(state, phase=Phase.STOPPING, since=event.at, stop_asked=True, kill_at=kill_at)
+    said = f"stopping; asked again it is killed, and so it is after {state.policy.grace_seconds:.0f} s"
+    return stopping, (*closed, Say(text=said), *(() if already else (Stop(signal=event.signal),)))
+
+
+def _exited(state: State, event: Exited, next_step: NextStep) -> Answer:
+    was_ready = state.ready_at is not None
+    recent = tuple(note.fact for note in state.notes if event.at - note.at <= state.policy.recent_seconds)
+    if state.stop_asked:
+        failure = Failure(kind=Kind.STOPPED, reason="as asked")
+    elif state.reason:
+        failure = Failure(kind=Kind.UNWELL, reason=state.reason, mark=Kind.UNWELL)
+    else:
+        failure = judge(event, recent, was_ready=was_ready)
+    record = RecordRun(run=_run(state, event, failure))
+    closed = (Close(),) if state.phase is Phase.READY else ()
+    ended = replace(
+        state, is_running=False, is_probing=False, ready_at=None, kill_at=None, unwell_since=None, unwell_reason="", reason="", notes=()
+    )
+    after, actions = _after(ended, event.at, failure, recent, next_step, was_ready=was_ready)
+    return after, (*closed, record, *actions)
+
+
+def _run(state: State, event: Exited, failure: Failure) -> Run:
+    return Run(
+        launch=state.launch,
+        started_at=state.started_at,
+        ended_at=event.at,
+        ready_seconds=None if state.ready_at is None else state.ready_at - state.started_at,
+        kind=failure.kind,
+        reason=failure.reason,
+        code=event.code,
+        signal=event.signal,
+        facts=tuple(note.fact for note in state.notes),
+    )
+
+
+def _after(state: State, at: float, failure: Failure, facts: tuple[Fact, ...], next_step: NextStep, *, was_ready: bool) -> Answer:
+    match failure.kind:
+        case Kind.STOPPED:
+            end = replace(state, phase=Phase.STOPPED, since=at)
+            return end, (Say(text=f"stopped, {failure.reason}; it is not started again"),)
+        case Kind.HOPELESS:
+            return _give_up(state, at, f"the same command cannot succeed: {failure.reason}")
+        case Kind.OUT_OF_MEMORY:
+            errors = tuple(fact for fact in facts if fact.name.startswith(ERROR))
+            found = next_step(state.launch, errors, failure.limit) if state.steps < state.policy.most_steps else None
+            if found is not None:
+                return _step_down(state, at, failure, found)
+            if not was_ready:
+                tried = f" after {state.steps} settings were stepped down" if state.steps else ""
+                return _give_up(state, at, f"it runs out of memory, and no setting is left to change{tried}: {failure.reason}")
+    return _again(state, at, failure, was_ready=was_ready)
+
+
+def _step_down(state: State, at: float, failure: Failure, found: StepDown) -> Answer:
+    """One change, then a start without much waiting: it is not the same attempt."""
+    delay = state.policy.first_delay_seconds
+    stepped = replace(
+        state,
+        phase=Phase.BACKING_OFF,
+        since=at,
+        launch=found.launch,
+        steps=state.steps + 1,
+        last_failure="",
+        restart_at=at + delay,
+    )
+    said = f"out of memory: {failure.reason}. One setting is stepped down: {found.text}. It starts again in {delay:.0f} s"
+    return stepped, (Say(text=said), ApplyRemedy(step=found))
+
+
+def _again(state: State, at: float, failure: Failure, *, was_ready: bool) -> Answer:
+    policy = state.policy
+    failures = (*(time for time in state.failures if at - time < policy.window_seconds), at)
+    if not was_ready and failure.mark and failure.mark == state.last_failure:
+        return _give_up(state, at, f"it failed twice in the same way before it was ready: {failure.reason}")
+    if len(failures) >= policy.most_failures:
+        within = f"{len(failures)} failures within {policy.window_seconds:.0f} s"
+        return _give_up(state, at, f"{within}, the last: {failure.reason}")
+    delay = min(policy.longest_delay_seconds, policy.first_delay_seconds * 2 ** (len(failures) - 1))
+    waiting = replace(
+        state,
+        phase=Phase.BACKING_OFF,
+        since=at,
+        failures=failures,
+        last_failure="" if was_ready else failure.mark,
+        restart_at=at + delay,
+    )
+    return waiting, (Say(text=f"{failure.kind}: {failure.reason}. It starts again in {delay:.0f} s"),)
+
+
+def _give_up(state: State, at: float, reason: str) -> Answer:
+    return replace(state, phase=Phase.GIVEN_UP, since=at, reason=reason), (Say(text=f"given up: {reason}"), GiveUp(reason=reason))

@@ -1,0 +1,83 @@
+"""Where an engine's program is on this machine."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from ullage.errors import WorldError
+
+_PYTHONS = ("python", "python3")
+_SECONDS = 60
+_HAS = "import importlib.util as u, sys; sys.exit(u.find_spec(sys.argv[1]) is None)"
+
+
+def find(argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
+    """The words with the program's place, paths made whole; None where it is not installed."""
+    program, *rest = argv
+    if program in _PYTHONS and rest:
+        return _python(tuple(rest), folder)
+    beside = Path(sys.executable).with_name(program)
+    found = _in_folder(program, folder) or shutil.which(program) or (str(beside) if "/" not in program and beside.exists() else None)
+    return None if found is None else (found, *map(_whole, rest))
+
+
+def _python(rest: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
+    """A module of an interpreter that has it, or a script in the engine's folder."""
+    if rest[0] == "-m" and len(rest) > 1:
+        interpreter = next((python for python in _interpreters(folder) if _has(python, rest[1])), None)
+        return None if interpreter is None else (interpreter, "-m", rest[1], *map(_whole, rest[2:]))
+    interpreter = next(iter(_interpreters(folder)))
+    if rest[0] == "-c":
+        return (interpreter, *rest)
+    script = _in_folder(rest[0], folder) or (rest[0] if Path(rest[0]).is_file() else None)
+    return None if script is None else (interpreter, str(Path(script).resolve()), *map(_whole, rest[1:]))
+
+
+def _interpreters(folder: str | None) -> tuple[str, ...]:
+    """The engine's own environment, ours, and those on the path."""
+    own = (
+        [str(path) for name in ("bin", "venv/bin", ".venv/bin") for path in [Path(folder, name, "python")] if path.exists()]
+        if folder
+        else []
+    )
+    return tuple(dict.fromkeys((*own, sys.executable, *(path for name in _PYTHONS if (path := shutil.which(name)) is not None))))
+
+
+def _has(python: str, module: str) -> bool:
+    """Whether that interpreter has a module; of a package, whether it is there at all."""
+    try:
+        asked = subprocess.run([python, "-c", _HAS, module.partition(".")[0]], capture_output=True, check=False, timeout=_SECONDS)  # noqa: S603 - a question to an interpreter
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
+
+
+def _in_folder(name: str, folder: str | None) -> str | None:
+    if folder is None or name.startswith("/"):
+        return None
+    for place in (Path(folder, name), Path(folder, "bin", name)):
+        if place.is_file():
+            return str(place.resolve())
+    return None
+
+
+def _whole(word: str) -> str:
+    """A path of something that is here, from the root; other words as they are."""
+    if word.startswith(("/", "-")) or not ("/" in word or word.endswith((".gguf", ".yml", ".yaml", ".json"))):
+        return word
+    try:
+        return str(Path(word).resolve()) if Path(word).exists() else word
+    except OSError:
+        return word
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at. Raises WorldError."""
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise WorldError(f"no free port on this machine: {error.strerror or error}") from error

@@ -1,0 +1,96 @@
+"""A small server for tests: it prints lines that real engines print, allocates what it is told to, and answers like an engine.
+
+Its flags are llama.cpp's as far as memory needs: ``-c TOKENS`` times ``--token-bytes`` are allocated before it answers. ``--workers N``
+starts processes that leave its session and map shared memory; ``--fail-with LINE`` prints the line and exits with ``--code``.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any
+
+WORKER = """
+import os, signal, sys, time
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+os.setsid()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+shared = SharedMemory(create=True, size=1 << 16)
+resource_tracker.unregister(shared._name, "shared_memory")
+print(f"worker {os.getpid()} {shared.name}", flush=True)
+time.sleep(600)
+"""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def _answer(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        self._answer({"data": [{"id": "small"}]} if self.path == "/v1/models" else {"status": "ok", "pid": os.getpid()})
+
+    def do_POST(self) -> None:  # noqa: N802 - as above
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer({"choices": [{"text": "."}], "pid": os.getpid()})
+
+    def log_message(self, *_words: Any) -> None:
+        pass
+
+
+def fail(line: str, code: int) -> None:
+    print(line, flush=True)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+        time.sleep(10)
+    sys.exit(code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="llama-server")
+    parser.add_argument("-m")
+    parser.add_argument("-c", "--ctx-size", type=int, default=1024)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--token-bytes", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--fail-with")
+    parser.add_argument("--code", type=int, default=1)
+    parser.add_argument("--once", help="a file; it fails only while the file is not there")
+    parser.add_argument("--limit-bytes", type=int, default=0)
+    said, _ = parser.parse_known_args()
+    if said.limit_bytes:
+        import resource  # noqa: PLC0415 - where it is asked for
+
+        resource.setrlimit(resource.RLIMIT_AS, (said.limit_bytes, said.limit_bytes))
+    if said.fail_with and not (said.once and Path(said.once).exists()):
+        if said.once:
+            Path(said.once).touch()
+        fail(said.fail_with, said.code)
+    wanted = said.ctx_size * said.token_bytes
+    try:
+        held = bytearray(wanted)
+    except MemoryError:
+        fail(f"ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size {wanted}", 1)
+    print(f"llama_kv_cache: size = {wanted / (1 << 20):.2f} MiB ({said.ctx_size} cells, 2 layers, 1/1 seqs)", flush=True)
+    for _ in range(said.workers):
+        subprocess.Popen([sys.executable, "-c", WORKER])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = ThreadingHTTPServer((said.host, said.port), Handler)
+    print(f"main: server is listening on http://{said.host}:{said.port}", flush=True)
+    server.serve_forever()
+    del held, SharedMemory
+
+
+if __name__ == "__main__":
+    main()
