@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ullage.domain.case import Settings
-from ullage.domain.ledger import Amount, Phase, Purpose
+from ullage.domain.ledger import Amount, Phase, Purpose, total
 from ullage.domain.placement import Parallel
 from ullage.domain.workload import Workload
 from ullage.frozen import dataclass, field
@@ -52,12 +52,16 @@ class ModelMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promised:
-    """What the plan said of one purpose in one phase on one device; ``purpose`` None is everything alive there."""
+    """What the plan said of one purpose in one phase on one device; ``purpose`` None is everything alive there.
+
+    ``joined``: it lies inside a budget that the cache fills up, so that less of it is more cache and the same sum.
+    """
 
     device: str
     purpose: Purpose | None
     phase: Phase
     amount: Amount
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,8 @@ class Run:
     def promise(self, device: str, purpose: Purpose | None, phase: Phase) -> Amount | None:
         """What was promised of it, or None."""
         key = (device, purpose, phase)
-        return next((one.amount for one in self.promised if (one.device, one.purpose, one.phase) == key), None)
+        found = [one.amount for one in self.promised if (one.device, one.purpose, one.phase) == key]
+        return total(found) if found else None
 
 
 class TrialState(StrEnum):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 
+from ullage import engines
 from ullage.domain.architecture import Architecture
 from ullage.domain.baseline import DeviceMark, Exit, Growth, MachineMark, ModelMark, Promised, Run, Seen
 from ullage.domain.case import Case, Model
@@ -15,7 +16,10 @@ _MOST_POINTS = 512  # slopes are taken between all pairs
 
 
 def run_of(plan: Plan, *, id: str, started_at: datetime, driver: str = "") -> Run:  # noqa: A002 - the field's own name
-    """A run that has just begun: what the plan promises, nothing seen yet. Fill in the rest with ``replace``."""
+    """A run that has just begun: what the rules promise, nothing seen yet. Fill in the rest with ``replace``.
+
+    A plan may be narrowed by earlier runs already; what is stored is the promise before that, or runs would teach what they were taught.
+    """
     case = plan.case
     return Run(
         id=id,
@@ -29,7 +33,7 @@ def run_of(plan: Plan, *, id: str, started_at: datetime, driver: str = "") -> Ru
         workload=case.workload,
         settings=case.settings,
         exit=Exit.RUNNING,
-        promised=promised_of(plan.ledger),
+        promised=promised_of(engines.find(case.engine).ledger(case)),
     )
 
 
@@ -37,10 +41,11 @@ def promised_of(ledger: Ledger) -> tuple[Promised, ...]:
     """Every purpose and phase of a ledger on every device, and what is alive on each device in each phase."""
     found: list[Promised] = []
     for device in dict.fromkeys(entry.device for entry in ledger.entries):
-        entries = ledger.on(device)
-        for purpose, phase in dict.fromkeys((entry.purpose, entry.phase) for entry in entries):
-            amount = total(entry.amount for entry in entries if (entry.purpose, entry.phase) == (purpose, phase))
-            found.append(Promised(device=device, purpose=purpose, phase=phase, amount=amount))
+        entries, has_join = ledger.on(device), any(join.device == device for join in ledger.joins)
+        keys = [(entry.purpose, entry.phase, has_join and entry.budgeted) for entry in entries]
+        for key in dict.fromkeys(keys):
+            amount = total(entry.amount for entry, own in zip(entries, keys, strict=True) if own == key)
+            found.append(Promised(device=device, purpose=key[0], phase=key[1], amount=amount, joined=key[2]))
         phases = dict.fromkeys((Phase.RESIDENT, *(entry.phase for entry in entries)))
         found.extend(Promised(device=device, purpose=None, phase=phase, amount=ledger.at(device, phase)) for phase in phases)
     return tuple(found)
