@@ -3,6 +3,7 @@
 from ullage import engines
 from ullage.commands.plan import finish, report
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, WORKLOAD, pairs, parse_version, read_question
+from ullage.commands.remembered import remembering
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.engine import Engine, Request
 from ullage.domain.plan import Plan
@@ -55,9 +56,10 @@ def make_check(flags: Flags, world: World) -> Plan:
     model_word = flags.text("model") or request.model
     if not model_word:
         raise InputError("the command names no model: add it, or say it with --model before the --")
+    engine, remarks = remembering(flags, world, engine)
     question = read_question(flags, world, engine, model_word, request)
     plan = answer(engine, question.case, findings=request.findings)
-    return finish(plan, flags, engine, (*question.notes, *_bound(plan.command.argv, flags.texts("command"))))
+    return finish(plan, flags, engine, (*question.notes, *remarks, *_bound(plan.command.argv, flags.texts("command"))))
 
 
 def _bound(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:

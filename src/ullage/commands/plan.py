@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, Question, find_engine, read_question
+from ullage.commands.remembered import remembering
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
@@ -44,8 +45,15 @@ _OBJECTIVE = Option("objective", "text", f"What to make the most of: {', '.join(
 
 def make_plan(flags: Flags, world: World) -> Plan:
     """The plan that the options ask for. Raises every error of the tree."""
-    engine = find_engine(flags)
-    return _planned(flags, engine, read_question(flags, world, engine, flags.text("model") or ""))
+    engine, question = _asked(flags, world)
+    return _planned(flags, engine, question)
+
+
+def _asked(flags: Flags, world: World) -> tuple[Engine, Question]:
+    """The engine, as this machine's runs have it, and the question."""
+    engine, notes = remembering(flags, world, find_engine(flags))
+    question = read_question(flags, world, engine, flags.text("model") or "")
+    return engine, question._replace(notes=(*question.notes, *notes))
 
 
 def _planned(flags: Flags, engine: Engine, question: Question) -> Plan:
@@ -94,8 +102,7 @@ def run(flags: Flags, world: World) -> Answer:
     from ullage.commands.advice import advice_of, chosen, comparison_of  # noqa: PLC0415 - a plain plan has no need of the advisers
 
     dimensions, subjects = chosen(flags, "compare", _DIMENSIONS), chosen(flags, "advise", _SUBJECTS)
-    engine = find_engine(flags)
-    question = read_question(flags, world, engine, flags.text("model") or "")
+    engine, question = _asked(flags, world)
     plan = _planned(flags, engine, question)
     comparison = comparison_of(question.case, dimensions, _objective(flags)) if dimensions else None
     advice = advice_of(flags, world, engine, question.case, plan, subjects) if subjects else None

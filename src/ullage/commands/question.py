@@ -37,6 +37,9 @@ ENGINE = (
     Option("engine_version", "text", "Its release; the newest known when it is not said.", "VERSION", panel="Engine"),
     Option("set", "many", "Any setting in the engine's own name: max_num_batched_tokens=2048.", "NAME=VALUE", panel="Engine"),
     Option("env", "many", "An environment variable of the engine.", "NAME=VALUE", panel="Engine"),
+    Option(
+        "baselines", "text", "Runs that narrow the amounts: an exported file, or none; this user's own unless said.", "FILE", panel="Engine"
+    ),
 )
 FORMATS = (
     Option("quant", "text", "Quantise by rule: awq, gptq, fp8, q4_k_m and so on.", "SCHEME", panel="Engine"),

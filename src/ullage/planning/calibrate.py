@@ -175,10 +175,10 @@ def _correction(term: Term, pairs: Sequence[tuple[int, int]]) -> Correction:
     """A factor or a difference, whichever was steadier; where both are alike, a factor for what grows with the work."""
     _, purpose, phase = term
     differences = [float(seen - said) for said, seen in pairs]
-    steady = _deviation(differences)
+    steady = deviation(differences)
     if all(said > 0 for said, _ in pairs):
         ratios = [seen / said for said, seen in pairs]
-        spread = _deviation(ratios) * sum(said for said, _ in pairs) / len(pairs)
+        spread = deviation(ratios) * sum(said for said, _ in pairs) / len(pairs)
         grows = purpose in _SCALES or (purpose is None and phase in _UNDER_LOAD)
         if spread * _ALIKE < steady or (grows and spread <= steady * _ALIKE):
             return _interval(ratios, is_ratio=True)
@@ -187,14 +187,22 @@ def _correction(term: Term, pairs: Sequence[tuple[int, int]]) -> Correction:
 
 def _interval(values: Sequence[float], *, is_ratio: bool) -> Correction:
     """Where the next value lies with 95 %, about the mean; the middle is the median, which one odd run does not move."""
-    count, ranked = len(values), sorted(values)
-    half = student(count - 1) * _deviation(values) * sqrt(1 + 1 / count)
+    count = len(values)
+    half = student(count - 1) * deviation(values) * sqrt(1 + 1 / count)
     mean = sum(values) / count
-    middle = (ranked[(count - 1) // 2] + ranked[count // 2]) / 2
-    return Correction(runs=count, is_ratio=is_ratio, least=ranked[0], low=mean - half, middle=middle, high=mean + half, most=ranked[-1])
+    return Correction(
+        runs=count, is_ratio=is_ratio, least=min(values), low=mean - half, middle=median(values), high=mean + half, most=max(values)
+    )
 
 
-def _deviation(values: Sequence[float]) -> float:
+def median(values: Sequence[float]) -> float:
+    """The middle value; between the two middle ones of an even number."""
+    ranked = sorted(values)
+    return (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2]) / 2
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The sample's standard deviation, of two values or more."""
     mean = sum(values) / len(values)
     return sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
