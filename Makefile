@@ -37,6 +37,7 @@ docs: $(STAMP)  ## write the generated pages again
 bench: $(STAMP)  ## how fast a plan is, and hf-mem and kvfit beside it (installs them in .venv-bench)
 	@$(BIN)/python tools/bench/plan.py
 	@$(BIN)/python tools/bench/others.py
+	@$(BIN)/python tools/bench/detokenise.py
 
 oracle: $(STAMP)  ## the comparisons with transformers, accelerate and gguf (downloads torch)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-oracle.txt
