@@ -8,6 +8,7 @@ from ullage.domain.ledger import Ledger
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Capacity, Command, Finding, Lever, Objection
 from ullage.domain.provenance import Constant
+from ullage.domain.workload import Growth
 from ullage.frozen import dataclass
 
 
@@ -50,6 +51,7 @@ class Profile:
     device_kinds: frozenset[str]
     package: str  # what to install
     length_setting: str = ""  # the setting that bounds a sequence, where there is one
+    growth: Growth = Growth.TOKEN  # when it gives a sequence its cache
     servers: tuple[Server, ...] = ()  # the first whose program a command names
 
 

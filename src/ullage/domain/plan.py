@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from ullage.domain.case import Case, Value
+from ullage.domain.forecast import Forecast
 from ullage.domain.ledger import Amount, Ledger
 from ullage.frozen import dataclass
 
@@ -129,6 +130,7 @@ class Plan:
     remedies: tuple[Remedy, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    forecast: Forecast | None = None
 
     def __str__(self) -> str:
         """The verdict and what binds."""

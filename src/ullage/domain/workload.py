@@ -1,6 +1,16 @@
 """What the model will be asked to hold: one length, or the lengths of real requests and when they come."""
 
+from enum import StrEnum
+
 from ullage.frozen import dataclass, field
+
+
+class Growth(StrEnum):
+    """When an engine gives a sequence its cache: as tokens come, all it may need when it begins, or a place for the longest there is."""
+
+    TOKEN = "token"  # noqa: S105 - a token of text
+    REQUEST = "request"
+    SLOT = "slot"
 
 
 @dataclass(frozen=True, slots=True)

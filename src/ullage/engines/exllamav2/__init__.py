@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ullage.domain.case import Version
 from ullage.domain.engine import Engine, Profile, Request, Server
 from ullage.domain.facts import Fact
+from ullage.domain.workload import Growth
 from ullage.engines.exllamav2.capacity import capacity
 from ullage.engines.exllamav2.command import command
 from ullage.engines.exllamav2.ledger import ledger
@@ -46,6 +47,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm"}),
         package="exllamav2",
+        growth=Growth.REQUEST,
         length_setting="max_seq_len",
         servers=(Server(program="main.py", port=5000, behind=("--disable-auth", "true")),),
     ),

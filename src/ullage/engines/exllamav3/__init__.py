@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ullage.domain.case import Version
 from ullage.domain.engine import Engine, Profile, Request, Server
 from ullage.domain.facts import Fact
+from ullage.domain.workload import Growth
 from ullage.engines.exllamav3.capacity import capacity
 from ullage.engines.exllamav3.command import command
 from ullage.engines.exllamav3.ledger import ledger
@@ -45,6 +46,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda"}),
         package="exllamav3",
+        growth=Growth.REQUEST,
         length_setting="max_seq_len",
         servers=(Server(program="main.py", port=5000, behind=("--disable-auth", "true")),),
     ),

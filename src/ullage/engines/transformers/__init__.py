@@ -1,6 +1,7 @@
 """Hugging Face Transformers with Accelerate: ``generate`` on a device map, and the server with continuous batching."""
 
 from ullage.domain.engine import Engine, Profile, Server
+from ullage.domain.workload import Growth
 from ullage.engines.transformers.capacity import capacity
 from ullage.engines.transformers.command import command
 from ullage.engines.transformers.ledger import ledger
@@ -23,6 +24,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm", "xpu", "mps", "cpu"}),
         package="transformers accelerate",
+        growth=Growth.SLOT,
         servers=(Server(program="serve", port=8000, settings=(("continuous_batching", True),)),),
     ),
     resolve=resolve,
