@@ -6,9 +6,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.vocabularies import TEXTS, smollm2, smollm2_metadata
+from tests.vocabularies import TEXTS, smollm2, smollm2_metadata, spm_metadata
 
 from ullage.text.chat import chat_template_from_gguf, render
+from ullage.text.opening import tokenizer_from_gguf
 
 pytestmark = pytest.mark.oracle
 
@@ -33,6 +34,32 @@ def llama() -> Any:
 def test_ids_are_those_of_llama_cpp(llama: Any, special: bool) -> None:  # noqa: FBT001 - a test's parameter
     for text in [*TEXTS.values(), *DRAWN]:
         assert smollm2().encode(text, special=special) == llama.tokenize(text.encode(), add_bos=False, special=special), text
+
+
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_ids_of_a_sentencepiece_vocabulary_are_those_of_llama_cpp(tmp_path: Path, prefixed: bool) -> None:  # noqa: FBT001 - a test's parameter
+    gguf, llama_cpp = pytest.importorskip("gguf"), pytest.importorskip("llama_cpp")
+    metadata: dict[str, Any] = spm_metadata(**{"tokenizer.ggml.add_space_prefix": prefixed})
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    for add in (writer.add_context_length, writer.add_embedding_length, writer.add_block_count, writer.add_head_count):
+        add(32)
+    writer.add_feed_forward_length(32)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(metadata["tokenizer.ggml.tokens"])
+    writer.add_token_scores(metadata["tokenizer.ggml.scores"])
+    writer.add_token_types(metadata["tokenizer.ggml.token_type"])
+    writer.add_add_space_prefix(prefixed)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    theirs, ours = llama_cpp.Llama(str(tmp_path / "model.gguf"), vocab_only=True, verbose=False), tokenizer_from_gguf(metadata)
+    words = ["the", " ", "and", "  ", "x", "é", "你", "\n", "fox", "<tool>", "</s>", "return", "'s", "."]
+    drawn = ["".join(Random(seed).choices(words, k=40)) for seed in range(100)]  # noqa: S311 - not a secret
+    for text in [*TEXTS.values(), *drawn, "", "  "]:
+        for special in (True, False):
+            assert ours.encode(text, special=special) == theirs.tokenize(text.encode(), add_bos=False, special=special), text
 
 
 @pytest.fixture(scope="module")
