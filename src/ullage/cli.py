@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ullage.report.as_text import Look
     from ullage.report.document import Document
 
-VERBS = ("plan", "check", "models", "devices", "engines")
+VERBS = ("plan", "check", "models", "devices", "engines", "serve", "watch", "diagnose", "baselines")
 _DUMB_WIDTH = 120
 
 
@@ -259,7 +259,7 @@ def _argument(argument: Argument) -> tuple[str, Any, Any]:
     match argument.kind:
         case "rest":
             return argument.name, list[str], typer.Argument(..., help=argument.help)
-        case "target":
+        case "target" | "several":
             return argument.name, list[str], typer.Argument([], help=argument.help)
         case "maybe":
             return argument.name, str | None, typer.Argument(None, help=argument.help)

@@ -8,9 +8,9 @@ from ullage.domain.reading import DeviceReading, HostReading, Moment
 from ullage.frozen import replace
 from ullage.planning.alarms import alarms
 from ullage.planning.drift import judge_drift
-from ullage.planning.forecast import forecasts
 from ullage.planning.promise import DevicePromise, Part, Promise
 from ullage.planning.watched import DeviceState, Point, Pool, Row, Watched
+from ullage.planning.when_full import forecasts
 
 LONGEST_HISTORY = 720
 

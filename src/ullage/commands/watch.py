@@ -1,0 +1,209 @@
+"""``ullage watch [URL]``: what was promised and what is there, side by side, look after look."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ullage import engines, wire
+from ullage.commands.engine_pages import base_of, read_engine, started_facts
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
+from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
+from ullage.domain.facts import Fact
+from ullage.domain.reading import EngineReading, Moment
+from ullage.errors import InputError
+from ullage.frozen import replace
+from ullage.planning.promise import Promise, promise_from, promise_of
+from ullage.planning.watch import observe
+from ullage.planning.watched import Alarm, Point, Watched
+from ullage.ports import World
+from ullage.report.watch_document import watch_document, watch_line
+from ullage.report.watch_json import alarm_values, watch_values
+from ullage.report.watch_metrics import watch_metrics
+
+_SECONDS = 2.0
+_SHORTEST, _LONGEST = 0.05, 3600.0
+_PROMISE = (
+    Option("plan", "text", "Hold it to a plan that `ullage plan MODEL --json -o FILE` wrote.", "FILE", panel="Promise"),
+    Option(
+        "model", "text", "Hold it to the plan of this model and the options below, as `ullage plan` makes it.", "MODEL", panel="Promise"
+    ),
+    Option("engine", "text", "The serving engine; recognised by its metrics where it is not said.", "NAME", panel="Promise"),
+)
+_WATCH = (
+    Option("pid", "whole", "The engine's process; the one that listens at URL where it is not said.", "PID", panel="Watch"),
+    Option("log", "text", "The engine's log, for what it says when it starts.", "FILE", panel="Watch"),
+    Option("interval", "text", "Seconds between two looks; 2 where it is not said.", "SECONDS", panel="Watch"),
+    Option("count", "whole", "End after so many looks.", "N", panel="Watch"),
+    Option("once", "flag", "Look once, and end with 1 where an alarm is active.", panel="Watch"),
+    Option(
+        "prometheus",
+        "text",
+        "Serve what is seen at http://HOST:PORT/metrics; on this machine alone without a host.",
+        "[HOST:]PORT",
+        panel="Watch",
+    ),
+    Option("webhook", "text", "POST alarms as JSON there when they come and go.", "URL", panel="Watch"),
+    Option("json", "flag", "Answer as JSON: one object for --once, one a line otherwise."),
+    Option("offline", "flag", "Never use the Hub."),
+)
+
+
+class _Task(NamedTuple):
+    """What is watched, and where it is told."""
+
+    world: World
+    promise: Promise | None
+    base: str | None
+    engine: str | None
+    pid: int | None
+    started: tuple[Fact, ...]
+    prometheus: str | None
+    webhook: str | None
+    as_json: bool
+
+
+class _Past(NamedTuple):
+    """What one look leaves to the next."""
+
+    history: tuple[Point, ...] = ()
+    engine: EngineReading | None = None
+    alarms: tuple[Alarm, ...] = ()
+
+
+def run(flags: Flags, world: World) -> Answer:
+    """Look once, or until it is interrupted."""
+    interval, once = _interval(flags), flags.flag("once")
+    if once and (flags.text("prometheus") is not None or flags.whole("count") is not None):
+        raise InputError("--once looks once and ends: leave out --prometheus and --count, or --once")
+    looks = _looks(_task(flags, world), interval, 1 if once else flags.whole("count"))
+    return next(looks) if once else Answer(0, looks=looks)
+
+
+def _interval(flags: Flags) -> float:
+    text = flags.text("interval")
+    try:
+        seconds = _SECONDS if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise InputError(f"--interval {text}: write seconds between {_SHORTEST} and {_LONGEST:.0f}")
+    return seconds
+
+
+def _task(flags: Flags, world: World) -> _Task:
+    words = flags.texts("target")
+    cut = words.index("--") if "--" in words else len(words)
+    url, command = words[:cut], words[cut + 1 :]
+    if len(url) > 1:
+        raise InputError(f"{' '.join(url)[:80]!r} is more than one address: write the engine's command after --")
+    base = base_of(url[0]) if url else None
+    promise = _promise(flags, world, command)
+    engine = flags.text("engine") or (promise.engine if promise is not None else None)
+    return _Task(
+        world=world,
+        promise=promise,
+        base=base,
+        engine=engine,
+        pid=flags.whole("pid"),
+        started=_started(flags, world, engine),
+        prometheus=flags.text("prometheus"),
+        webhook=flags.text("webhook"),
+        as_json=flags.flag("json"),
+    )
+
+
+def _promise(flags: Flags, world: World, command: tuple[str, ...]) -> Promise | None:
+    """What it is held to: a plan's file, the plan of a model, or that of a command. Raises every error of the tree."""
+    path, model = flags.text("plan"), flags.text("model")
+    if path is not None:
+        if model is not None or command:
+            raise InputError("--plan is the whole promise: leave out --model and the command after --")
+        return promise_from(wire.loads(world.desk.read(path)))
+    # The engine runs already: what it holds itself is not held by others.
+    asked = flags if flags.texts("reserve") else flags.with_(reserve=("0",))
+    if command:
+        from ullage.commands.check import make_check  # noqa: PLC0415 - only where a command is given
+
+        return promise_of(make_check(asked.with_(command=command), world))
+    if model is None:
+        return None
+    from ullage.commands.plan import make_plan  # noqa: PLC0415 - only where a model is given
+
+    return promise_of(make_plan(asked, world))
+
+
+def _started(flags: Flags, world: World, engine: str | None) -> tuple[Fact, ...]:
+    path = flags.text("log")
+    if path is None:
+        return ()
+    if engine is None:
+        raise InputError("--log needs to know whose log it is: say --engine NAME (`ullage engines`)")
+    return started_facts(world.desk.read(path).decode("utf-8", "replace"), engines.find(engine).read_log_line)
+
+
+def _looks(task: _Task, interval: float, count: int | None) -> Iterator[Answer]:
+    """Answer after answer, with the time between two looks kept as well as looking allows."""
+    past, number, due = _Past(), 0, task.world.meters.now()
+    while True:
+        answer, past = _look(task, past)
+        yield answer
+        number += 1
+        if number == count:
+            return
+        now = task.world.meters.now()
+        due = max(due + interval, now)
+        task.world.outlets.wait(due - now)
+
+
+def _look(task: _Task, past: _Past) -> tuple[Answer, _Past]:
+    moment = _read(task, past)
+    seen = observe(task.promise, moment, past.history)
+    notes = _tell(task, seen, past)
+    exit_code = 1 if seen.alarms else 0
+    answer = (
+        Answer(exit_code, json=watch_values(seen, notes))
+        if task.as_json
+        else Answer(exit_code, document=watch_document(seen, notes), line="; ".join((watch_line(seen), *notes)))
+    )
+    return answer, _Past(history=seen.history, engine=moment.engine, alarms=seen.alarms)
+
+
+def _read(task: _Task, past: _Past) -> Moment:
+    meters = task.world.meters
+    at = meters.now()
+    engine = None
+    pid = task.pid
+    if task.base is not None:
+        engine = read_engine(meters, task.base, at, task.engine, past.engine)
+        pid = pid or meters.listener(task.base)
+        if engine.facts is not None or task.started:
+            told = engine.facts or ()
+            names = {fact.name for fact in told}
+            engine = replace(engine, facts=(*told, *(fact for fact in task.started if fact.name not in names)))
+    return Moment(at=at, devices=meters.devices(at), host=meters.host(at, pid), engine=engine)
+
+
+def _tell(task: _Task, seen: Watched, past: _Past) -> tuple[str, ...]:
+    """Publish and post what is to be; what is to be said about that."""
+    notes = []
+    if task.prometheus is not None:
+        notes.append(f"metrics at {task.world.outlets.publish(task.prometheus, watch_metrics(seen))}")
+    if task.webhook is not None:
+        now, before = ({(alarm.kind, alarm.subject): alarm for alarm in alarms} for alarms in (seen.alarms, past.alarms))
+        raised = tuple(alarm for key, alarm in now.items() if key not in before)
+        cleared = tuple(alarm for key, alarm in before.items() if key not in now)
+        failed = (
+            task.world.outlets.post(task.webhook, wire.dumps(alarm_values(seen.moment.at, raised, cleared, seen.alarms)))
+            if raised or cleared
+            else None
+        )
+        notes += [f"the webhook was not told: {failed}"] if failed is not None else []
+    return tuple(notes)
+
+
+VERB = Verb(
+    name="watch",
+    help="Show what was promised and what is there, live, with alarms: ullage watch [OPTIONS] [URL] [-- COMMAND].",
+    run=run,
+    options=(*_WATCH, *_PROMISE, *MACHINE, *WORKLOAD, *PLACEMENT, *ENGINE, *FORMATS),
+    argument=Argument("target", "target", "The engine's address, http://127.0.0.1:8000; and after -- the command it was started with."),
+)
