@@ -7,13 +7,11 @@ from ullage.domain.hyperparameters import Json
 from ullage.domain.machine import Device
 
 if TYPE_CHECKING:
-    from ullage.domain.admission import Action as GuardAction
-    from ullage.domain.admission import CostModel
-    from ullage.domain.admission import Event as GuardEvent
-    from ullage.domain.admission import State as GuardState
+    from ullage.domain.admission import State as Admission
     from ullage.domain.baseline import Run, Trial
     from ullage.domain.engine import Server
     from ullage.domain.facts import Fact
+    from ullage.domain.guard import Guard, GuardOptions, Step
     from ullage.domain.reading import DeviceReading, HostReading
     from ullage.domain.supervision import Action, Event, Launch, State
     from ullage.domain.supervision import Run as EngineRun
@@ -251,86 +249,18 @@ class Processes(Protocol):
         """Run an engine until it is stopped or given up; nothing of it is left then. Raises WorldError."""
 
 
-class GuardOptions(NamedTuple):
-    """How a guard listens. Keys stand one a line in ``keys_file``, or in the environment variable ``keys_variable``; none: open to all.
-
-    ``engine_url`` is for an engine that somebody else keeps running: the guard asks it for itself whether it answers.
-    ``engine_key_variable`` names the variable with the key that the engine wants.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    keys_file: str = ""
-    keys_variable: str = ""
-    engine_key_variable: str = ""
-    engine_url: str = ""
-    body_bytes: int = 32 << 20
-    header_bytes: int = 32 << 10
-    records: int = 1024
-    poll_s: float = 0.5
-
-
-class GuardRecord(NamedTuple):
-    """What became of one request. ``ended``: finished, cancelled, refused, rejected, or failed after part of its answer was out."""
-
-    id: str
-    client: str
-    path: str
-    ended: str
-    status: int
-    queue_s: float
-    whole_s: float
-    prompt_tokens: int
-    is_exact: bool
-    generated: int
-    cost_bytes: int
-    reserved_bytes: int  # by all requests in flight, when it was let in
-    replays: int
-
-
-class Guard(Protocol):
-    """A proxy that listens. All methods may be called from any thread; ``start`` raises WorldError where it cannot listen."""
-
-    @property
-    def url(self) -> str:
-        """Where clients send their requests."""
-
-    def start(self) -> None:
-        """Listen; requests wait until the engine is ready."""
-
-    def stop(self) -> None:
-        """End what runs and listen no more."""
-
-    def engine_ready(self, url: str, cost: "CostModel | None" = None) -> None:
-        """The engine answers at ``url``; ``cost`` where it was started with another plan than before."""
-
-    def engine_died(self) -> None:
-        """The engine is gone and may come back: what it had not begun to answer waits to be sent again."""
-
-    def engine_gone(self) -> None:
-        """The engine does not come back: nothing waits any more."""
-
-    def observe(self, event: "GuardEvent") -> None:
-        """A reading of the engine's pool or of a device."""
-
-    def state(self) -> "GuardState":
-        """What it holds now."""
-
-    def records(self) -> tuple[GuardRecord, ...]:
-        """The last requests that ended, the oldest first."""
-
-
 class Guards(Protocol):
-    """What opens a guard."""
+    """What opens a guard in front of an engine."""
 
-    def open(
-        self,
-        options: GuardOptions,
-        state: "GuardState",
-        step: "Callable[[GuardState, GuardEvent], tuple[GuardState, tuple[GuardAction, ...]]]",
-        documents: Mapping[str, bytes],
-    ) -> Guard:
-        """A guard that does what ``step`` says; ``documents`` are the model's files by which tokens are counted, or none. Raises WorldError."""
+    def open(self, options: "GuardOptions", state: "Admission", step: "Step", documents: Mapping[str, bytes]) -> "Guard":
+        """One that does what ``step`` says; ``documents`` are the model's files by which tokens are counted, or none. Raises WorldError."""
+
+
+class Logs(Protocol):
+    """What engines wrote."""
+
+    def lines(self, word: str) -> Iterator[str]:
+        """The lines of a file, or of standard input for ``-``. Raises WorldError and InputError."""
 
 
 class World(NamedTuple):
@@ -345,3 +275,4 @@ class World(NamedTuple):
     outlets: Outlets
     processes: Processes
     guards: Guards
+    logs: Logs

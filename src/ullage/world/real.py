@@ -1,6 +1,6 @@
 """The real world, opened only as far as a question asks for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ullage.domain.machine import Device
@@ -9,7 +9,9 @@ from ullage.ports import Counter, DataSet, ModelFolder, World
 from ullage.world.meters import RealMeters, RealOutlets
 
 if TYPE_CHECKING:
+    from ullage.domain.admission import State as Admission
     from ullage.domain.baseline import Run, Trial
+    from ullage.domain.guard import Guard, GuardOptions, Step
     from ullage.domain.supervision import Launch, State
     from ullage.ports import Care
 
@@ -183,19 +185,23 @@ class RealProcesses:
 class RealGuards:
     """Proxies on this machine."""
 
-    def open(
-        self,
-        options: GuardOptions,
-        state: "GuardState",
-        step: "Callable[[GuardState, GuardEvent], tuple[GuardState, tuple[GuardAction, ...]]]",
-        documents: Mapping[str, bytes],
-    ) -> Guard:
+    def open(self, options: "GuardOptions", state: "Admission", step: "Step", documents: Mapping[str, bytes]) -> "Guard":
         """As the port says."""
         try:
             from ullage.world.proxy import guard
         except ImportError as error:
             raise WorldError(f"the guard needs {error.name}, which is not installed: pip install 'ullage[serve]'") from error
         return guard.open_guard(options, state, step, documents)
+
+
+class RealLogs:
+    """Files and standard input."""
+
+    def lines(self, word: str) -> Iterator[str]:
+        """As the port says."""
+        from ullage.world import logs
+
+        return logs.lines(word)
 
 
 def world(*, offline: bool = False) -> World:
@@ -210,4 +216,5 @@ def world(*, offline: bool = False) -> World:
         outlets=RealOutlets(),
         processes=RealProcesses(),
         guards=RealGuards(),
+        logs=RealLogs(),
     )

@@ -1,0 +1,77 @@
+"""The guard in front of an engine as others see it: how it listens, what it is told, and what became of every request."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from ullage.domain.admission import Action, CostModel, Event, State
+
+Step = Callable[[State, Event], tuple[State, tuple[Action, ...]]]
+
+
+class GuardOptions(NamedTuple):
+    """How a guard listens. Keys stand one a line in ``keys_file``, or in the environment variable ``keys_variable``; none: open to all.
+
+    ``engine_url`` is for an engine that somebody else keeps running: the guard asks it for itself whether it answers.
+    ``engine_key_variable`` names the variable with the key that the engine wants.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    keys_file: str = ""
+    keys_variable: str = ""
+    engine_key_variable: str = ""
+    engine_url: str = ""
+    body_bytes: int = 32 << 20
+    header_bytes: int = 32 << 10
+    records: int = 1024
+    poll_s: float = 0.5
+
+
+class GuardRecord(NamedTuple):
+    """What became of one request. ``ended``: finished, cancelled, refused, rejected, or failed after part of its answer was out."""
+
+    id: str
+    client: str
+    path: str
+    ended: str
+    status: int
+    queue_s: float
+    whole_s: float
+    prompt_tokens: int
+    is_exact: bool
+    generated: int
+    cost_bytes: int
+    reserved_bytes: int  # by all requests in flight, when it was let in
+    replays: int
+
+
+class Guard(Protocol):
+    """A proxy that listens. All methods may be called from any thread; ``start`` raises WorldError where it cannot listen."""
+
+    @property
+    def url(self) -> str:
+        """Where clients send their requests."""
+
+    def start(self) -> None:
+        """Listen; requests wait until the engine is ready."""
+
+    def stop(self) -> None:
+        """End what runs and listen no more."""
+
+    def engine_ready(self, url: str, cost: CostModel | None = None) -> None:
+        """The engine answers at ``url``; ``cost`` where it was started with another plan than before."""
+
+    def engine_died(self) -> None:
+        """The engine is gone and may come back: what it had not begun to answer waits to be sent again."""
+
+    def engine_gone(self) -> None:
+        """The engine does not come back: nothing waits any more."""
+
+    def observe(self, event: Event) -> None:
+        """A reading of the engine's pool or of a device."""
+
+    def state(self) -> State:
+        """What it holds now."""
+
+    def records(self) -> tuple[GuardRecord, ...]:
+        """The last requests that ended, the oldest first."""

@@ -1,0 +1,115 @@
+"""How many tokens the prompts of a request have: by the model's tokeniser and chat template, or bounded by bytes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ullage import wire
+from ullage.errors import UllageError
+from ullage.frozen import dataclass
+from ullage.text.tokenizer import Tokenizer
+from ullage.world.proxy.asked import Asked
+
+MESSAGE_TOKENS = 16  # markup around one message, in the bound
+TEMPLATE_TOKENS = 256  # what a template may say of itself, in the bound
+
+
+class Count(NamedTuple):
+    """Tokens of each sequence's prompt; not ``is_exact``: at most so many."""
+
+    prompts: tuple[int, ...]
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCounter:
+    """A tokeniser and the chat template of its model; without them counts are bounds: no token is less than a byte of UTF-8."""
+
+    tokenizer: Tokenizer | None = None
+    template: str | None = None
+    bos_token: str | None = None
+    eos_token: str | None = None
+    item_tokens: int = 0
+
+    def count(self, asked: Asked) -> Count:
+        """The prompts of all sequences that the engine would run, copies among them."""
+        exact = self._exactly(asked) if self.tokenizer is not None and not asked.items else None
+        prompts = (*(_bounds(asked, self.item_tokens) if exact is None else exact), *asked.exact_tokens)
+        is_exact = exact is not None or not (asked.texts or asked.messages)
+        return Count(prompts * min(asked.copies, 1024), is_exact)
+
+    def _exactly(self, asked: Asked) -> tuple[int, ...] | None:
+        """None where the template does not take these messages: then the engine's own answer is better than ours."""
+        assert self.tokenizer is not None  # noqa: S101 - asked by the caller
+        if not asked.messages:
+            return tuple(len(ids) for ids in self.tokenizer.encode_batch(list(asked.texts), add_special=True)) if asked.texts else ()
+        if self.template is None:
+            return None
+        from ullage.text import chat
+
+        said = asked.document.get("chat_template_kwargs")
+        extra = {key: value for key, value in said.items() if isinstance(key, str)} if isinstance(said, dict) else {}
+        try:
+            text = chat.render(
+                self.template,
+                asked.messages,
+                bos_token=self.bos_token,
+                eos_token=self.eos_token,
+                tools=asked.tools or None,
+                **{"add_generation_prompt": asked.document.get("add_generation_prompt") is not False, **extra},
+            )
+        except (UllageError, TypeError):
+            return None
+        return tuple(self.tokenizer.count([text]))
+
+
+def _bounds(asked: Asked, item_tokens: int) -> tuple[int, ...]:
+    """Bytes of UTF-8; of a chat all its words together with room for markup and images."""
+    if not asked.messages:
+        return tuple(len(text.encode(errors="replace")) + 1 for text in asked.texts)
+    words = sum(len(word.encode(errors="replace")) for word in _words([*asked.messages, *asked.tools]))
+    return (words + MESSAGE_TOKENS * len(asked.messages) + TEMPLATE_TOKENS + item_tokens * asked.items,)
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Every text that a template could print, save the addresses and bytes of images."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for key, item in value.items():
+                yield str(key)
+                if not (key in {"url", "data", "image_url", "input_audio"} and isinstance(item, str | dict)):
+                    yield from _words(item)
+        case list():
+            for item in value:
+                yield from _words(item)
+        case _:
+            yield str(value)
+
+
+def counter_of(documents: Mapping[str, bytes], item_tokens: int) -> PromptCounter:
+    """The counter of a model's files; the bound where they hold no tokeniser or the library for it is not installed."""
+    from ullage.text import chat, opening
+
+    if "tokenizer.json" not in documents:
+        return PromptCounter(item_tokens=item_tokens)
+    try:
+        tokenizer = opening.open_tokenizer(documents)
+        template = chat.chat_template(documents)
+    except UllageError:
+        return PromptCounter(item_tokens=item_tokens)
+    settings = wire.loads(documents["tokenizer_config.json"]) if "tokenizer_config.json" in documents else {}
+    words = settings if isinstance(settings, dict) else {}
+    return PromptCounter(
+        tokenizer=tokenizer,
+        template=template,
+        bos_token=_word(words.get("bos_token")),
+        eos_token=_word(words.get("eos_token")),
+        item_tokens=item_tokens,
+    )
+
+
+def _word(said: object) -> str | None:
+    """A token's text, or the ``content`` of its object."""
+    found = said.get("content") if isinstance(said, dict) else said
+    return found if isinstance(found, str) else None

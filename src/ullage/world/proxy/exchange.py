@@ -1,0 +1,121 @@
+"""One request from the client to the engine and the answer back, chunk by chunk, as often as the gate has it sent."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import aiohttp
+from aiohttp import web
+
+from ullage.domain.admission import Fail, Refuse, Reject
+from ullage.errors import InputError
+from ullage.world.proxy import asked as requests
+from ullage.world.proxy import headers, said
+from ullage.world.proxy.asked import Asked
+from ullage.world.proxy.counting import Count, PromptCounter
+from ullage.world.proxy.gate import Gate, Slot, end_of
+
+INLINE_BYTES = 16 << 10  # a larger body is read and counted in a thread
+_COMPLETION = re.compile(rb'"(?:completion_tokens|predicted_n)"\s*:\s*(\d{1,9})')
+_GONE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+
+class _ClientGoneError(Exception):
+    """The client does not read any more."""
+
+
+class Engine(NamedTuple):
+    """Where requests go. ``lost`` is told that a sending broke off; it finds out whether the engine is still there."""
+
+    send: "Callable[[str, bytes, web.Request], aiohttp.client._RequestContextManager]"
+    lost: Callable[[Slot, int], Awaitable[None]]
+
+
+async def read(path: str, body: bytes, counter: PromptCounter) -> tuple[Asked, Count]:
+    """What it asks for, and its tokens; large ones do not hold up the others. Raises InputError."""
+
+    def both() -> tuple[Asked, Count]:
+        found = requests.read(path, body)
+        return found, counter.count(found)
+
+    return both() if len(body) <= INLINE_BYTES else await asyncio.get_running_loop().run_in_executor(None, both)
+
+
+async def exchange(
+    request: web.Request, body: bytes, client: str, gate: Gate, engine: Engine, counter: PromptCounter
+) -> web.StreamResponse:
+    """The answer to one gated request."""
+    path = request.path
+    try:
+        asked, count = await read(path, body, counter)
+    except InputError as error:
+        return said.error(400, str(error), code="invalid_body")
+    slot = gate.enter(client, path, count, asked.answer_tokens)
+    try:
+        return await _serve(request, body, asked, slot, gate, engine)
+    except _ClientGoneError:
+        return web.Response(status=slot.status)
+    finally:
+        gate.leave(slot)
+
+
+async def _serve(request: web.Request, body: bytes, asked: Asked, slot: Slot, gate: Gate, engine: Engine) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    while True:
+        decision = await slot.decision
+        if isinstance(decision, Fail):
+            end_of(slot, decision)
+            return await _break_off(answer, decision.why)
+        if isinstance(decision, Refuse | Reject):
+            end_of(slot, decision)
+            return said.refusal(decision) if isinstance(decision, Refuse) else said.rejection(decision)
+        slot.decision = asyncio.get_running_loop().create_future()
+        turn = slot.turn
+        sent = body if slot.max_tokens is None else requests.with_length(asked, slot.max_tokens)
+        try:
+            async with engine.send(request.path, sent, request) as upstream:
+                if upstream.content_type != "text/event-stream":
+                    return await _whole(upstream, slot)
+                answer = web.StreamResponse(status=upstream.status, headers=headers.to_client(upstream.headers))
+                await _stream(request, upstream, answer, slot, gate)
+                return answer
+        except _GONE:
+            await engine.lost(slot, turn)
+
+
+async def _whole(upstream: aiohttp.ClientResponse, slot: Slot) -> web.Response:
+    """An answer in one piece goes out when all of it is there, so that until then it can be asked for again."""
+    body = await upstream.read()
+    made = _COMPLETION.findall(body)
+    slot.generated = int(made[-1]) if made else 0
+    slot.ended, slot.status = "finished", upstream.status
+    return web.Response(status=upstream.status, body=body, headers=headers.to_client(upstream.headers))
+
+
+async def _stream(request: web.Request, upstream: aiohttp.ClientResponse, answer: web.StreamResponse, slot: Slot, gate: Gate) -> None:
+    """Chunks as they come; the first one ends the time in which the request could be sent again."""
+    async for chunk in upstream.content.iter_any():
+        if not slot.is_streamed:
+            gate.started(slot)
+            await _to_client(answer.prepare(request))
+        slot.generated += chunk.count(b"data:")
+        await _to_client(answer.write(chunk))
+    slot.ended, slot.status = "finished", upstream.status
+    if not answer.prepared:
+        await _to_client(answer.prepare(request))
+    await _to_client(answer.write_eof())
+
+
+async def _to_client(writing: Awaitable[object]) -> None:
+    """What fails here is the client's connection, not the engine's."""
+    try:
+        await writing
+    except OSError as error:
+        raise _ClientGoneError from error
+
+
+async def _break_off(answer: web.StreamResponse, why: str) -> web.StreamResponse:
+    await _to_client(answer.write(said.broken_stream(why)))
+    await _to_client(answer.write_eof())
+    return answer

@@ -1,0 +1,59 @@
+"""What became of every request: the last ones one by one, all of them as Prometheus counts."""
+
+from collections import Counter, deque
+from typing import Final
+
+from ullage.domain.admission import State
+from ullage.domain.guard import GuardRecord
+
+BUCKETS_S: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
+
+
+class Records:
+    """A ring of the last requests, and counts that only grow."""
+
+    def __init__(self, most: int) -> None:
+        self.ring: deque[GuardRecord] = deque(maxlen=most)
+        self._ends: Counter[str] = Counter()
+        self._queued: Counter[float] = Counter()
+        self._queue_s = 0.0
+        self._tokens: Counter[str] = Counter()
+        self._replays = 0
+
+    def add(self, record: GuardRecord) -> None:
+        """Count a request that has ended."""
+        self.ring.append(record)
+        self._ends[record.ended] += 1
+        self._queued[next((edge for edge in BUCKETS_S if record.queue_s <= edge), float("inf"))] += 1
+        self._queue_s += record.queue_s
+        self._tokens["prompt"] += record.prompt_tokens
+        self._tokens["answer"] += record.generated
+        self._replays += record.replays
+
+    def page(self, state: State) -> str:
+        """The counts, and what the guard holds now, as Prometheus text."""
+        lines = ["# TYPE ullage_guard_requests_total counter"]
+        lines += [f'ullage_guard_requests_total{{end="{end}"}} {count}' for end, count in sorted(self._ends.items())]
+        lines += ["# TYPE ullage_guard_tokens_total counter"]
+        lines += [f'ullage_guard_tokens_total{{of="{of}"}} {count}' for of, count in sorted(self._tokens.items())]
+        lines += ["# TYPE ullage_guard_replays_total counter", f"ullage_guard_replays_total {self._replays}"]
+        gauges = {
+            "in_flight_requests": len(state.in_flight),
+            "in_flight_sequences": state.sequences,
+            "allowed_sequences": state.allowed,
+            "waiting_requests": len(state.waiting) + len(state.replays),
+            "reserved_bytes": state.reserved_bytes,
+            "pool_bytes": state.cost.pool_bytes,
+            "engine_up": int(state.up),
+        }
+        for name, value in gauges.items():
+            lines += [f"# TYPE ullage_guard_{name} gauge", f"ullage_guard_{name} {value}"]
+        return "\n".join([*lines, *self._histogram()]) + "\n"
+
+    def _histogram(self) -> list[str]:
+        lines, below = ["# TYPE ullage_guard_queue_seconds histogram"], 0
+        for edge in (*BUCKETS_S, float("inf")):
+            below += self._queued[edge]
+            word = "+Inf" if edge == float("inf") else f"{edge:g}"
+            lines.append(f'ullage_guard_queue_seconds_bucket{{le="{word}"}} {below}')
+        return [*lines, f"ullage_guard_queue_seconds_sum {self._queue_s:.6f}", f"ullage_guard_queue_seconds_count {below}"]
