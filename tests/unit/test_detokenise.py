@@ -1,7 +1,7 @@
 """Streaming detokenisation: what a reader of the stream sees, on every kind of vocabulary."""
 
 import pytest
-from tests.vocabularies import BYTE_KINDS, KINDS, OTHER_KINDS, TEXTS, byte_fallback, byte_level, smollm2
+from tests.vocabularies import BYTE_KINDS, KINDS, OTHER_KINDS, TEXTS, byte_fallback, byte_level, smollm2, word_piece
 
 from ullage.text.detokenise import ByteDetokeniser
 from ullage.text.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ def test_an_added_token_is_text_even_where_its_letters_mean_other_bytes() -> Non
 
 
 def test_numbers_that_no_token_has_are_no_text() -> None:
-    for make in (byte_level, byte_fallback):
+    for make in (byte_level, byte_fallback, word_piece):
         tokenizer = make()
         ids = [tokenizer.vocab_size, -1, *tokenizer.encode("a"), 1 << 40]
         assert streamed(tokenizer, ids) == tokenizer.decode(ids) == "a"

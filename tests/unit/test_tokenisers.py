@@ -6,7 +6,7 @@ import sys
 import pytest
 from tests.vocabularies import byte_fallback, byte_level, smollm2, smollm2_metadata, spm_metadata
 
-from ullage.errors import MalformedFileError, UnsupportedModelError, WorldError
+from ullage.errors import InputError, MalformedFileError, UnsupportedModelError, WorldError
 from ullage.text._cuts import _CUTS
 from ullage.text.estimate import estimate_tokens
 from ullage.text.opening import open_tokenizer, tokenizer_from_gguf
@@ -42,6 +42,12 @@ def test_names_of_special_tokens_are_letters_in_a_strangers_text() -> None:
     assert len(letters) > 1
     assert tokenizer.decode(letters) == "<|end|>"
     assert tokenizer.encode_batch(["<|end|>", "a"], special=False) == [letters, tokenizer.encode("a")]
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    for ask in (byte_level().encode, byte_level().count):
+        with pytest.raises(InputError, match="surrogate"):
+            ask(["\ud800"] if ask == byte_level().count else "\ud800")  # type: ignore[arg-type,operator] # each takes its own
 
 
 def test_counting_is_the_length_of_encoding() -> None:

@@ -4,11 +4,20 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
+from ullage.errors import InputError
 from ullage.text._tables import ByteTables
 from ullage.text.byte_table import byte_table, spelling
-from ullage.text.detokenise import LibraryDetokeniser
+from ullage.text.detokenise import LARGEST_ID, LibraryDetokeniser
 from ullage.text.tokenizer import Detokeniser
 from ullage.wire import loads
+
+
+def _read(reader: Any, texts: Sequence[str], *, add_special: bool) -> Any:
+    """What the library makes of each text, without the places of its tokens. Raises InputError for what is no text."""
+    try:
+        return reader.encode_batch_fast(list(texts), add_special_tokens=add_special)
+    except TypeError as error:
+        raise InputError("a text holds half of a surrogate pair (U+D800 to U+DFFF), which is no character: decode it as UTF-8") from error
 
 
 class LibraryTokenizer:
@@ -25,23 +34,22 @@ class LibraryTokenizer:
 
     def encode(self, text: str, *, special: bool = True, add_special: bool = False) -> list[int]:
         """As the protocol says."""
-        ids: list[int] = self._reader(special=special).encode(text, add_special_tokens=add_special).ids
-        return ids
+        return self.encode_batch([text], special=special, add_special=add_special)[0]
 
     def encode_batch(self, texts: Sequence[str], *, special: bool = True, add_special: bool = False) -> list[list[int]]:
         """As the protocol says."""
-        read = self._reader(special=special).encode_batch_fast(list(texts), add_special_tokens=add_special)
-        return [one.ids for one in read]
+        reader = self._backend if special else self._letters_only
+        return [one.ids for one in _read(reader, texts, add_special=add_special)]
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """As the protocol says."""
-        return [len(one) for one in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [len(one) for one in _read(self._backend, texts, add_special=False)]
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """As the protocol says."""
         if self._tables is not None:
             return self._tables.decode(ids, skip_special=skip_special)
-        text: str = self._backend.decode([token for token in ids if token >= 0], skip_special_tokens=skip_special)
+        text: str = self._backend.decode([token for token in ids if 0 <= token < LARGEST_ID], skip_special_tokens=skip_special)
         return text
 
     def token_bytes(self, token: int) -> bytes | None:
@@ -53,9 +61,6 @@ class LibraryTokenizer:
         if self._tables is not None:
             return self._tables.stream(skip_special=skip_special, prompt_ids=prompt_ids)
         return LibraryDetokeniser(self._backend, skip_special=skip_special, before=prompt_ids)
-
-    def _reader(self, *, special: bool) -> Any:
-        return self._backend if special else self._letters_only
 
     @cached_property
     def _letters_only(self) -> Any:

@@ -12,6 +12,7 @@ from ullage.text._optional import library
 _decoder = getincrementaldecoder("utf-8")
 _LONGEST_CHARACTER_BYTES = 4
 _CONTEXT_TOKENS = 32  # more than any decoder looks back
+LARGEST_ID = 1 << 32  # exclusive: what the library takes
 
 
 class ByteDetokeniser:
@@ -66,22 +67,35 @@ def _last_bytes(table: Sequence[bytes], ids: Iterable[int]) -> list[bytes]:
 
 
 class LibraryDetokeniser:
-    """The stream decoder of ``tokenizers``, which decodes a short window of ids again at each step."""
+    """The stream decoder of ``tokenizers``, which decodes a short window of ids again at each step.
+
+    It gives up on bytes that turn out to be no character; then the window so far is decoded whole and a new stream begins behind it.
+    """
 
     __slots__ = ("_backend", "_context", "_held", "_skip", "_step")
 
     def __init__(self, backend: Any, *, skip_special: bool, before: Sequence[int] = ()) -> None:
         self._backend = backend
         self._skip = skip_special
-        self._context = list(before[-_CONTEXT_TOKENS:])
         self._held: list[int] = []
+        self._begin(list(before[-_CONTEXT_TOKENS:]))
+
+    def _begin(self, context: list[int]) -> None:
+        self._context = context
         decoders = library("tokenizers.decoders", "detokenisation")
-        self._step = decoders.DecodeStream(ids=list(self._context), skip_special_tokens=skip_special).step
+        self._step = decoders.DecodeStream(ids=list(context), skip_special_tokens=self._skip).step
 
     def push(self, token: int) -> str:
         """As the protocol says."""
-        text: str | None = self._step(self._backend, token)
+        if not 0 <= token < LARGEST_ID:
+            return ""
         self._held.append(token)
+        try:
+            text: str | None = self._step(self._backend, token)
+        except Exception:  # noqa: BLE001 - the library raises Exception itself
+            text = self.finish()
+            self._begin(self._context)
+            return text
         if not text:
             return ""
         self._context, self._held = self._held, []
@@ -89,10 +103,7 @@ class LibraryDetokeniser:
 
     def finish(self) -> str:
         """As the protocol says."""
-        if not self._held:
-            return ""
-        context, self._context = self._context, self._context + self._held
-        self._held = []
-        shown: str = self._backend.decode(context, skip_special_tokens=self._skip)
+        shown: str = self._backend.decode(self._context, skip_special_tokens=self._skip)
+        self._context, self._held = self._context + self._held, []
         whole: str = self._backend.decode(self._context, skip_special_tokens=self._skip)
         return whole[len(shown) :]

@@ -37,7 +37,8 @@ class Tokenizer(Protocol):
         """The ids of ``text``.
 
         ``special``: the names of special tokens in it become those tokens, as a chat template needs it; otherwise they are letters like any
-        others, as a stranger's text should be. ``add_special``: with what the model wants around a text, such as BOS.
+        others, as a stranger's text should be. ``add_special``: with what the model wants around a text, such as BOS. Raises InputError
+        for half a surrogate pair.
         """
 
     def encode_batch(self, texts: Sequence[str], *, special: bool = True, add_special: bool = False) -> list[list[int]]:
