@@ -39,7 +39,7 @@ def load(path: str, *, dtype: torch.dtype, device: torch.device) -> Loaded:
     blueprint = architectures.read(Hyperparameters(config))
     own = traits(Hyperparameters(config), blueprint.architecture)
     groups = groups_of(blueprint.architecture)
-    decoder = Assembly(blueprint, own, groups, source, dtype=dtype, make_linear=_form(dtype, device)).decoder()
+    decoder = Assembly(blueprint, own, groups, source, dtype=dtype, device=device, make_linear=_form(dtype, device)).decoder()
     return Loaded(
         source=source, architecture=blueprint.architecture, traits=own, groups=groups, decoder=decoder, dtype=dtype, device=device
     )

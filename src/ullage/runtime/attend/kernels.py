@@ -7,12 +7,15 @@ log-sum-exp (batch, heads, rows) in float32. Query heads may outnumber key heads
 import torch
 from torch import Tensor
 
-_flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_cuda = torch.ops.aten._scaled_dot_product_flash_attention
+# The fused kernels by their own names, because the public function does not return the log-sum-exp.
+_flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - as above
+_flash_cuda = torch.ops.aten._scaled_dot_product_flash_attention  # noqa: SLF001 - as above
 _HALVES = (torch.bfloat16, torch.float16)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention of one piece by PyTorch's fused kernel. ``bias`` is added to the logits and broadcasts to (batch, heads, rows, keys)."""
     if query.device.type == "cpu":
         output, lse = _flash_cpu(query, key, value, 0.0, causal, attn_mask=_fitted(bias, query, key), scale=scale)
@@ -32,7 +35,7 @@ def _fitted(bias: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
     return bias.to(query.dtype).expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
 
 
-def attend_plainly(  # noqa: PLR0913 - one piece of attention
+def attend_plainly(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -54,7 +54,7 @@ def full_segments(start: int, end: int, dual: DualChunk | None = None) -> tuple[
     """What queries at ``start`` to ``end`` of one block see without a window."""
     diagonal = Segment(start, end, diagonal=True)
     if dual is None:
-        past = ((0, start, Angle.OWN),)
+        past: tuple[tuple[int, int, Angle], ...] = ((0, start, Angle.OWN),)
     else:
         step = dual.step_tokens
         chunk = start // step
@@ -64,7 +64,7 @@ def full_segments(start: int, end: int, dual: DualChunk | None = None) -> tuple[
 
 
 def window_segments(start: int, end: int, window: int) -> tuple[Segment, ...]:
-    """What at most ``window`` queries see through a window: the diagonal, the keys in reach of all of them, and the edge that slides out of reach."""
+    """What at most ``window`` queries see through a window: the diagonal, keys in reach of all, and the edge that slides out."""
     oldest = max(0, start - window + 1)  # the first key that the first query sees
     in_reach = min(start, max(0, end - window))  # the first key that the last query sees
     found = [Segment(start, end, diagonal=True)]

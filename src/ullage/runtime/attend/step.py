@@ -69,7 +69,9 @@ class GroupStep:
 class Step:
     """The packed batch. ``pieces`` with one token come last."""
 
-    def __init__(self, pieces: Sequence[Piece], pool: Pool, *, dual: DualChunk | None, sharp_from: int | None, device: torch.device) -> None:
+    def __init__(
+        self, pieces: Sequence[Piece], pool: Pool, *, dual: DualChunk | None, sharp_from: int | None, device: torch.device
+    ) -> None:
         self.pieces = sorted(pieces, key=lambda piece: len(piece.tokens) == 1)
         self.pool = pool
         self.dual = dual
@@ -77,7 +79,9 @@ class Step:
         self._device = device
         tokens = [token for piece in self.pieces for token in piece.tokens]
         self.token_ids = torch.tensor(tokens, dtype=torch.long, device=device)
-        self.positions = torch.tensor([at for piece in self.pieces for at in range(piece.start, piece.end)], dtype=torch.long, device=device)
+        self.positions = torch.tensor(
+            [at for piece in self.pieces for at in range(piece.start, piece.end)], dtype=torch.long, device=device
+        )
         self.groups = tuple(self._group(index, group) for index, group in enumerate(pool.groups))
         ends, row = [], 0
         for piece in self.pieces:

@@ -1,6 +1,7 @@
 """Attention of a packed batch over the cache: the segments of each block, and the lanes of single tokens together."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class Walk:
                 at += count
         return merged.result(self._scales.sinks)[0].transpose(0, 1)
 
-    def _piece(self, merged: Merged, query: Tensor, key: Tensor, value: Tensor, scale: float, seen: "_Seen") -> None:  # noqa: PLR0913 - one piece of attention
+    def _piece(self, merged: Merged, query: Tensor, key: Tensor, value: Tensor, scale: float, seen: "_Seen") -> None:
         if self._scales.softcap is None:
             bias = seen.bias(query, key.shape[2], 0, 0) if seen.segment.window is not None else None
             merged.add(*attend(query, key, value, scale, causal=seen.segment.diagonal and bias is None, bias=bias))
@@ -101,7 +102,9 @@ class Walk:
         kv_heads, slots, dim = self._keys.shape
         width = self._values.shape[2]
         keys = self._keys.as_strided((len(lanes), kv_heads, longest, dim), (apart * dim, slots * dim, dim, 1), starts[0] * dim)
-        values = self._values.as_strided((len(lanes), kv_heads, longest, width), (apart * width, slots * width, width, 1), starts[0] * width)
+        values = self._values.as_strided(
+            (len(lanes), kv_heads, longest, width), (apart * width, slots * width, width, 1), starts[0] * width
+        )
         folded = query.view(len(lanes), kv_heads, -1, dim)
         if any(lane.sharpness != 1.0 for lane in lanes):
             folded = folded * torch.tensor([lane.sharpness for lane in lanes], dtype=query.dtype)[:, None, None, None]
@@ -169,7 +172,7 @@ def _evenly_spaced(lanes: Sequence[Lane]) -> bool:
     if not all(_single_run(lane) for lane in lanes):
         return False
     starts = [lane.segments[0][1][0][0] for lane in lanes]
-    gaps = {after - before for before, after in zip(starts, starts[1:], strict=False)}
+    gaps = {after - before for before, after in pairwise(starts)}
     return len(gaps) == 1 and min(gaps) > 0
 
 
@@ -189,6 +192,3 @@ def _alike(lanes: Sequence[Lane]) -> list[list[Lane]]:
 def _similar(lanes: Sequence[Lane]) -> bool:
     counts = [lane.segments[0][1][0][1] for lane in lanes]
     return max(counts) <= _SIMILAR * min(counts)
-
-
-

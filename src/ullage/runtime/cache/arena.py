@@ -34,9 +34,11 @@ class Arena:
         self.lane_pages = lane_pages
         self.pages = lanes * lane_pages
         slots = self.pages * page_tokens
-        make = HostStorage if device.type == "cpu" else lambda *shape: DeviceStorage(*shape, device)
         self._stores: list[tuple[Storage, Storage | None]] = [
-            (make(row.heads, slots, row.key_dim, dtype), make(row.heads, slots, row.value_dim, dtype) if row.value_dim else None)
+            (
+                _store(row.heads, slots, row.key_dim, dtype, device),
+                _store(row.heads, slots, row.value_dim, dtype, device) if row.value_dim else None,
+            )
             for row in rows
         ]
         self.page_bytes = page_tokens * dtype.itemsize * sum(row.heads * (row.key_dim + row.value_dim) for row in rows)
@@ -80,6 +82,10 @@ class Arena:
                 keys.give_back(first * self.page_tokens, count * self.page_tokens)
                 if values is not None:
                     values.give_back(first * self.page_tokens, count * self.page_tokens)
+
+
+def _store(heads: int, slots: int, width: int, dtype: torch.dtype, device: torch.device) -> Storage:
+    return HostStorage(heads, slots, width, dtype) if device.type == "cpu" else DeviceStorage(heads, slots, width, dtype, device)
 
 
 def neighbours(pages: Sequence[int]) -> list[tuple[int, int]]:

@@ -48,7 +48,7 @@ def groups_of(architecture: Architecture) -> tuple[Group, ...]:
 class Pool:
     """The arenas of all groups under one budget. Nothing is taken until a sequence grows."""
 
-    def __init__(  # noqa: PLR0913 - the numbers of a cache
+    def __init__(
         self,
         groups: Sequence[Group],
         *,

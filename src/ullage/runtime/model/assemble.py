@@ -15,10 +15,11 @@ from ullage.errors import UnsupportedModelError
 from ullage.runtime.attend.walk import Scales
 from ullage.runtime.cache.pool import Group
 from ullage.runtime.linear.form import Linear
-from ullage.runtime.linear.plain import Plain
+from ullage.runtime.loading.release import release
 from ullage.runtime.loading.source import Source
 from ullage.runtime.model.attention import Attention, HeadNorm
 from ullage.runtime.model.decoder import Block, Decoder, FeedForward
+from ullage.runtime.model.embedding import Embedding, MappedTable, Table
 from ullage.runtime.model.feed_forward import DenseMlp
 from ullage.runtime.model.norms import LayerNorm, NormLayer, RmsNorm
 from ullage.runtime.model.traits import Norm, Traits
@@ -30,8 +31,8 @@ _MLP_ROWS = 1024
 class Parts:
     """The tensors of one layer (or of none), found by role, part and the last word of their module."""
 
-    def __init__(self, described: Iterable[Described], source: Source, dtype: torch.dtype) -> None:
-        self._source, self._dtype = source, dtype
+    def __init__(self, described: Iterable[Described], source: Source, dtype: torch.dtype, device: torch.device) -> None:
+        self._source, self._dtype, self._device = source, dtype, device
         self._found: dict[tuple[Role, Part], list[str]] = defaultdict(list)
         for tensor in described:
             self._found[tensor.role, tensor.part].append(tensor.name)
@@ -40,12 +41,16 @@ class Parts:
         """Whether there is such a tensor."""
         return (role, part) in self._found
 
-    def one(self, role: Role, part: Part = Part.WEIGHT) -> Tensor:
-        """The only tensor of that role."""
+    def name(self, role: Role, part: Part = Part.WEIGHT) -> str:
+        """The only tensor's name of that role."""
         names = self._found[role, part]
         if len(names) != 1:
             raise UnsupportedModelError(f"{len(names)} tensors are {role} {part}; the runtime reads one")
-        return self.named(names[0])
+        return names[0]
+
+    def one(self, role: Role, part: Part = Part.WEIGHT) -> Tensor:
+        """The only tensor of that role."""
+        return self.named(self.name(role, part))
 
     def rows(self, *roles: Role, part: Part = Part.WEIGHT) -> Tensor | None:
         """The tensors of several roles above one another; None where none of them exists."""
@@ -67,17 +72,28 @@ class Parts:
 
     def named(self, name: str) -> Tensor:
         """The tensor of that name in the model's working dtype."""
-        return self._source.stored(name).dense(self._dtype)
+        stored = self._source.stored(name)
+        values = stored.dense(self._dtype)
+        release(stored)
+        return values.to(self._device)
 
 
 class Assembly:
     """Builds the layers of one model."""
 
-    def __init__(  # noqa: PLR0913 - what a model is made of
-        self, blueprint: Blueprint, traits: Traits, groups: tuple[Group, ...], source: Source, *, dtype: torch.dtype, make_linear: MakeLinear
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        traits: Traits,
+        groups: tuple[Group, ...],
+        source: Source,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        make_linear: MakeLinear,
     ) -> None:
         self._blueprint, self._traits, self._groups, self._source = blueprint, traits, groups, source
-        self._dtype, self._make = dtype, make_linear
+        self._dtype, self._device, self._make = dtype, device, make_linear
 
     def decoder(self) -> Decoder:
         """The whole model, layer after layer."""
@@ -85,8 +101,7 @@ class Assembly:
         for tensor in self._blueprint.tensors:
             by_layer[tensor.layer].append(tensor)
         outside = self._parts(by_layer[None])
-        embedding = outside.one(Role.EMBEDDING)
-        head = self._make(outside.one(Role.HEAD), outside.rows(Role.HEAD, part=Part.BIAS)) if outside.has(Role.HEAD) else Plain(embedding)
+        embedding, head = self._ends(outside)
         norm = self._norm(outside, "norm")
         if norm is None:
             raise UnsupportedModelError("the model has no norm before its head")
@@ -102,11 +117,20 @@ class Assembly:
             embedding_scale=traits.embedding_scale,
             logit_scale=traits.logit_scale,
             softcap=traits.final_softcap,
-            weight_bytes=embedding.nbytes + norm.nbytes + (head.nbytes if outside.has(Role.HEAD) else 0) + sum(nbytes for _, nbytes in blocks),
+            weight_bytes=embedding.nbytes + norm.nbytes + head.nbytes + sum(nbytes for _, nbytes in blocks),
         )
 
+    def _ends(self, outside: Parts) -> tuple[Embedding, Linear]:
+        """The table and the head. A head that is the table has its own packed form where one multiplies faster than the table."""
+        name = outside.name(Role.EMBEDDING)
+        stored = self._source.stored(name)
+        mapped = self._device.type == "cpu" and stored.is_view
+        embedding = MappedTable(stored, self._dtype) if mapped else Table(outside.named(name).to(self._device))
+        head = self._make(outside.one(Role.HEAD if outside.has(Role.HEAD) else Role.EMBEDDING), outside.rows(Role.HEAD, part=Part.BIAS))
+        return embedding, head
+
     def _parts(self, described: Iterable[Described]) -> Parts:
-        return Parts(described, self._source, self._dtype)
+        return Parts(described, self._source, self._dtype, self._device)
 
     def _norm(self, parts: Parts, word: str) -> NormLayer | None:
         found = parts.norm(word)

@@ -7,8 +7,8 @@ from ullage.runtime.attend.segments import Angle
 from ullage.runtime.attend.step import Step
 from ullage.runtime.attend.walk import Scales, Walk
 from ullage.runtime.linear.form import Linear
-from ullage.runtime.model.turning import Angles
 from ullage.runtime.model.traits import Rotary
+from ullage.runtime.model.turning import Angles
 
 
 class HeadNorm:
@@ -45,7 +45,9 @@ class Attention:
         self._heads, self._kv_heads, self._key_dim, self._value_dim = heads, kv_heads, key_dim, value_dim
         self._scales, self._rotary, self._head_norm = scales, rotary, head_norm
         self._group, self._place = group, place
-        self.nbytes = qkv.nbytes + out.nbytes + (head_norm.nbytes if head_norm else 0) + (0 if scales.sinks is None else scales.sinks.nbytes)
+        self.nbytes = (
+            qkv.nbytes + out.nbytes + (head_norm.nbytes if head_norm else 0) + (0 if scales.sinks is None else scales.sinks.nbytes)
+        )
 
     def __call__(self, x: Tensor, step: Step, turned: "Turned") -> Tensor:
         """(rows, hidden) to (rows, hidden); writes the cache."""

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
-from torch.nn import functional
 
 from ullage.frozen import dataclass
 from ullage.runtime.attend.step import Step
 from ullage.runtime.linear.form import Linear
 from ullage.runtime.model.attention import Attention, Turned
+from ullage.runtime.model.embedding import Embedding
 from ullage.runtime.model.norms import NormLayer
 
 FeedForward = Callable[[Tensor], Tensor]
@@ -48,10 +48,10 @@ class Block:
 class Decoder:
     """A model whose weights are where they stay."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a model
+    def __init__(
         self,
         *,
-        embedding: Tensor,
+        embedding: Embedding,
         blocks: Sequence[Block],
         norm: NormLayer,
         head: Linear,
@@ -66,7 +66,7 @@ class Decoder:
 
     def __call__(self, step: Step) -> Tensor:
         """Run one step and return the logits of the rows that want them, (rows, vocabulary), in float32."""
-        hidden = functional.embedding(step.token_ids, self._embedding)
+        hidden = self._embedding(step.token_ids)
         if self._embedding_scale != 1.0:
             hidden = hidden * hidden.new_tensor(self._embedding_scale)
         turned = Turned(step, hidden)

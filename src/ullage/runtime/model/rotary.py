@@ -8,7 +8,7 @@ from ullage.runtime.model.traits import Rotary
 
 
 def plain(dim: int, theta: float, factor: float = 1.0) -> tuple[float, ...]:
-    """theta ** (-2 i / dim), each divided by ``factor``."""
+    """Theta ** (-2 i / dim), each divided by ``factor``."""
     return tuple(theta ** (-2 * pair / dim) / factor for pair in range(dim // 2))
 
 
@@ -44,7 +44,9 @@ def read(config: Hyperparameters, dim: int, *, theta: float = 10_000.0, kind: st
         case "longrope" | "su":
             frequencies, magnitude = _longrope(dim, base, config, scaling)
         case _:
-            raise UnsupportedModelError(f"rope_type {name!r} is not run by the runtime; it knows default, linear, llama3, yarn and longrope")
+            raise UnsupportedModelError(
+                f"rope_type {name!r} is not run by the runtime; it knows default, linear, llama3, yarn and longrope"
+            )
     return Rotary(dim=dim, frequencies=frequencies, magnitude=magnitude, interleaved=interleaved)
 
 
