@@ -9,5 +9,8 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
+# Threads that wait without spinning: with other work on the cores, spinning ones are several times slower. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 _STATE = TemporaryDirectory(prefix="ullage-tests-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
