@@ -2,10 +2,13 @@
 
 from functools import cache
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ullage.domain.engine import Engine
 from ullage.errors import InputError
+
+if TYPE_CHECKING:
+    from ullage.domain.cause import FirstAid
 
 
 @cache
@@ -53,3 +56,15 @@ def find(name: str) -> Engine:
     near = difflib.get_close_matches(wanted, names(), n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise InputError(f"engine {name!r} is not known: {hint}known are {', '.join(names())}")
+
+
+def first_aid(name: str) -> "FirstAid":
+    """What an engine's logs are recognised by and what helps it: ``FIRST_AID`` of its folder; nothing where it has none."""
+    try:
+        return cast("FirstAid", import_module(f"{__name__}.{name}.first_aid").FIRST_AID)
+    except ModuleNotFoundError as error:
+        if error.name not in {f"{__name__}.{name}.first_aid", f"{__name__}.{name}"}:
+            raise
+        from ullage.domain.cause import FirstAid as Nothing  # noqa: PLC0415 - keeps the cold start quick
+
+        return Nothing()

@@ -72,7 +72,7 @@ def _best(engine: Engine, outcome: Outcome, lever: Lever) -> Iterator[Remedy]:
     value, seen = best
     yield Remedy(
         changes=((lever.setting, value), *((name, other) for name, other in lever.also if other is not None)),
-        frees_bytes=_freed(outcome, seen),
+        frees_bytes=freed_bytes(outcome, seen),
         cost=lever.cost,
         verdict=seen.verdict,
         case=seen.asked,
@@ -83,7 +83,7 @@ def _is_failure(outcome: Outcome) -> bool:
     return outcome.verdict in {Verdict.DOES_NOT_FIT, Verdict.REFUSED}
 
 
-def _freed(before: Outcome, after: Outcome) -> int:
+def freed_bytes(before: Outcome, after: Outcome) -> int:
     """Bytes gained on the device that binds: more cache or less need of it, or a lower peak."""
     if before.limit in {Limit.CACHE, Limit.START}:
         more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected

@@ -74,8 +74,10 @@ def read_log_line(line: str) -> Fact | None:
 def _mismatch(text: str) -> Fact | None:
     """The static cache against a longer sequence; the same sentence about other dimensions is a bug and no size."""
     match = _MISMATCH.search(text)
-    if match is None or match[3] not in {"2", "3"}:
+    if match is None:
         return None
+    if match[3] not in {"2", "3"}:
+        return Fact(name="error.shapes", value=match[0])
     cache, asked = sorted((int(match[1]), int(match[2])))
     return Fact(name="error.cache_too_small", value=asked, unit="tokens", details=(("cache_tokens", cache),))
 

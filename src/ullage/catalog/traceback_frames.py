@@ -1,0 +1,133 @@
+"""What the functions of a traceback say about how far a run came. Engines, their forks and the libraries below them share these names."""
+
+import re
+from typing import Final
+
+from ullage.domain.cause import Stage
+from ullage.domain.ledger import Purpose
+
+FRAME = re.compile(r'^\s*File "(?P<file>[^"]{1,300})", line \d{1,7}, in (?P<name>[\w<>]{1,80})')
+
+# In order of precedence: a profile run executes the model, and a capture warms it up; the outer word tells.
+_STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
+    (Stage.SAMPLER, (r"_dummy_sampler_run|_dummy_pooler_run|warm_?up_sampler",)),
+    (
+        Stage.CAPTURE,
+        (
+            r"capture_?(?:model|one_batch_size|graphs?|cuda_?graph\w*)?|_capture_\w+|init_(?:cuda|device)_graphs?|init_device_graphs",
+            r"_init_cuda_graph\w*",
+            r"compile_or_warm_up_model|_warmup_and_capture|warm_?up_and_capture|capture_decode_cuda_graph|warmup_decode",
+        ),
+    ),
+    (
+        Stage.PROFILE,
+        (
+            r"profile_run|determine_(?:num_)?available_(?:memory|blocks)|profile_num_available_blocks|profile_max_num_tokens|_profile_\w+",
+            r"profile_cudagraph_memory|get_available_memory",
+        ),
+    ),
+    (
+        Stage.CACHE,
+        (
+            r"initialize_kv_cache(?:s|_tensors)?|_initialize_kv_caches|initialize_cache|initialize_from_config|_allocate_kv_cache\w*",
+            r"allocate_gpu_cache|_?init_cache_engine|init_memory_pool|alloc_memory_pool|_create_buffers|create_kv_cache\w*|create_caches",
+        ),
+    ),
+    (
+        Stage.LOAD,
+        (
+            r"load_model|load_weights|_load_model|initialize_model|_initialize_model|get_model|from_pretrained|load_low_bit|load_split",
+            r"load_autosplit\w*|load_gen|set_device_map|process_weights_after_loading|create_weights|weight_loader|_load_state_dict\w*",
+            r"set_module_tensor_to_device|dispatch_model|load_checkpoint_\w+|caching_allocator_warmup|_load_pretrained_model|convert_model",
+            r"optimize_and_load_gguf|ggml_convert\w*|_apply|load_quantized",
+        ),
+    ),
+    (
+        Stage.FIRST_PROMPT,
+        (
+            r"execute_model|forward_batch_generation|forward_extend|forward_prefill|prefill|generate|_sample|greedy_search|model_forward",
+            r"run_busy_loop|event_loop_\w+|iterate|prefill_and_generate|chunk_prefill|forward_chunck?|handle_request|generate_text",
+        ),
+    ),
+    (Stage.UNDER_LOAD, (r"forward_decode|decode_one_tokens|_decode|decode_batch",)),
+)
+_STAGE_PATTERNS: Final = tuple((stage, re.compile(rf"(?:{'|'.join(texts)})$")) for stage, texts in _STAGES)
+# What the innermost functions were making.
+_TERMS: Final[tuple[tuple[Purpose, str], ...]] = (
+    (
+        Purpose.LOGITS,
+        r"compute_logits|_get_logits|lm_head|logits_processor|sample(?:r|_tokens)?|apply_top_k_top_p|log_softmax|cross_entropy",
+    ),
+    (Purpose.WORKSPACE, r"dual_chunk\w*|_dual_chunk\w*|_bruteforce_dynamic_chunk\w*|flashmla\w*|flash_mla\w*|vertical_slash\w*"),
+)
+_TERM_PATTERNS: Final = tuple((purpose, re.compile(rf"(?:{text})$")) for purpose, text in _TERMS)
+_INNERMOST = 6
+
+
+def stage_of(frames: tuple[str, ...]) -> Stage | None:
+    """How far the run was when it died inside these functions, or None when none of them tells."""
+    return next((stage for stage, pattern in _STAGE_PATTERNS if any(pattern.match(name) for name in frames)), None)
+
+
+def term_of(frames: tuple[str, ...]) -> Purpose | None:
+    """What the innermost functions were making, or None."""
+    last = frames[-_INNERMOST:]
+    return next((purpose for purpose, pattern in _TERM_PATTERNS if any(pattern.match(name) for name in last)), None)
+
+
+# Lines that mark the way of a start, whoever prints them.
+_MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
+    (
+        Stage.SHUTDOWN,
+        (r"Received (?:SIGTERM|SIGINT)|[Ss]hutting down|Gracefully stopping|KeyboardInterrupt|SystemExit: 0|Stopping server",),
+    ),
+    (
+        Stage.FIRST_PROMPT,
+        (
+            r"Application startup complete|Uvicorn running on|The server is fired up|server is listening on|all slots are idle",
+            r"main: model loaded|Starting vLLM (?:API )?server|Connected \(version|llama runner started|Listening on \S+:\d+",
+            r"Model (?:successfully )?loaded\b",
+        ),
+    ),
+    (
+        Stage.CAPTURE,
+        (
+            r"Capturing (?:the model for CUDA|CUDA|cudagraph|batches|num tokens)|capturing cuda graph",
+            r"Capture (?:cuda|decode|prefill|piecewise) ?\w* ?graph begin",
+        ),
+    ),
+    (
+        Stage.PROFILE,
+        (
+            r"[Pp]rofiling (?:run|CUDA graph|memory)|Encoder cache will be initialized with a budget",
+            r"Dynamo bytecode transform|torch\.compile takes",
+        ),
+    ),
+    (
+        Stage.LOAD,
+        (
+            r"Starting to load model|Loading (?:safetensors|pt|model|weights|checkpoint)|Load weight begin",
+            r"load_tensors: loading|llm_load_tensors|loading model tensors",
+        ),
+    ),
+)
+_MARK_PATTERNS: Final = tuple((stage, re.compile("|".join(texts))) for stage, texts in _MARKS)
+# Facts of engines after which a stage has been passed: the run is in the one named here.
+AFTER_FACT: Final = {
+    "weights_bytes": Stage.PROFILE,
+    "activation_bytes": Stage.CACHE,
+    "available_kv_bytes": Stage.CACHE,
+    "kv_blocks": Stage.CACHE,
+    "kv_tokens": Stage.CACHE,
+    "kv_bytes": Stage.CACHE,
+    "free_after_pool_bytes": Stage.CAPTURE,
+    "graph_bytes": Stage.SAMPLER,
+    "graph_seconds": Stage.SAMPLER,
+    "ready": Stage.FIRST_PROMPT,
+    "kv_cache_usage": Stage.FIRST_PROMPT,
+}
+
+
+def mark_of(text: str) -> Stage | None:
+    """The stage that a line says has begun, or None."""
+    return next((stage for stage, pattern in _MARK_PATTERNS if pattern.search(text)), None)

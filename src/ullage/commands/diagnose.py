@@ -1,0 +1,156 @@
+"""``ullage diagnose LOG``: why an engine died, from its log, and the smallest changes that are predicted to fit."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ullage import engines
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
+from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
+from ullage.domain.case import Case
+from ullage.domain.cause import Diagnosis, FirstAid, Log
+from ullage.domain.engine import Engine, Request
+from ullage.errors import InputError, UllageError
+from ullage.planning.diagnose import diagnose
+from ullage.planning.diagnose_command import as_words
+from ullage.planning.diagnose_facts import figures_of
+from ullage.planning.diagnose_gather import gather
+from ullage.ports import World
+from ullage.units import format_bytes
+
+_MODEL = Option("model", "text", "The model, where the log names it by a path that is not here, or not at all.", "MODEL", panel="Machine")
+_WHICH = Option("engine", "text", "The engine, where its words do not tell.", "NAME", panel="Engine")
+_OUTPUT: Final = (
+    Option("json", "flag", "Answer as JSON."),
+    Option("output", "text", "Write the answer to a file.", "FILE", ("--output", "-o")),
+    Option("offline", "flag", "Never use the network."),
+)
+# What engines call the model and the degrees where they repeat their settings.
+_MODEL_KEYS: Final = ("model_tag", "model", "model_path")
+_DEGREES: Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "tp_size", "pp_size", "dp_size")
+_ALSO: Final = ("dtype", "quantization", "kv_cache_dtype", "max_model_len", "context_length", "max_seq_len")
+
+
+def make_diagnosis(flags: Flags, lines: Iterable[str], world: World) -> Diagnosis:
+    """The diagnosis of a log's lines. Raises InputError for an engine that is not known; what the case lacks is said in the notes."""
+    wanted = engines.find(flags.text("engine") or "").profile.name if flags.text("engine") else None
+    known = engines.engines()
+    aids = {name: engines.first_aid(name) for name in known}
+    log = gather(lines, known, aids, wanted)
+    name = log.engine
+    if name is None:
+        return diagnose(log, aid=_common(aids), notes=("the log does not tell which engine wrote it; say it with --engine",))
+    case, notes = _case(flags, world, known[name], log)
+    return diagnose(log, engine=known[name], aid=aids[name], case=case, notes=notes)
+
+
+def _common(aids: Mapping[str, FirstAid]) -> FirstAid:
+    """What helps a program on PyTorch of which nothing else is known."""
+    return aids.get("transformers", FirstAid())
+
+
+def _request(engine: Engine, log: Log, flags: Flags) -> Request | None:
+    """The command in the log that this engine reads, the last first; else what it repeats of its settings."""
+    text = flags.text("engine_version") or log.version
+    version = None
+    if text is not None:
+        try:
+            version = parse_version(text)
+        except InputError:
+            version = None
+    for _, words in reversed(log.commands):
+        count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))
+        environment = dict(word.split("=", 1) for word in words[:count])
+        request = _read(engine, words[count:], environment, version)
+        if request is not None:
+            return request
+    said = dict(log.arguments)
+    if not said:
+        return None
+    model = next((said[key] for key in _MODEL_KEYS if key in said), "")
+    knobs = frozenset({*(knob.name for knob in engine.profile.knobs), *_DEGREES, *_ALSO})
+    start: tuple[str, ...] = ("vllm", "serve", model)
+    for first in (start, ("python", "-m", "sglang.launch_server", "--model-path", model)):
+        request = _read(engine, (*first, *as_words(said, knobs)), {}, version)
+        if request is not None:
+            return request
+    return None
+
+
+def _read(engine: Engine, argv: tuple[str, ...], environment: Mapping[str, str], version: object) -> Request | None:
+    try:
+        return engine.read_command(argv, environment, version)  # type: ignore[arg-type]
+    except UllageError:
+        return None
+
+
+def _case(flags: Flags, world: World, engine: Engine, log: Log) -> tuple[Case | None, tuple[str, ...]]:
+    """What the log and the options say of the question, and what they leave out."""
+    request = _request(engine, log, flags)
+    model = flags.text("model") or (request.model if request is not None else None)
+    if not model:
+        return None, ("the log names no model: give --model, and --gpu, for a budget with predictions and changes that are planned",)
+    given = {option.name: flags.text(option.name) for option in VERB.options if option.kind == "text"}
+    words: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    words |= {option.name: flags.texts(option.name) for option in VERB.options if option.kind == "many"}
+    words |= {option.name: flags.whole(option.name) for option in VERB.options if option.kind == "whole"}
+    words["engine_version"] = _known_version(engine, flags.text("engine_version") or log.version)
+    notes: list[str] = []
+    if flags.text("gpu") is None:
+        words["gpu"] = _machine(log, request, notes)
+    if words["gpu"] is None:
+        return None, (*notes, "the log does not say how large the devices are: give --gpu")
+    try:
+        question = read_question(VERB.flags(words), world, engine, model, request)
+    except UllageError as error:
+        return None, (*notes, f"no case could be made of the log, so the budget holds only what it measured: {error}")
+    if log.version is not None and words["engine_version"] is None:
+        notes.append(f"the log's release {log.version} is outside what is known; planned as {engine.profile.default}")
+    return question.case, (*notes, *question.notes)
+
+
+def _known_version(engine: Engine, text: str | None) -> str | None:
+    """The release as a word of ours, or None where it is outside what is known."""
+    if text is None:
+        return None
+    try:
+        version = parse_version(text)
+    except InputError:
+        return None
+    return ".".join(map(str, version.parts)) if engine.profile.oldest <= version <= engine.profile.newest else None
+
+
+def _machine(log: Log, request: Request | None, notes: list[str]) -> str | None:
+    """The devices as ``--gpu`` takes them: the sizes that the log reports, else the card it names."""
+    count = request.parallel.devices if request is not None else 1
+    total = figures_of(log).total_bytes
+    if total is None and not log.card:
+        return None
+    one = f"{total / (1 << 30):.4f}GiB" if total is not None else log.card
+    notes.append(f"the devices are taken from the log: {count} x {format_bytes(total) if total is not None else log.card}")
+    return ",".join([one] * count)
+
+
+def report(diagnosis: Diagnosis, flags: Flags) -> Answer:
+    """For people or for programs; exit code 1 when there is a cause."""
+    exit_code = 1 if diagnosis.found else 0
+    if flags.flag("json") or (flags.text("output") or "").endswith(".json"):
+        from ullage.report.diagnosis_json import diagnosis_values  # noqa: PLC0415 - only one of the two writers is needed
+
+        return Answer(exit_code, json=diagnosis_values(diagnosis))
+    from ullage.report.diagnosis_document import diagnosis_document  # noqa: PLC0415 - as above
+
+    return Answer(exit_code, document=diagnosis_document(diagnosis))
+
+
+def run(flags: Flags, world: World) -> Answer:
+    """Read, diagnose and report."""
+    return report(make_diagnosis(flags, world.logs.lines(flags.text("log") or "-"), world), flags)
+
+
+VERB = Verb(
+    name="diagnose",
+    help="Say why an engine died, from its log: the term that overflowed, the phase, ranked causes and the smallest changes that help.",
+    run=run,
+    options=(_MODEL, *MACHINE, *PLACEMENT, *WORKLOAD, _WHICH, *ENGINE, *FORMATS, *_OUTPUT),
+    argument=Argument("log", "maybe", "A log file, plain or packed (gz, bz2, xz, zst), or - for standard input."),
+)

@@ -1,0 +1,14 @@
+"""What ExLlamaV2's logs are recognised by, and what helps when it died."""
+
+from ullage.catalog.exllama_hints import hints
+from ullage.domain.cause import FirstAid
+
+FIRST_AID = FirstAid(
+    signs=(
+        r"exllamav2(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?",
+        r"ExLlamaV2|\bexui\b",
+        r"load_autosplit|Insufficient space in device allocation|Insufficient VRAM for model and cache",
+    ),
+    hints=hints("max_seq_len"),
+    stands_before=("transformers",),
+)

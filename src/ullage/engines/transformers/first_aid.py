@@ -1,0 +1,40 @@
+"""What the logs of Transformers and Accelerate are recognised by, what helps, and which of their advice misleads."""
+
+from typing import Final
+
+from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+
+_WEIGHTS: Final = frozenset({Kind.WEIGHTS})
+_GROWS: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
+
+FIRST_AID = FirstAid(
+    signs=(
+        r"transformers[/\\](?:modeling_utils|generation|models|integrations|pipelines)",
+        r"accelerate[/\\](?:hooks|utils|big_modeling)|\bdevice_map\b|from_pretrained\(|model\.generate\(|\btransformers serve\b",
+        r"transformers(?:==|(?: version)?: ?)(?P<version>\d+\.\d[\w.]*)",
+    ),
+    hints=(
+        Hint(kinds=_WEIGHTS, setting="quantization", cost="fewer bits a weight: some quality", value="int4", names=("load_in_4bit",)),
+        Hint(kinds=_WEIGHTS, setting="torch_dtype", cost="16 bits for what was 32", value="auto", names=("dtype",)),
+        Hint(kinds=_WEIGHTS, setting="device_map", cost="layers on more devices, or on the host and slow", value="auto"),
+        Hint(kinds=_GROWS, setting="context", cost="shorter prompts and answers"),
+        Hint(kinds=_GROWS, setting="attn_implementation", cost="another kernel has to be there", value="sdpa"),
+        Hint(kinds=_GROWS, setting="prefill_chunk_size", cost="slower prompts", value=2048),
+        Hint(kinds=_GROWS, setting="cache_implementation", cost="slower decoding", value="offloaded"),
+        Hint(kinds=_GROWS, setting="concurrency", cost="fewer sequences in a batch"),
+        Hint(kinds=_GROWS, setting="max_memory", cost="fewer layers on the first device", value="less for GPU 0"),
+        Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}), setting="max_batch_tokens", cost="slower prompts"),
+        Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}), setting="max_memory_percent", cost="less room for others", up=True),
+        Hint(kinds=frozenset({Kind.HOST}), setting="low_cpu_mem_usage", cost="none", value=True),
+        Hint(kinds=frozenset({Kind.HOST}), setting="torch_dtype", cost="16 bits for what was 32", value="auto"),
+        Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine or container", up=True),
+        Hint(kinds=frozenset({Kind.PLACEMENT}), setting="max_memory", cost="another division of layers", value="more"),
+    ),
+    advice=(
+        Advice(
+            pattern=r"PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF|max_split_size_mb|expandable_segments",
+            why="this is about fragments of the allocator; the log shows too few of them to make up for what is missing",
+            gives="unallocated",
+        ),
+    ),
+)

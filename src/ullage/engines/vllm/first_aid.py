@@ -1,0 +1,97 @@
+"""What vLLM's logs are recognised by, what helps when it died, and which of its own advice misleads."""
+
+from typing import Final
+
+from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+from ullage.domain.ledger import Purpose
+
+_CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
+_STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE})
+_OVER: Final = frozenset({Kind.GRAPHS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
+_SEQUENCES: Final = frozenset({Kind.SAMPLER, Kind.ACTIVATIONS, Kind.GRAPHS})
+
+
+def _hint(kinds: frozenset[Kind] | Kind, setting: str, cost: str, *, up: bool = False, value: str | bool | int | None = None) -> Hint:
+    return Hint(kinds=kinds if isinstance(kinds, frozenset) else frozenset({kinds}), setting=setting, cost=cost, up=up, value=value)
+
+
+_HINTS: Final = (
+    Hint(
+        kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}),
+        setting="VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS",
+        cost="graphs are not counted beforehand: leave room for them with a smaller share",
+        value="0",
+        when=Purpose.GRAPHS,
+    ),
+    Hint(kinds=_CACHE, setting="max_num_batched_tokens", cost="slower prefill of long prompts", when=Purpose.ACTIVATIONS),
+    _hint(Kind.CACHE_TOO_SMALL, "max_model_len", "shorter sequences"),
+    _hint(_CACHE, "gpu_memory_utilization", "less room for what the profile does not see", up=True),
+    _hint(_CACHE | {Kind.WEIGHTS}, "tensor_parallel_size", "more devices", up=True),
+    Hint(
+        kinds=frozenset({Kind.WEIGHTS}),
+        setting="dtype",
+        cost="16 bits for what was 32",
+        value="half",
+        only_from=("float", "float32", "fp32"),
+    ),
+    _hint(Kind.WEIGHTS, "quantization", "fewer bits a weight: some quality", value="awq"),
+    _hint(Kind.NO_ROOM_FOR_CACHE, "quantization", "fewer bits a weight: some quality", value="awq"),
+    _hint(_CACHE, "kv_cache_dtype", "8-bit keys and values: some quality on long contexts", value="fp8"),
+    _hint(_OVER, "gpu_memory_utilization", "a smaller cache"),
+    _hint(Kind.GRAPHS, "enforce_eager", "slower decoding without CUDA graphs", value=True),
+    _hint(_SEQUENCES, "max_num_seqs", "fewer sequences at once"),
+    _hint(_STEP, "max_num_batched_tokens", "slower prefill of long prompts"),
+    _hint(_STEP, "max_num_seqs", "fewer sequences at once"),
+    _hint(Kind.ACTIVATIONS, "max_model_len", "shorter sequences"),
+    _hint(Kind.ACTIVATIONS, "enforce_eager", "slower decoding without CUDA graphs", value=True),
+    _hint(Kind.SAMPLER, "gpu_memory_utilization", "a smaller cache"),
+    _hint(Kind.SAMPLER, "max_model_len", "shorter sequences"),
+    _hint(Kind.CACHE_ALLOCATION, "enforce_eager", "slower decoding without CUDA graphs", value=True),
+    _hint(Kind.CACHE_ALLOCATION, "max_model_len", "shorter sequences"),
+    _hint(Kind.WEIGHTS, "cpu_offload_gb", "weights cross the bus at every step", up=True),
+    _hint(Kind.NO_ROOM_FOR_CACHE, "max_num_batched_tokens", "slower prefill of long prompts"),
+    _hint(Kind.NO_ROOM_FOR_CACHE, "max_num_seqs", "fewer sequences at once"),
+    _hint(Kind.DEVICE_NOT_FREE, "other processes", "what they do", value="stop"),
+    _hint(Kind.DEVICE_NOT_FREE, "gpu_memory_utilization", "a smaller cache"),
+    _hint(Kind.HOST, "swap_space", "no swapped blocks"),
+    _hint(Kind.HOST, "gpu_memory_utilization", "a smaller cache, where host and device share one memory"),
+    _hint(Kind.HOST, "host memory", "a larger machine or container", up=True),
+    _hint(Kind.SHARED_MEMORY, "shm-size", "the container's option: --shm-size 16g, or --ipc=host", value="16g"),
+    _hint(Kind.CACHE_PRESSURE, "max_num_seqs", "fewer sequences at once"),
+    _hint(Kind.CACHE_PRESSURE, "gpu_memory_utilization", "less room for what the profile does not see", up=True),
+    _hint(Kind.REQUEST_TOO_LONG, "max_model_len", "more cache a sequence", up=True),
+)
+
+FIRST_AID = FirstAid(
+    fills_budget=True,
+    signs=(
+        r"vLLM (?:API server )?version v?(?P<version>\d[\w.+]*)",
+        r"LLM engine \(v(?P<version>\d[\w.+]*)\)",
+        r"vllm[/\\](?:engine|worker|v1|model_executor|entrypoints|attention|executor|lora|utils|platforms)",
+        r"\bvllm serve\b|vllm\.entrypoints|\(EngineCore\w* pid=|\[(?:gpu_worker|core|gpu_model_runner|kv_cache_utils)\.py:\d+\]",
+        r"gpu_memory_utilization|max_num_batched_tokens|--gpu-memory-utilization|\bblock_manager\b",
+    ),
+    hints=_HINTS,
+    arguments=(
+        r"args: Namespace\((?P<said>.*)\)",
+        r"non-default args: \{(?P<said>.*)\}",
+        r"LLM engine \(v[^)]*\) with config: (?P<said>.*)",
+    ),
+    advice=(
+        Advice(
+            pattern=r"Try increasing `?gpu_memory_utilization`?",
+            why="raising it helps only as far as the card goes; it also takes the room that graphs and prefills need outside the budget",
+            kinds=frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE}),
+            gives="share",
+        ),
+        Advice(
+            pattern=r"--kv-cache-memory=-?\d+",
+            why="releases 0.28 to 0.33 count the memory of CUDA graphs twice in this figure; what was allocated is right",
+        ),
+        Advice(
+            pattern=r"expandable_segments|PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF",
+            why="this is about fragments of the allocator; the log shows too few of them to make up for what is missing",
+            gives="unallocated",
+        ),
+    ),
+)

@@ -1,0 +1,101 @@
+"""Why an engine died, from its log and, where it is known, its case."""
+
+from ullage.domain.case import Case
+from ullage.domain.cause import Cause, Diagnosis, Evidence, FirstAid, Kind, Log, Stage
+from ullage.domain.engine import Engine
+from ullage.errors import UllageError
+from ullage.planning.diagnose_budget import rebuild
+from ullage.planning.diagnose_cause import find_causes
+from ullage.planning.diagnose_facts import Figures, detail, figures_of
+from ullage.planning.diagnose_remedy import changes
+from ullage.planning.fit import Outcome, evaluate
+from ullage.units import format_bytes
+
+
+def diagnose(
+    log: Log, *, engine: Engine | None = None, aid: FirstAid | None = None, case: Case | None = None, notes: tuple[str, ...] = ()
+) -> Diagnosis:
+    """The causes, the rebuilt budget and the changes. A case that cannot be planned is said in the notes and left out."""
+    aid = aid or FirstAid()
+    outcome, complaint = _outcome(engine, case)
+    figures = figures_of(
+        log, predicted_weight_bytes=_weights(outcome), fraction=outcome.case.settings.number("gpu_memory_utilization") if outcome else None
+    )
+    causes = find_causes(log, figures, fills_budget=aid.fills_budget)
+    first = causes[0] if causes else None
+    return Diagnosis(
+        log=log,
+        stage=_stage(log, first),
+        causes=causes,
+        budget=rebuild(log, figures, outcome, first),
+        changes=changes(first, aid, log, figures, engine=engine, outcome=outcome) if first is not None else (),
+        misleading=_misleading(log, aid, first, figures),
+        noise=_noise(log, first),
+        notes=(*notes, *complaint),
+        model=case.model.name if case is not None else None,
+        command=log.commands[-1][1] if log.commands else (),
+    )
+
+
+def _outcome(engine: Engine | None, case: Case | None) -> tuple[Outcome | None, tuple[str, ...]]:
+    if engine is None or case is None:
+        return None, ()
+    try:
+        return evaluate(engine, case), ()
+    except UllageError as error:
+        return None, (f"the case cannot be planned, so the budget holds only what the log says: {error}",)
+
+
+def _weights(outcome: Outcome | None) -> int | None:
+    """What we predict the weights take on the fullest device."""
+    if outcome is None:
+        return None
+    sizes = [
+        sum(entry.amount.expected for entry in outcome.ledger.on(device.id) if entry.purpose.value == "weights")
+        for device in outcome.case.machine.devices
+    ]
+    return max(sizes, default=None)
+
+
+def _stage(log: Log, first: Cause | None) -> Stage:
+    """How far the run came: where it died, else the last mark."""
+    if first is not None and first.stage is not Stage.UNKNOWN:
+        return first.stage
+    return log.stages[-1][0] if log.stages else Stage.UNKNOWN
+
+
+def _misleading(log: Log, aid: FirstAid, first: Cause | None, figures: Figures) -> tuple[Evidence, ...]:
+    """Sentences of advice that would not have helped here."""
+    found = []
+    for line, index, text in log.advice:
+        advice = aid.advice[index]
+        if first is None or (advice.kinds and first.kind not in advice.kinds):
+            continue
+        if not advice.gives:
+            found.append(Evidence(line=line, text=text, says=advice.why))
+            continue
+        most, lacking = _gives(advice.gives, log, figures), first.lacking_bytes
+        if most is None or lacking is None or most >= lacking:
+            continue
+        says = f"it can give {format_bytes(max(0, most))} at most, and {format_bytes(lacking)} are missing: {advice.why}"
+        found.append(Evidence(line=line, text=text, says=says))
+    return tuple(found)
+
+
+def _gives(what: str, log: Log, figures: Figures) -> int | None:
+    if what == "share":
+        total, budget = figures.total_bytes, figures.budget_bytes
+        return total - budget if total is not None and budget is not None else None
+    spare = [detail(seen.fact, "unallocated_bytes") for seen in log.sightings]
+    return next((size for size in spare if size is not None), None)
+
+
+def _noise(log: Log, first: Cause | None) -> tuple[Evidence, ...]:
+    """What looks like an error and is none: the talk of a shutdown, and what only wraps the cause."""
+    words = {"benign": "what a process says when it stops; no failure", "wrapper": "stands for an error told elsewhere in the log"}
+    found: dict[str, Evidence] = {}
+    for seen in log.sightings:
+        says = words.get(seen.fact.name)
+        if says is not None and (first is None or first.kind is not Kind.BUG):
+            found.setdefault(seen.text[:60], Evidence(line=seen.line, text=seen.text, says=says))
+    return tuple(found.values())[:6]

@@ -1,0 +1,68 @@
+"""The budget of the device that failed, term by term: what the log measured in place of what we predict."""
+
+from ullage.domain.cause import Budget, Cause, Log, Term
+from ullage.domain.ledger import Amount, Purpose
+from ullage.planning.diagnose_facts import Figures, Measured
+from ullage.planning.fit import Outcome
+
+
+def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | None) -> Budget | None:
+    """The device's terms, the one that overflowed marked; None when neither log nor case says anything of sizes."""
+    device = _device(figures, outcome)
+    predicted = _predicted(outcome, device)
+    measured = {one.purpose: one for one in figures.measured}
+    term = cause.term if cause is not None else None
+    wanted = [purpose for purpose in Purpose if purpose in predicted or purpose in measured or purpose is term]
+    if not predicted and not measured and figures.total_bytes is None and figures.requested_bytes is None:
+        return None
+    lines = {seen.line: seen.text for seen in log.sightings}
+    return Budget(
+        device=figures.device or device or "the device",
+        total_bytes=figures.total_bytes or _total(outcome, device),
+        limit_bytes=figures.budget_bytes or _limit(outcome, device),
+        terms=tuple(_term(purpose, predicted.get(purpose), measured.get(purpose), lines, is_over=purpose is term) for purpose in wanted),
+        requested_bytes=figures.requested_bytes,
+        free_bytes=figures.free_bytes,
+    )
+
+
+def _term(purpose: Purpose, predicted: Amount | None, measured: Measured | None, lines: dict[int, str], *, is_over: bool) -> Term:
+    return Term(
+        purpose=purpose,
+        predicted=predicted,
+        measured=measured.nbytes if measured is not None else None,
+        line=measured.line if measured is not None else None,
+        says=lines.get(measured.line, "") if measured is not None else "",
+        overflowed=is_over,
+    )
+
+
+def _device(figures: Figures, outcome: Outcome | None) -> str | None:
+    """The device of the case that the log means: by its number, else the fullest."""
+    if outcome is None:
+        return None
+    ids = [device.id for device in outcome.case.machine.devices]
+    digits = figures.device[-1:] if figures.device[-1:].isdigit() else ""
+    if digits and f"gpu{digits}" in ids:
+        return f"gpu{digits}"
+    worst = max(outcome.devices, key=lambda seen: seen.peak.expected / max(1, seen.total_bytes), default=None)
+    return worst.device if worst is not None else None
+
+
+def _predicted(outcome: Outcome | None, device: str | None) -> dict[Purpose, Amount]:
+    if outcome is None or device is None:
+        return {}
+    found = {entry.purpose for entry in outcome.ledger.on(device)}
+    return {purpose: outcome.ledger.of(device, purpose) for purpose in found}
+
+
+def _total(outcome: Outcome | None, device: str | None) -> int | None:
+    if outcome is None or device is None:
+        return None
+    return next((seen.total_bytes for seen in outcome.devices if seen.device == device), None)
+
+
+def _limit(outcome: Outcome | None, device: str | None) -> int | None:
+    if outcome is None:
+        return None
+    return next((join.nbytes for join in outcome.ledger.joins if join.device == device), None)

@@ -1,0 +1,66 @@
+"""The command in a log, and the settings that an engine repeats there as Python values."""
+
+import re
+from collections.abc import Mapping
+from shlex import split
+from typing import Final
+
+_STARTS: Final = re.compile(
+    r"(?:^|[\s;&\"'`$+\[(]|CMD |args: )(?P<command>(?:[A-Z][A-Z0-9_]+=\S+ +)*(?:exec +|numactl (?:\S+ +)*?|nohup +|sudo +|env +)?"
+    r"(?:(?:\S*/)?vllm serve |(?:\S*/)?python3?(?:\.\d+)? (?:-\w+ )*-m (?:vllm|sglang|ipex_llm|ktransformers|fastchat)[\w.]* "
+    r"|(?:\S*/)?(?:llama-server|llama-cli|llama-bench|llama-perplexity|main|server)(?:\.exe)? +-|(?:\S*/)?sglang serve |transformers serve "
+    r"|(?:\S*/)?python3? \S*(?:ktransformers|local_chat|sglang|exllama|tabby)\S* |koboldcpp\S* |ollama (?:run|serve)).{0,4000})"
+)
+_ENDS = re.compile(r"\s(?:&&|\|\|?|;|2?>+|&>)\s?.*$")
+_ITEM = re.compile(r"""['"]?(?P<key>[a-z][a-z0-9_]{1,60})['"]?\s?[=:]\s?(?P<value>'[^']{0,300}'|"[^"]{0,300}"|[\w./+-]{1,100})""")
+_NOT_SAID: Final = frozenset({"None", "False", "auto", "null", ""})
+_MOST = 400
+
+
+def command_of(text: str) -> tuple[str, ...] | None:
+    """The words of an engine's command that a line holds, environment first, or None."""
+    match = _STARTS.search(text)
+    if match is None:
+        return None
+    line = _ENDS.sub("", match["command"]).strip().rstrip("\\").strip("'\"` ")
+    try:
+        words = split(line)
+    except ValueError:
+        words = line.split()
+    while words and words[0] in {"exec", "nohup", "sudo", "env"}:
+        words = words[1:]
+    if words[:1] == ["numactl"]:
+        first = next((index for index, word in enumerate(words[1:], 1) if word.endswith(("python", "python3")) or "/" in word), len(words))
+        words = words[first:]
+    return tuple(words) or None
+
+
+def continues(text: str) -> bool:
+    """Whether a shell line goes on in the next."""
+    return text.rstrip().endswith("\\")
+
+
+def arguments_of(said: str) -> dict[str, str]:
+    """``key=value`` and ``'key': value`` pairs of a Python value printed in one line; what was not said is left out."""
+    found: dict[str, str] = {}
+    for match in _ITEM.finditer(said[:LONGEST_ARGUMENTS]):
+        value = match["value"].strip("'\"")
+        if value not in _NOT_SAID and match["key"] not in found:
+            found[match["key"]] = value
+        if len(found) >= _MOST:
+            break
+    return found
+
+
+LONGEST_ARGUMENTS = 16384
+
+
+def as_words(arguments: Mapping[str, str], known: frozenset[str]) -> tuple[str, ...]:
+    """Those of the arguments that are ``known`` settings, as options of a command line."""
+    words: list[str] = []
+    for key, value in arguments.items():
+        if key not in known:
+            continue
+        flag = "--" + key.replace("_", "-")
+        words.extend([flag] if value == "True" else [flag, value])
+    return tuple(words)

@@ -1,0 +1,116 @@
+"""The figures of a log by what they are of, and of which device."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from ullage.domain.cause import Log, Sighting
+from ullage.domain.facts import Fact
+from ullage.domain.ledger import Purpose
+from ullage.frozen import dataclass
+
+# Names of figures and what they measure; the last that the log says counts.
+_PURPOSES: Final = {
+    "weights_bytes": Purpose.WEIGHTS,
+    "activation_bytes": Purpose.ACTIVATIONS,
+    "non_torch_bytes": Purpose.RUNTIME,
+    "graph_bytes": Purpose.GRAPHS,
+    "estimated_graph_bytes": Purpose.GRAPHS,
+    "kv_bytes": Purpose.KV_CACHE,
+    "available_kv_bytes": Purpose.KV_CACHE,
+    "state_bytes": Purpose.STATE,
+    "others_bytes": Purpose.OTHERS,
+    "output_bytes": Purpose.LOGITS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One figure and the line that says it."""
+
+    purpose: Purpose
+    nbytes: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What the log measured on the device that failed, or on the first one. ``unused_share_bytes``: of the share, after the weights."""
+
+    device: str
+    total_bytes: int | None
+    budget_bytes: int | None
+    fraction: float | None
+    measured: tuple[Measured, ...]
+    requested_bytes: int | None = None
+    free_bytes: int | None = None
+    allocated_bytes: int | None = None
+    predicted_weight_bytes: int | None = None
+    unused_share_bytes: int | None = None
+
+
+def detail(fact: Fact, name: str) -> int | None:
+    """A whole number that a fact states under that name, its value among them."""
+    for known, value in fact.details:
+        if known == name and isinstance(value, int | float) and not isinstance(value, bool):
+            return int(value)
+    if fact.name == name and isinstance(fact.value, int | float) and not isinstance(fact.value, bool):
+        return int(fact.value)
+    return None
+
+
+def _text(fact: Fact, name: str) -> str:
+    return next((str(value) for known, value in fact.details if known == name), "")
+
+
+def _device_of(seen: Iterable[Sighting]) -> str:
+    """The device an error names; else the first that a size is said of."""
+    facts = [one.fact for one in seen]
+    failed = next((_text(fact, "device") for fact in facts if fact.name.startswith("error.") and _text(fact, "device")), "")
+    named = [_text(fact, "device") for fact in facts if fact.name in _PURPOSES and _text(fact, "device")]
+    if failed.isdigit():
+        return next((name for name in named if name.endswith(failed)), failed)
+    cards = [name for name in named if not name.upper().startswith(("CPU", "HOST")) and "_HOST" not in name.upper()]
+    return failed or next(iter(cards), "")
+
+
+def figures_of(log: Log, *, predicted_weight_bytes: int | None = None, fraction: float | None = None) -> Figures:
+    """The figures, those of other devices left out."""
+    device = _device_of(log.sightings)
+    measured: dict[Purpose, Measured] = {}
+    found: dict[str, int] = {}
+    for seen in log.sightings:
+        where = _text(seen.fact, "device")
+        if where and device and where != device and not where.isdigit() and seen.fact.name in _PURPOSES:
+            continue
+        for name, value in _numbers(seen.fact):
+            purpose = _PURPOSES.get(name)
+            if purpose is not None and not (name == "graph_bytes" and seen.fact.name.startswith("error.")):
+                measured[purpose] = Measured(purpose=purpose, nbytes=value, line=seen.line)
+            found[name] = value
+    share = next((_float(seen.fact, "utilization") for seen in log.sightings if _float(seen.fact, "utilization") is not None), fraction)
+    total = found.get("total_bytes")
+    budget = found.get("budget_bytes") or (int(total * share) if total and share else None)
+    weights = measured.get(Purpose.WEIGHTS)
+    return Figures(
+        device=device,
+        total_bytes=total,
+        budget_bytes=budget,
+        fraction=share,
+        measured=tuple(measured.values()),
+        requested_bytes=found.get("requested_bytes"),
+        free_bytes=found.get("free_bytes"),
+        allocated_bytes=found.get("allocated_bytes"),
+        predicted_weight_bytes=predicted_weight_bytes,
+        unused_share_bytes=budget - weights.nbytes if budget is not None and weights is not None else None,
+    )
+
+
+def _numbers(fact: Fact) -> list[tuple[str, int]]:
+    own = [(fact.name, int(fact.value))] if isinstance(fact.value, int | float) and not isinstance(fact.value, bool) else []
+    return [*own, *((name, int(value)) for name, value in fact.details if isinstance(value, int | float) and name.endswith("_bytes"))]
+
+
+def _float(fact: Fact, name: str) -> float | None:
+    if fact.name == name and isinstance(fact.value, float):
+        return fact.value
+    return next((float(value) for known, value in fact.details if known == name and isinstance(value, int | float)), None)

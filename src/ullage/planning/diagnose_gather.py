@@ -1,0 +1,256 @@
+"""What a log holds that matters, gathered in one pass and in a bounded space, however long it is."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ullage.catalog.death_messages import read_death, read_least
+from ullage.catalog.traceback_frames import AFTER_FACT, FRAME, mark_of
+from ullage.domain.cause import FirstAid, Log, Sighting, Stage
+from ullage.domain.engine import Engine
+from ullage.domain.facts import Fact
+from ullage.planning.diagnose_command import arguments_of, command_of, continues
+from ullage.planning.diagnose_lines import Bare, bare_lines
+
+_FIRST, _LAST = 6, 4  # sightings kept of one fact: the first ones and the last ones
+_SHOWN = 240  # letters of a line that are kept
+_NEAR = 25  # lines between a traceback's last function and the error it is about
+_MOST_SHAPES, _MOST_COMMANDS, _MOST_FRAMES, _MOST_JOINED = 20_000, 20, 120, 5
+_LONGEST_SENTENCE = 2000
+_DIGITS = str.maketrans("123456789", "000000000")
+_CARD = re.compile(
+    r"(?:NVIDIA|AMD|Intel\(R\)|Tesla|GeForce|Instinct|Radeon)[\w() .-]{0,40}?(?:"
+    r"RTX ?\w+ ?\d{4}(?: ?(?:Ti|SUPER|D|Laptop))*|[AHBL]\d{1,3}S?\b"
+    r"(?:[ -]\w+)?(?:[ -]\d{2,3}GB)?|GH200|GB\d00|MI\d{3}X?|T4|V100[\w-]*|Arc\(TM\) [AB]\d{3})"
+)
+_ANSWERED = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200|\| 200 \|.{0,60}POST')
+_UNFINISHED = re.compile(r"Tried to allocate(?!.*(?:is free|MiB free|GiB free|bytes free|by PyTorch|total capacity;.*free))", re.IGNORECASE)
+_NEW_LINE = re.compile(
+    r"^(?:Traceback|  File |\[|\d{4}-|\(|(?:INFO|ERROR|WARNING|DEBUG)\b|During handling|\w+(?:\.\w+)*(?:Error|Exception)\b|\S*[#$] )"
+)
+_AS_ERROR: Final = ("wrapper", "benign", "retracted", "preemptions")
+
+
+@dataclass
+class _Kept:
+    """The sightings of one fact that are kept."""
+
+    first: list[Sighting] = field(default_factory=list)
+    last: list[Sighting] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, seen: Sighting) -> None:
+        for kept in (self.first, self.last):
+            if kept and kept[-1].line == seen.line:  # the same sentence, read further
+                kept[-1] = seen
+                return
+        self.count += 1
+        if len(self.first) < _FIRST:
+            self.first.append(seen)
+            return
+        self.last.append(seen)
+        del self.last[:-_LAST]
+
+
+@dataclass
+class _Engine:
+    """What one engine reads in this log."""
+
+    read: Callable[[str], Fact | None]
+    aid: FirstAid
+    signs: tuple[re.Pattern[str], ...]
+    arguments: tuple[re.Pattern[str], ...]
+    advice: tuple[re.Pattern[str], ...]
+    kept: dict[str, _Kept] = field(default_factory=dict)
+    signed: int = 0
+    version: str | None = None
+    said: dict[str, str] = field(default_factory=dict)
+    said_at: int = 0
+    advised: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+
+
+def gather(lines: Iterable[str], engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None = None) -> Log:
+    """The facts, stages and commands of a log. ``wanted`` names the engine; else it is recognised by its own words."""
+    reader = _Reader(engines, aids, wanted)
+    for line in bare_lines(lines):
+        reader.take(line)
+    return reader.log()
+
+
+class _Reader:
+    """Everything noted so far."""
+
+    def __init__(self, engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None) -> None:
+        chosen = {wanted: engines[wanted]} if wanted is not None else engines
+        self._engines = {name: _engine(known, aids.get(name, FirstAid())) for name, known in chosen.items()}
+        self._wanted = wanted
+        self._common: dict[str, _Kept] = {}
+        self._least: dict[str, _Kept] = {}
+        self._stages: list[tuple[Stage, int]] = []
+        self._commands: list[tuple[int, tuple[str, ...]]] = []
+        self._frames: dict[str, tuple[list[str], int]] = {}
+        self._dull: set[str] = set()
+        self._open: Bare | None = None  # an allocator's sentence cut by a terminal's width
+        self._joined = 0
+        self._shell = ""
+        self._lines = self._answered = 0
+        self._card = ""
+
+    def take(self, line: Bare) -> None:
+        """Note one line."""
+        self._lines = line.number
+        line = self._whole(line)
+        frame = FRAME.match(line.text)
+        if frame is not None:
+            self._frame(line, frame["name"])
+            return
+        if line.text.startswith("Traceback (most recent"):
+            self._frames[line.rank] = ([], line.number)
+            return
+        shape = line.text.translate(_DIGITS)
+        if shape in self._dull:
+            return
+        if not self._interesting(line) and len(self._dull) < _MOST_SHAPES:
+            self._dull.add(shape)
+
+    def _whole(self, line: Bare) -> Bare:
+        """A sentence that a terminal cut is read with what follows it."""
+        if self._open is not None and self._joined < _MOST_JOINED and not _NEW_LINE.match(line.text):
+            self._joined += 1
+            line = Bare(self._open.number, f"{self._open.text} {line.text.strip()}", self._open.rank)
+        self._open = line if len(line.text) < _LONGEST_SENTENCE and _UNFINISHED.search(line.text) else None
+        if self._open is None:
+            self._joined = 0
+        return line
+
+    def _frame(self, line: Bare, name: str) -> None:
+        names, _ = self._frames.get(line.rank, ([], 0))
+        names.append(name)
+        del names[:-_MOST_FRAMES]
+        self._frames[line.rank] = (names, line.number)
+
+    def _interesting(self, line: Bare) -> bool:
+        """Note what a line says; False when it says nothing."""
+        text = line.text
+        if _ANSWERED.search(text):
+            self._answered += 1
+            return True
+        found = self._command(line)
+        stage = mark_of(text)
+        if stage is not None:
+            self._reach(stage, line.number)
+            found = True
+        if not self._card and (card := _CARD.search(text)) is not None:
+            self._card = card[0]
+        seen = [self._read(engine, line) for engine in self._engines.values()]
+        death = read_death(text)
+        if death is not None:
+            self._keep(self._common, line, death)
+        elif not any(seen) and (least := read_least(text)) is not None:
+            self._keep(self._least, line, least)
+            found = True
+        return found or any(seen) or death is not None
+
+    def _read(self, engine: _Engine, line: Bare) -> bool:
+        for sign in engine.signs:
+            match = sign.search(line.text)
+            if match is not None:
+                engine.signed += 1
+                engine.version = engine.version or match.groupdict().get("version")
+        for pattern in engine.arguments:
+            match = pattern.search(line.text)
+            if match is not None:
+                engine.said = {**engine.said, **arguments_of(match["said"])}
+                engine.said_at = line.number
+        for index, advice in enumerate(engine.advice):
+            if index not in engine.advised and advice.search(line.text):
+                engine.advised[index] = (line.number, index, line.text.strip()[:_SHOWN])
+        fact = engine.read(line.text)
+        if fact is None:
+            return False
+        if fact.name == "version":
+            engine.version, engine.signed = str(fact.value), engine.signed + 1
+        self._keep(engine.kept, line, fact)
+        after = AFTER_FACT.get(fact.name)
+        if after is not None:
+            self._reach(after, line.number)
+        return True
+
+    def _reach(self, stage: Stage, number: int) -> None:
+        if not self._stages or self._stages[-1][0] is not stage:
+            self._stages.append((stage, number))
+            del self._stages[_FIRST : -_LAST * 4]
+
+    def _keep(self, kept: dict[str, _Kept], line: Bare, fact: Fact) -> None:
+        names, at = self._frames.get(line.rank, ([], -_NEAR))
+        frames = tuple(names) if fact.name.startswith("error.") and line.number - at <= _NEAR else ()
+        seen = Sighting(line=line.number, fact=fact, text=line.text.strip()[:_SHOWN], rank=line.rank, frames=frames)
+        kept.setdefault(fact.name, _Kept()).add(seen)
+
+    def _command(self, line: Bare) -> bool:
+        """A command, also one that goes on over lines."""
+        if self._shell:
+            self._shell = f"{self._shell.rstrip().rstrip(chr(92))} {line.text.strip()}"
+            if continues(line.text):
+                return True
+            text, self._shell = self._shell, ""
+        else:
+            text = line.text
+        found = command_of(text) if len(self._commands) < _MOST_COMMANDS else None
+        if found is None:
+            return False
+        if continues(text):
+            self._shell = text
+            return True
+        self._commands.append((line.number, found))
+        return True
+
+    def log(self) -> Log:
+        """What was gathered."""
+        name = self._wanted or self._recognised()
+        engine = self._engines.get(name) if name is not None else None
+        tables = [self._common, *([engine.kept] if engine is not None else [])]
+        seen = [seen for kept in tables for one in kept.values() for seen in (*one.first, *one.last)]
+        if not any(seen.fact.name.startswith("error.") for seen in seen):
+            seen += [seen for one in self._least.values() for seen in (*one.first, *one.last)]
+        return Log(
+            lines=self._lines,
+            engine=name,
+            version=engine.version if engine is not None else None,
+            sightings=tuple(sorted(seen, key=lambda one: one.line)),
+            stages=tuple(self._stages),
+            commands=tuple(self._commands),
+            arguments=tuple(engine.said.items()) if engine is not None else (),
+            arguments_line=engine.said_at if engine is not None else 0,
+            card=self._card,
+            requests=self._answered,
+            advice=tuple(engine.advised.values()) if engine is not None else (),
+        )
+
+    def _recognised(self) -> str | None:
+        """The engine with the most of its own words; of none, the one that read the most kinds of facts that only it reads."""
+        signed = {name: engine.signed for name, engine in self._engines.items() if engine.signed}
+        behind = {name for engine in signed for name in self._engines[engine].aid.stands_before}
+        signed = {name: count for name, count in signed.items() if name not in behind} or signed
+        if signed:
+            return max(signed, key=lambda name: signed[name])
+        said: dict[str, set[str]] = {name: set(engine.kept) - _SHARED for name, engine in self._engines.items()}
+        best = max(said, key=lambda name: len(said[name]), default=None)
+        return best if best is not None and said[best] else None
+
+
+_SHARED: Final = frozenset({"error.torch_oom", "error.host_oom", "error.memory", "error.arguments", "error.device_oom", "error.xpu_oom"})
+
+
+def _engine(known: Engine, aid: FirstAid) -> _Engine:
+    def patterns(texts: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(text) for text in texts)
+
+    return _Engine(
+        read=known.read_log_line,
+        aid=aid,
+        signs=patterns(aid.signs),
+        arguments=patterns(aid.arguments),
+        advice=patterns(tuple(advice.pattern for advice in aid.advice)),
+    )

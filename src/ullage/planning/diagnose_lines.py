@@ -1,0 +1,82 @@
+"""Lines of a log as the engine wrote them: without colours, progress bars, containers, collectors, stamps, and with their rank."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from ullage import wire
+from ullage.errors import MalformedFileError
+
+LONGEST = 16384
+_COLOUR = re.compile(
+    r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\[\d{1,3}(?:;\d{1,3}){1,3}m"
+)
+_JSON_KEYS: Final = ("log", "MESSAGE", "message", "msg", "text", "line")
+# What a container runtime or a collector writes before a line; each is taken off once, in this order.
+_PREFIXES: Final = tuple(
+    re.compile(text)
+    for text in (
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.:+Z-]* (?:stdout|stderr) [FP] ",  # CRI
+        r"\[(?P<rank>pod/[\w.-]+/[\w.-]+)\] ",  # kubectl logs --prefix
+        r"[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d (?P<host>[\w.-]+) [\w.@/-]+(?:\[\d+\])?: ",  # journald
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.:+-]* (?P<host>[\w.-]+) [\w.@/-]+\[\d+\]: ",  # the same with ISO stamps
+        r"(?P<rank>[\w.-]{1,60}) +\| ",  # compose
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? ",  # docker --timestamps
+        r"\[(?:\d+,)?(?P<rank>\d{1,4})\](?:<std(?:out|err)>)?: ?",  # mpirun
+        r"\[?(?P<rank>rank ?\d{1,4})\]?: ?",
+    )
+)
+_TAG = re.compile(r"^\s*\((?P<rank>[A-Za-z][\w =]{0,80}?pid=\d{1,9}(?:, ip=[\d.]{1,20})?)\) ?")
+_LEVEL = re.compile(r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[\w./:]+\]|[\w./]+:\d+\]) ?")
+_SGLANG = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: (?P<rank>[A-Z0-9 ]+))?\] ")
+_LOOSE = re.compile(r"^> ")  # quoted in an issue
+
+
+class Bare(NamedTuple):
+    """One line, or one piece of a progress bar: its number in the file, its text, and the rank or container that wrote it."""
+
+    number: int
+    text: str
+    rank: str
+
+
+def bare_lines(lines: Iterable[str]) -> Iterator[Bare]:
+    """Every line that holds something. A progress bar drawn over itself gives one line for each time it was drawn."""
+    for number, line in enumerate(lines, 1):
+        text = _message(line)
+        for piece in text.split("\n") if "\r" not in text else re.split(r"[\r\n]+", text):
+            found = bare(piece)
+            if found[0]:
+                yield Bare(number, *found)
+
+
+def _message(line: str) -> str:
+    """The text of a line that a collector wrapped in JSON; else the line."""
+    start = line.lstrip()[:1]
+    if start != "{" or len(line) > LONGEST:
+        return line.rstrip("\n")
+    try:
+        value = wire.loads(line)
+    except MalformedFileError:
+        return line.rstrip("\n")
+    if not isinstance(value, dict):
+        return line.rstrip("\n")
+    said = next((value[key] for key in _JSON_KEYS if isinstance(value.get(key), str)), None)
+    return said.rstrip("\n") if isinstance(said, str) else line.rstrip("\n")
+
+
+def bare(line: str) -> tuple[str, str]:
+    """A line's own text, and who wrote it."""
+    text = _COLOUR.sub("", line[:LONGEST]).rstrip()
+    rank = ""
+    for prefix in _PREFIXES:
+        match = prefix.match(text)
+        if match is not None:
+            text = text[match.end() :]
+            rank = match.groupdict().get("rank") or rank
+    for prefix in (_LOOSE, _TAG, _LEVEL, _SGLANG, _TAG):
+        match = prefix.match(text)
+        if match is not None:
+            text = text[match.end() :]
+            rank = match.groupdict().get("rank") or rank
+    return text, rank

@@ -1,0 +1,211 @@
+"""What to change: single changes in the direction that this failure needs, the smallest that is predicted to fit first."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ullage.domain.case import Value
+from ullage.domain.cause import Cause, Change, Family, FirstAid, Hint, Kind, Log
+from ullage.domain.engine import Engine
+from ullage.domain.ledger import Purpose
+from ullage.domain.plan import Lever, Limit, Verdict
+from ullage.errors import UllageError
+from ullage.planning.change import apply_lever
+from ullage.planning.diagnose_facts import Figures, detail
+from ullage.planning.fit import Outcome, evaluate
+from ullage.planning.remedy import freed_bytes, remedies
+from ullage.units import format_bytes
+
+MOST = 8
+# Our words for what engines name each in their own way.
+_OURS: Final = {
+    "tensor_parallel_size": "tensor",
+    "tp_size": "tensor",
+    "ctx_size": "context",
+    "torch_dtype": "dtype",
+    "cache_type_k": "cache_type",
+}
+_FRACTIONS: Final = frozenset({"gpu_memory_utilization", "mem_fraction_static", "max_memory_percent"})
+_MOST_FRACTION, _LEAST_FRACTION, _STEP = 0.98, 0.1, 0.01
+_SLACK = 1.1  # more than was missing, as the next allocation is not the last
+_FITS: Final = (Verdict.FITS, Verdict.TIGHT)
+_NOT_SETTINGS: Final = frozenset({Family.NOT_MEMORY})
+
+
+def changes(
+    cause: Cause, aid: FirstAid, log: Log, figures: Figures, *, engine: Engine | None = None, outcome: Outcome | None = None
+) -> tuple[Change, ...]:
+    """The changes for one cause. With a case each is planned; what does not reach alone stands last."""
+    present = _present(log, figures, outcome)
+    made = [
+        _change(hint, cause, log, figures, present, engine, outcome)
+        for hint in _ordered(aid.hints, cause, figures)
+        if not hint.only_from or str(present.get(hint.setting)) in hint.only_from
+    ]
+    found = [change for change in made if change is not None]
+    found += _more(cause, engine, outcome, {change.setting for change in found})
+    kept = {(change.setting, change.up): change for change in reversed(found)}
+    ordered = sorted(kept.values(), key=lambda change: (change.verdict not in {None, *_FITS}, found.index(change)))
+    return tuple(ordered)[:MOST]
+
+
+def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures) -> Iterator[Hint]:
+    """The hints for this kind of failure; those for what takes most come first."""
+    largest = _largest(figures)
+    fitting = [hint for hint in hints if cause.kind in hint.kinds]
+    yield from (hint for hint in fitting if hint.when is not None and hint.when is largest)
+    yield from (hint for hint in fitting if hint.when is None)
+
+
+def _largest(figures: Figures) -> Purpose | None:
+    """What takes most beside weights and cache, where it takes more than half of what the weights do."""
+    sizes = {one.purpose: one.nbytes for one in figures.measured}
+    beside = {purpose: size for purpose, size in sizes.items() if purpose not in {Purpose.WEIGHTS, Purpose.KV_CACHE, Purpose.OTHERS}}
+    top = max(beside, key=lambda purpose: beside[purpose], default=None)
+    return top if top is not None and beside[top] * 2 > sizes.get(Purpose.WEIGHTS, 0) else None
+
+
+def _present(log: Log, figures: Figures, outcome: Outcome | None) -> dict[str, Value]:
+    """What settings are: as the case resolves them, as the log repeats them, as the error says them."""
+    found: dict[str, Value] = {name: _typed(value) for name, value in log.arguments}
+    if outcome is not None:
+        found.update({name: value for name, value in outcome.case.settings.items if value is not None})
+        found["tensor"] = found["tensor_parallel_size"] = found["tp_size"] = outcome.case.parallel.tensor
+    for seen in log.sightings:
+        for name in ("max_num_seqs", "max_model_len", "max_num_batched_tokens", "context_length", "context_tokens"):
+            value = detail(seen.fact, name)
+            if value is not None and seen.fact.name.startswith(("error.", "max_")):
+                found.setdefault(name, value)
+    if figures.fraction is not None:
+        for name in ("gpu_memory_utilization", "mem_fraction_static"):
+            found.setdefault(name, figures.fraction)
+    return found
+
+
+def _typed(text: str) -> Value:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return text
+
+
+def _change(
+    hint: Hint, cause: Cause, log: Log, figures: Figures, present: dict[str, Value], engine: Engine | None, outcome: Outcome | None
+) -> Change | None:
+    planned = _planned(hint, cause, engine, outcome)
+    if planned is not None:
+        return planned
+    now = present.get(hint.setting)
+    value = hint.value if hint.value is not None else _guess(hint, now, cause, log, figures)
+    if value == now and value is not None:
+        return None
+    return Change(setting=hint.setting, value=value, up=hint.up, cost=hint.cost, says=_says(hint, now, value))
+
+
+def _says(hint: Hint, now: Value, value: Value) -> str:
+    way = "raise" if hint.up else "lower"
+    if hint.value is not None:
+        return f"{hint.setting} = {value}"
+    if value is None:
+        return f"{way} {hint.setting}" + (f" (now {now})" if now is not None else "")
+    return f"{way} {hint.setting} to {value}" + (f" (now {now})" if now is not None else "")
+
+
+def _guess(hint: Hint, now: Value, cause: Cause, log: Log, figures: Figures) -> Value:
+    """A value by the log's own figures, or None."""
+    stated = next(
+        (detail(seen.fact, "estimated_max_model_len") for seen in log.sightings if detail(seen.fact, "estimated_max_model_len")), None
+    )
+    if hint.setting in {"max_model_len", "context_length"} and cause.kind is Kind.CACHE_TOO_SMALL:
+        tokens = next((detail(seen.fact, "kv_tokens") for seen in log.sightings if seen.fact.name == "error.kv_too_small"), None)
+        return stated or tokens
+    if isinstance(now, bool) or not isinstance(now, int | float):
+        return None
+    if hint.setting in _FRACTIONS:
+        return _fraction(hint, float(now), cause, figures)
+    if isinstance(now, int) or float(now).is_integer():
+        return int(now) * 2 if hint.up else max(1, int(now) // 2)
+    return None
+
+
+def _fraction(hint: Hint, now: float, cause: Cause, figures: Figures) -> Value:
+    """The share that makes up for what was missing; a few hundredths where that is not known."""
+    step = 0.05
+    if cause.lacking_bytes and figures.total_bytes:
+        step = max(_STEP, round(_SLACK * cause.lacking_bytes / figures.total_bytes + _STEP / 2, 2))
+    value = round(now + step if hint.up else now - step, 2)
+    if hint.up and value > _MOST_FRACTION:
+        return _MOST_FRACTION if now < _MOST_FRACTION else None
+    return value if value >= _LEAST_FRACTION else None
+
+
+def _planned(hint: Hint, cause: Cause, engine: Engine | None, outcome: Outcome | None) -> Change | None:
+    """The smallest value that makes up for what was missing by our own plan; the last tried where none does."""
+    if engine is None or outcome is None or cause.limit is None:
+        return None
+    best: Change | None = None
+    for lever in _levers(hint, engine, outcome):
+        for value in lever.values:
+            change = _tried(hint, lever, value, cause, engine, outcome)
+            if change is None:
+                continue
+            best = change
+            if change.verdict in _FITS:
+                return change
+    return best
+
+
+def _levers(hint: Hint, engine: Engine, outcome: Outcome) -> Iterator[Lever]:
+    now = outcome.case.settings.number(hint.setting)
+    for lever in engine.levers(outcome.case):
+        if lever.setting not in {hint.setting, *hint.names, _OURS.get(hint.setting, hint.setting)}:
+            continue
+        first = next(iter(lever.values), None)
+        is_number = isinstance(first, int | float) and not isinstance(first, bool)
+        if now is not None and is_number and isinstance(first, int | float) and (first > now) is not hint.up:
+            continue
+        yield lever
+
+
+def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine, outcome: Outcome) -> Change | None:
+    try:
+        after = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
+    except UllageError:
+        return None
+    freed = _relief(cause, outcome, after)
+    enough = after.verdict in _FITS and (cause.lacking_bytes is None or freed >= cause.lacking_bytes or outcome.verdict not in _FITS)
+    verdict = after.verdict if enough else Verdict.DOES_NOT_FIT
+    gain = f"frees {format_bytes(freed)}" if freed > 0 else "frees nothing by our plan"
+    tail = "; then it fits" if enough and verdict is Verdict.FITS else "; then it is tight" if enough else "; not enough alone"
+    return Change(
+        setting=hint.setting,
+        value=value,
+        up=hint.up,
+        cost=lever.cost,
+        says=f"{lever.setting} = {value}: {gain}{tail}",
+        verdict=verdict,
+        frees_bytes=freed,
+    )
+
+
+def _relief(cause: Cause, before: Outcome, after: Outcome) -> int:
+    """Bytes gained for what failed: more cache or less need of it, else a lower peak of the device."""
+    if cause.limit is Limit.CACHE:
+        more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
+        return max(0, more) + max(0, before.capacity.needed_bytes - after.capacity.needed_bytes)
+    return max(freed_bytes(before, after), before.peak_bytes - after.peak_bytes, 0)
+
+
+def _more(cause: Cause, engine: Engine | None, outcome: Outcome | None, known: set[str]) -> list[Change]:
+    """Remedies of the plan itself, where what binds there is what failed here."""
+    if engine is None or outcome is None or outcome.limit is not cause.limit:
+        return []
+    found = []
+    for remedy in remedies(engine, outcome):
+        name, value = remedy.changes[0]
+        if name in known or name in {_OURS.get(word, word) for word in known}:
+            continue
+        says = f"{name} = {value}: frees {format_bytes(remedy.frees_bytes)}"
+        found.append(
+            Change(setting=name, value=value, up=False, cost=remedy.cost, says=says, verdict=remedy.verdict, frees_bytes=remedy.frees_bytes)
+        )
+    return found

@@ -1,0 +1,98 @@
+"""Logs as lines: a file or standard input, plain or packed, in a bounded space whatever its size."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from ullage.errors import InputError, WorldError
+
+LONGEST = 1 << 16  # letters of one line that are read; of a longer one the end is kept too
+_TAIL = 1 << 13
+_MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_WIDE: Final = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def lines(word: str) -> Iterator[str]:
+    """The lines of a file, or of standard input for ``-``. Raises WorldError and InputError before the first one."""
+    if word == "-":
+        return _checked(_unpacked(_buffered(sys.stdin.buffer), "standard input"), "standard input")
+    path = Path(word).expanduser()
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a directory: give one log file, or - for standard input")
+        file = path.open("rb")
+    except OSError as error:
+        raise WorldError(f"{path} cannot be read: {error.strerror or error}; give a log file, or - for standard input") from error
+    return _checked(_unpacked(_buffered(file), str(path)), str(path))
+
+
+def _buffered(file: IO[bytes]) -> IO[bytes]:
+    import io
+
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
+
+
+def _unpacked(file: IO[bytes], name: str) -> IO[bytes]:
+    """The plain bytes of what a file's first bytes say it is packed as."""
+    head = file.peek(8)[:8]  # type: ignore[attr-defined]
+    kind = next((kind for magic, kind in _MAGIC if head.startswith(magic)), "")
+    match kind:
+        case "gzip":
+            import gzip
+            import io
+
+            packed: IO[bytes] = io.BufferedReader(gzip.GzipFile(fileobj=file))
+            return packed
+        case "bz2":
+            import bz2
+
+            return bz2.BZ2File(file)
+        case "xz":
+            import lzma
+
+            return lzma.LZMAFile(file)
+        case "zstd":
+            return _zstd(file, name)
+        case _:
+            return file
+
+
+def _zstd(file: IO[bytes], name: str) -> IO[bytes]:
+    try:
+        from compression import zstd  # type: ignore[import-not-found] # Python 3.14
+    except ModuleNotFoundError as error:
+        raise WorldError(f"{name} is packed with zstd, which this Python cannot read: zstd -dc {name} | ullage diagnose -") from error
+    opened: IO[bytes] = zstd.ZstdFile(file)
+    return opened
+
+
+def _checked(file: IO[bytes], name: str) -> Iterator[str]:
+    """The lines, of a file that was cut off in the middle those before the cut."""
+    import io
+    import zlib
+    from lzma import LZMAError
+
+    wide = ""
+    if isinstance(file, io.BufferedReader):
+        head = file.peek(2)[:2]
+        wide = next((encoding for magic, encoding in _WIDE if head.startswith(magic)), "")
+    count = 0
+    try:
+        with io.TextIOWrapper(file, encoding=wide or "utf-8", errors="replace", newline="\n") as text:
+            while line := text.readline(LONGEST):
+                count += 1
+                yield line if line.endswith("\n") else line + _rest(text)
+    except (OSError, EOFError, zlib.error, LZMAError) as error:
+        if not count:
+            raise WorldError(f"{name} cannot be read: {error}; unpack it, and give what there is") from error
+
+
+def _rest(text: IO[str]) -> str:
+    """The end of a line that is longer than is read."""
+    tail = ""
+    while more := text.readline(LONGEST):
+        tail = (tail + more)[-_TAIL:]
+        if more.endswith("\n"):
+            break
+    return tail
