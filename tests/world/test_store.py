@@ -295,7 +295,7 @@ def test_an_export_is_read_back(tmp_path: Path) -> None:
     assert REMEMBERED.read_export(str(path)) == runs
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"schema": "ullage.baselines/1"}', '{"schema": "ullage.baselines/1", "runs": [{}]}', "x"])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"schema": "ullage.export/1"}', '{"schema": "ullage.export/1", "runs": [{}]}', "x"])
 def test_a_file_that_is_no_export_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "runs.json"
     path.write_text(text)

@@ -57,7 +57,7 @@ class Argument:
     """The words that are no options.
 
     ``kind``: "one" (needed), "maybe" (one or none), "rest" (all that follow, flags too), "target" (one or none, and a command after
-    ``--``, which stays among the words).
+    ``--``, which stays among the words), "several" (any number).
     """
 
     name: str
@@ -213,10 +213,10 @@ def _put(given: dict[str, Given], option: Option, value: str) -> bool:
 def _with_argument(given: dict[str, Given], argument: Argument | None, others: list[str]) -> Flags | None:
     if argument is None:
         return None if others else Flags(given)
-    if argument.kind == "rest":
-        return Flags({**given, argument.name: tuple(others)}) if others else None
+    if argument.kind == "several" or (argument.kind == "rest" and others):
+        return Flags({**given, argument.name: tuple(others)})
     if argument.kind == "target":
         return Flags({**given, argument.name: tuple(others)}) if others[1:2] in ([], ["--"]) or others[0] == "--" else None
-    if len(others) > 1 or (argument.kind == "one" and not others):
+    if len(others) > 1 or (argument.kind in {"one", "rest"} and not others):
         return None
     return Flags({**given, argument.name: others[0] if others else None})

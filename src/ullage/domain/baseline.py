@@ -141,6 +141,10 @@ class Run:
     figures: tuple[Figure, ...] = ()
     note: str = ""
 
+    def peak_bytes(self, device: str) -> int:
+        """The most that was seen of everything on a device; 0 where that was not read."""
+        return max((one.most_bytes for one in self.seen if one.device == device and one.purpose is None), default=0)
+
     def promise(self, device: str, purpose: Purpose | None, phase: Phase) -> Amount | None:
         """What was promised of it, or None."""
         key = (device, purpose, phase)

@@ -108,14 +108,13 @@ def _corrected(entries: list[Entry], correction: Correction) -> list[Entry]:
 def _said(entry: Entry, parts: tuple[int, int, int], correction: Correction) -> Entry:
     low, more, most = parts
     if correction.is_ratio:
-        how = f"{correction.middle:.3f} of the rule's"
+        how = f"{correction.middle:.3f} of what the rule expects"
     else:
-        how = f"{format_bytes(round(abs(correction.middle)))} {'more' if correction.middle >= 0 else 'less'} than the rule's"
-    was = f"{format_bytes(entry.amount.low)} to {format_bytes(entry.amount.high)}"
+        how = f"{format_bytes(round(abs(correction.middle)))} {'more' if correction.middle >= 0 else 'less'} than the rule expects"
     return replace(
         entry,
         amount=Amount(low, low + more, low + more + most),
-        because=f"{entry.because}; measured here ({correction.runs} runs): {how} {was}",
+        because=f"{entry.because}; measured here ({correction.runs} runs): {how}",
         origin=Origin(kind="measured", at=f"{correction.runs} {_HERE}"),
     )
 
@@ -147,7 +146,9 @@ def _refilled(ledger: Ledger, before: Ledger, block_bytes: int) -> Ledger:
         for place, entry in enumerate(changed):
             is_pool = entry.device == join.device and entry.budgeted and entry.purpose is Purpose.KV_CACHE
             if is_pool and entry.amount.low < entry.amount.high and freed != Amount(0, 0, 0):
-                changed[place] = replace(entry, amount=_grown(entry.amount, freed, block_bytes))
+                amount = _grown(entry.amount, freed, block_bytes)
+                because = f"{entry.because}; {format_bytes(amount.expected)} after what is measured here"
+                changed[place] = replace(entry, amount=amount, because=because)
     return replace(ledger, entries=tuple(changed))
 
 

@@ -67,6 +67,11 @@ def question_of(run: Run) -> tuple[object, ...]:
     return (run.engine, run.model, run.machine.devices, run.parallel, run.workload, run.settings)
 
 
+def _load_of(run: Run) -> tuple[object, ...]:
+    """The same but for the settings, of which a release may bring other defaults."""
+    return question_of(run)[:-1]
+
+
 def contrast(before: Sequence[Run], after: Sequence[Run], *, tolerance: float = TOLERANCE) -> Contrast:
     """Two sets of runs, each of one question. Where the questions differ, what the rules say of the difference is allowed for."""
     differences = _differences(before[0], after[0])
@@ -165,21 +170,22 @@ def sides(runs: Sequence[Run], words: Sequence[str]) -> tuple[tuple[Run, ...], t
         raise InputError("no run is stored yet: `ullage serve` and `ullage tune` store theirs, `ullage baselines import FILE` adds others")
     after = meant(runs, words[1]) if len(words) == 2 else (runs[0],)  # noqa: PLR2004 - as above
     before = meant(runs, words[0]) if words else _earlier(runs, runs[0])
-    shared = [question_of(run) for run in after if question_of(run) in {question_of(one) for one in before}]
-    if len(before) == len(after) == 1 and not shared:
+    for key in (question_of, _load_of):
+        shared = [key(run) for run in after if key(run) in {key(one) for one in before}]
+        if shared:
+            return tuple(run for run in before if key(run) == shared[0]), tuple(run for run in after if key(run) == shared[0])
+    if len(before) == len(after) == 1:
         return before, after
-    if not shared:
-        raise InputError(
-            "no question was asked of both: the model, the devices, the load or the settings differ; name two runs by their ids"
-        )
-    return tuple(run for run in before if question_of(run) == shared[0]), tuple(run for run in after if question_of(run) == shared[0])
+    raise InputError("nothing was asked of both: the model, the devices, the degrees or the load differ; name two runs by their ids")
 
 
 def _earlier(runs: Sequence[Run], newest: Run) -> tuple[Run, ...]:
-    alike = [run for run in runs if question_of(run) == question_of(newest) and run.version != newest.version]
-    if not alike:
-        raise InputError(f"no run of another release asked the same as {newest.id}: name two runs (`ullage baselines list` shows them)")
-    return tuple(run for run in alike if run.version == alike[0].version)
+    """The last runs of another release under the same load, with the same settings where there are any."""
+    for key in (question_of, _load_of):
+        alike = [run for run in runs if key(run) == key(newest) and run.version != newest.version]
+        if alike:
+            return tuple(run for run in alike if run.version == alike[0].version)
+    raise InputError(f"no run of another release had the load of {newest.id}: name two runs (`ullage baselines list` shows them)")
 
 
 def meant(runs: Sequence[Run], word: str) -> tuple[Run, ...]:

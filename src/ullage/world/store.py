@@ -15,7 +15,7 @@ from ullage.world import _store_tables as tables
 from ullage.world._store_file import reading, writing
 from ullage.world._without_secrets import clean_run, clean_trial
 
-EXPORT_SCHEMA = "ullage.baselines/1"
+EXPORT_SCHEMA = "ullage.export/1"
 T = TypeVar("T")
 
 
