@@ -12,10 +12,10 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
+BLOCK = {"f16": 32, "q8_0": 17, "q4_0": 9}  # of 64 bytes of keys and values, each kind half
 WORKER = """
 import os, signal, sys, time
 from multiprocessing import resource_tracker
@@ -37,10 +37,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         self._answer({"data": [{"id": "small"}]} if self.path == "/v1/models" else {"status": "ok", "pid": os.getpid()})
 
-    def do_POST(self) -> None:  # noqa: N802 - as above
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self._answer({"choices": [{"text": "."}], "pid": os.getpid()})
 
@@ -48,8 +48,13 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def fail(line: str, code: int) -> None:
-    print(line, flush=True)
+    say(line)
     if code < 0:
         os.kill(os.getpid(), -code)
         time.sleep(10)
@@ -63,6 +68,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--token-bytes", type=int, default=0)
+    parser.add_argument("--cache-type-k", default="f16")
+    parser.add_argument("--cache-type-v", default="f16")
+    parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--fail-with")
     parser.add_argument("--code", type=int, default=1)
@@ -77,19 +85,20 @@ def main() -> None:
         if said.once:
             Path(said.once).touch()
         fail(said.fail_with, said.code)
-    wanted = said.ctx_size * said.token_bytes
+    wanted = sum(said.ctx_size * said.token_bytes // 64 * BLOCK[kind] for kind in (said.cache_type_k, said.cache_type_v))
     try:
         held = bytearray(wanted)
     except MemoryError:
         fail(f"ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size {wanted}", 1)
-    print(f"llama_kv_cache: size = {wanted / (1 << 20):.2f} MiB ({said.ctx_size} cells, 2 layers, 1/1 seqs)", flush=True)
+    say(f"llama_kv_cache: size = {wanted / (1 << 20):.2f} MiB ({said.ctx_size} cells, 2 layers, 1/1 seqs)")
     for _ in range(said.workers):
         subprocess.Popen([sys.executable, "-c", WORKER])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN if said.deaf else lambda *_: sys.exit(0))
     server = ThreadingHTTPServer((said.host, said.port), Handler)
-    print(f"main: server is listening on http://{said.host}:{said.port}", flush=True)
+    say(f"main: server is listening on http://{said.host}:{said.port}")
     server.serve_forever()
-    del held, SharedMemory
+    del held
 
 
 if __name__ == "__main__":

@@ -19,9 +19,7 @@ MEMORY_ERRORS: dict[str, Limit] = {
             "kv_too_small",
             "no_kv_blocks",
             "no_kv_memory",
-            "kv_allocation",
             "kv_over_profiled",
-            "state_allocation",
             "no_state",
             "window_pool",
             "total_tokens",
@@ -48,7 +46,18 @@ MEMORY_ERRORS: dict[str, Limit] = {
         Limit.WORKSPACE,
     ),
     **dict.fromkeys(
-        ("buffer_allocation", "no_room", "split_too_small", "device_too_small", "fit", "full_layer_slot", "batch_too_small"), Limit.WEIGHTS
+        (
+            "buffer_allocation",
+            "kv_allocation",
+            "state_allocation",
+            "no_room",
+            "split_too_small",
+            "device_too_small",
+            "fit",
+            "full_layer_slot",
+            "batch_too_small",
+        ),
+        Limit.WEIGHTS,
     ),
     **dict.fromkeys(("cpu_oom", "host_oom"), Limit.HOST),
 }

@@ -65,32 +65,58 @@ def _value(case: Case, name: str) -> Value:
 
 
 def next_remedy(engine: Engine) -> NextRemedy:
-    """By the engine's levers: the plan's own remedies where it did not fit, else the cheapest change that needs less of what ran out."""
+    """By the engine's levers: the plan's own remedies where it did not fit, else the cheapest change that frees enough of what ran out.
 
-    def found(case: Case, plan: Plan, _facts: tuple[Fact, ...], limit: Limit | None) -> Remedy | None:
+    Enough is what the failed allocation lacked, where its line says so; one that frees the most is taken where none frees enough.
+    """
+
+    def found(case: Case, plan: Plan, facts: tuple[Fact, ...], limit: Limit | None) -> Remedy | None:
         if plan.remedies:
             return plan.remedies[0]
         before = evaluate(engine, case)
-        tried = sorted(_candidates(engine, before, limit), key=lambda pair: (pair[1].cost_rank, pair[0].verdict.rank))
+        enough = _lacking_bytes(facts) or _peak(before, limit) // _LEAST_SHARE
+        tried = [pair for lever in engine.levers(before.case) for pair in _best(engine, before, lever, limit, enough)]
+        tried.sort(key=lambda pair: (pair[0].frees_bytes < enough, pair[1].cost_rank, -pair[0].frees_bytes))
         return tried[0][0] if tried else None
 
     return found
 
 
-def _candidates(engine: Engine, before: Outcome, limit: Limit | None) -> Iterator[tuple[Remedy, Lever]]:
-    for lever in engine.levers(before.case):
-        if lever.setting == "engine_version" or not (limit is None or limit in lever.relieves or _is_memory(lever)):
+_LEAST_SHARE = 32  # of the peak: what is worth a change where nobody said what was lacking
+_TRIFLE = 4  # what frees less than this part of enough is not worth a start
+_MARGIN = 16  # of a request that failed with nobody saying what was free
+
+
+def _lacking_bytes(facts: tuple[Fact, ...]) -> int:
+    """What the last failed allocation lacked, as far as its line tells; 0 where it does not."""
+    for fact in reversed(facts):
+        details = dict(fact.details)
+        wanted = fact.value if fact.unit == "bytes" else details.get("requested_bytes")
+        free = details.get("free_bytes")
+        if isinstance(wanted, int) and wanted > 0:
+            return max(wanted - free, 1) if isinstance(free, int) else max(wanted // _MARGIN, 1)
+    return 0
+
+
+def _best(engine: Engine, before: Outcome, lever: Lever, limit: Limit | None, enough: int) -> Iterator[tuple[Remedy, Lever]]:
+    """The first value of a lever that frees enough, else the last that frees anything."""
+    if lever.setting == "engine_version" or not (limit is None or limit in lever.relieves or _is_memory(lever)):
+        return
+    best: Remedy | None = None
+    for value in lever.values:
+        try:
+            seen = evaluate(engine, apply_lever(before.asked, lever, value, length_setting=engine.profile.length_setting))
+        except UllageError:
             continue
-        for value in lever.values:
-            try:
-                seen = evaluate(engine, apply_lever(before.asked, lever, value, length_setting=engine.profile.length_setting))
-            except UllageError:
-                continue
-            frees = _freed(before, seen, limit)
-            if frees > 0 and seen.verdict.rank <= before.verdict.rank:
-                changes = ((lever.setting, value), *((name, other) for name, other in lever.also if other is not None))
-                yield Remedy(changes=changes, frees_bytes=frees, cost=lever.cost, verdict=seen.verdict, case=seen.asked), lever
-                break
+        frees = _freed(before, seen, limit)
+        if frees <= enough // _TRIFLE or seen.verdict.rank > before.verdict.rank:
+            continue
+        changes = ((lever.setting, value), *((name, other) for name, other in lever.also if other is not None))
+        best = Remedy(changes=changes, frees_bytes=frees, cost=lever.cost, verdict=seen.verdict, case=seen.asked)
+        if frees >= enough:
+            break
+    if best is not None:
+        yield best, lever
 
 
 def _is_memory(lever: Lever) -> bool:

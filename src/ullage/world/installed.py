@@ -18,8 +18,8 @@ def find(argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
     program, *rest = argv
     if program in _PYTHONS and rest:
         return _python(tuple(rest), folder)
-    beside = Path(sys.executable).with_name(program)
-    found = _in_folder(program, folder) or shutil.which(program) or (str(beside) if "/" not in program and beside.exists() else None)
+    beside = Path(sys.executable).parent / program
+    found = _in_folder(program, folder) or shutil.which(program) or (str(beside) if beside.is_file() else None)
     return None if found is None else (found, *map(_whole, rest))
 
 

@@ -1,0 +1,207 @@
+"""``ullage serve MODEL``: start the planned engine, keep it running, and step down one setting when memory runs out."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
+from ullage.commands.serving import Serving, key_of, prepared, read_serving, readied
+from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
+from ullage.domain.baseline import Exit
+from ullage.domain.plan import Command, Verdict
+from ullage.domain.supervision import Kind, Launch, Phase, Policy, Run, State
+from ullage.errors import UllageError
+from ullage.frozen import replace
+from ullage.planning.launch import LOCAL, listen
+from ullage.planning.step_down import adviser, next_remedy
+from ullage.planning.supervise import NextStep, begin, no_step, step
+from ullage.ports import Care, Door, World
+
+if TYPE_CHECKING:
+    from ullage.report.export import Deployment
+
+_WHICH_ENGINE = Option("engine", "text", "The serving engine (`ullage engines`).", "NAME", panel="Engine")
+_SERVE = (
+    Option("port", "whole", "Where callers come; the engine's own port when it is not said.", "N", panel="Serving"),
+    Option("host", "text", "The address callers come to; this machine alone when it is not said.", "ADDRESS", panel="Serving"),
+    Option("no_guard", "flag", "Let callers reach the engine itself.", panel="Serving"),
+    Option("dry_run", "flag", "Print the command, its environment and its files, and start nothing.", panel="Serving"),
+    Option("export", "text", "Write it for another runner instead: compose, systemd, k8s, ray.", "FORM", panel="Serving"),
+    Option("into", "text", "The directory that the files of an export are written to.", "DIR", panel="Serving"),
+    Option("image", "text", "The container image of an export.", "NAME", panel="Serving"),
+    Option("nodes", "whole", "Machines that an export for ray spreads the devices over.", "N", panel="Serving"),
+    Option("engine_dir", "text", "Where the engine is installed: its environment, or its checkout.", "DIR", panel="Serving"),
+    Option("program", "text", "How the engine is started, in place of the command's first word.", "WORDS", panel="Serving"),
+    Option("start_seconds", "whole", "How long it may take until it has answered a request.", "SECONDS", panel="Serving"),
+    Option("grace_seconds", "whole", "How long a stop may take before all is killed.", "SECONDS", panel="Serving"),
+    Option("most_failures", "whole", "Failures within ten minutes after which it is given up.", "N", panel="Serving"),
+    Option("anyway", "flag", "Start it although the plan says that it does not fit.", panel="Serving"),
+)
+_OUTPUT = (
+    Option("json", "flag", "Answer as JSON when it has ended; the engine's output goes to standard error."),
+    Option("output", "text", "Write the answer to a file.", "FILE", ("--output", "-o")),
+    Option("offline", "flag", "Never use the network."),
+)
+
+
+class _NoDoor:
+    """Callers reach the engine itself."""
+
+    def start(self) -> None:
+        """Nothing stands between."""
+
+    def stop(self) -> None:
+        """As above."""
+
+    def engine_ready(self, url: str) -> None:
+        """As above."""
+
+    def engine_died(self) -> None:
+        """As above."""
+
+
+def run(flags: Flags, world: World) -> Answer:
+    """Serve until it is stopped or given up. Raises every error of the tree."""
+    serving = read_serving(flags, world)
+    form = flags.text("export")
+    if form is not None:
+        from ullage.report.export import export  # noqa: PLC0415 - starting an engine has no need of it
+
+        return _files(flags, world, export(form, _deployment(flags, serving)))
+    if flags.flag("dry_run"):
+        return _shown(flags, serving, listen(serving.command, serving.server, serving.host, serving.port))
+    if serving.plan is not None and not _may_start(serving, flags):
+        from ullage.commands.plan import report  # noqa: PLC0415 - as above
+
+        return report(serving.plan, flags)
+    return _served(flags, *_kept(flags, world, serving))
+
+
+def _may_start(serving: Serving, flags: Flags) -> bool:
+    """A plan that does not fit is started only when asked; a command of theirs is theirs to try."""
+    return serving.is_theirs or flags.flag("anyway") or (serving.plan is not None and serving.plan.verdict in {Verdict.FITS, Verdict.TIGHT})
+
+
+def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Run, ...]]:
+    """The last state and every run on the way."""
+    door = open_door(flags, world, serving)
+    is_guarded = door is not None
+    host, port = (LOCAL, world.processes.free_port()) if is_guarded else (serving.host, serving.port)
+    ready = readied(serving, flags, world, host, port, is_private=is_guarded or host == LOCAL)
+    launch = Launch(command=ready(serving.command), case=serving.case)
+    next_step: NextStep = no_step
+    if serving.case is not None:
+        next_step = adviser(serving.engine, next_remedy(serving.engine), prepared(serving, ready, flags))
+    runs: list[Run] = []
+    remember = _recorder(world, serving)
+
+    def record(ended: Run) -> None:
+        runs.append(ended)
+        remember(ended)
+
+    care = Care(
+        begin=lambda first, at: begin(first, policy(flags), at),
+        decide=lambda state, event: step(state, event, next_step),
+        read_line=serving.engine.read_log_line,
+        record=record,
+        door=door or _NoDoor(),
+        server=serving.server,
+        host=LOCAL if host == "0.0.0.0" else host,  # noqa: S104 - compared, not bound
+        port=port,
+        key=key_of(serving),
+        folder=flags.text("engine_dir"),
+        is_quiet=flags.flag("json"),
+    )
+    return world.processes.keep(launch, care), tuple(runs)
+
+
+def open_door(flags: Flags, world: World, serving: Serving) -> Door | None:  # noqa: ARG001 - what a guard is made of
+    """The guard in front of the engine; None where none is wanted."""
+    return None
+
+
+def policy(flags: Flags) -> Policy:
+    """How patient to be."""
+    usual = Policy()
+    return replace(
+        usual,
+        start_seconds=float(flags.whole("start_seconds") or usual.start_seconds),
+        grace_seconds=float(flags.whole("grace_seconds") or usual.grace_seconds),
+        most_failures=flags.whole("most_failures") or usual.most_failures,
+    )
+
+
+_EXITS = {Kind.STOPPED: Exit.STOPPED, Kind.OUT_OF_MEMORY: Exit.OUT_OF_MEMORY}
+
+
+def _recorder(world: World, serving: Serving) -> Callable[[Run], None]:
+    """What remembers a run that ended; a store that cannot be written never ends an engine."""
+
+    def remember(ended: Run) -> None:
+        case = ended.launch.case
+        if case is None:
+            return
+        from ullage.domain.baseline import Figure  # noqa: PLC0415 - an engine that is not kept has no need of it
+        from ullage.planning.answer import answer  # noqa: PLC0415 - as above
+        from ullage.planning.record import run_of  # noqa: PLC0415 - as above
+
+        now = datetime.now(UTC)
+        began = now - timedelta(seconds=ended.ended_at - ended.started_at)
+        figures = (Figure(name="ready", value=ended.ready_seconds, unit="seconds"),) if ended.ready_seconds is not None else ()
+        try:
+            made = run_of(answer(serving.engine, case, remedies=False), id=world.store.new_id(), started_at=began)
+            killed = Exit.KILLED if ended.signal is not None else Exit.CRASHED
+            world.store.append(
+                replace(
+                    made, ended_at=now, exit=_EXITS.get(ended.kind, killed), figures=figures, note=f"{ended.kind}: {ended.reason}"[:500]
+                )
+            )
+        except UllageError:
+            return
+
+    return remember
+
+
+def _shown(flags: Flags, serving: Serving, command: Command) -> Answer:
+    from ullage.report.serve_document import command_document, command_values  # noqa: PLC0415 - only a dry run is shown
+
+    if flags.flag("json"):
+        return Answer(0, json=command_values(command))
+    return Answer(0, document=command_document(command, serving.notes))
+
+
+def _served(flags: Flags, state: State, runs: tuple[Run, ...]) -> Answer:
+    from ullage.report.serve_document import served_document, served_values  # noqa: PLC0415 - only when it has ended
+
+    exit_code = 0 if state.phase is Phase.STOPPED else 1
+    if flags.flag("json"):
+        return Answer(exit_code, json=served_values(state, runs))
+    return Answer(exit_code, document=served_document(state, runs))
+
+
+def _files(flags: Flags, world: World, files: tuple[tuple[str, str], ...]) -> Answer:
+    into = flags.text("into")
+    for name, text in files if into is not None else ():
+        world.desk.write(f"{(into or '').rstrip('/') or '/'}/{name}", text)
+    from ullage.report.serve_document import files_document, files_values  # noqa: PLC0415 - only an export is shown
+
+    if flags.flag("json"):
+        return Answer(0, json=files_values(files))
+    return Answer(0, document=files_document(files))
+
+
+def _deployment(flags: Flags, serving: Serving) -> "Deployment":
+    from ullage.report.export import deployment  # noqa: PLC0415 - starting an engine has no need of it
+
+    command = listen(serving.command, serving.server, serving.host, serving.port)
+    where, said = (serving.host, serving.port), (flags.text("image"), flags.whole("nodes"))
+    return deployment(serving.engine.profile, serving.server, command, serving.plan, where, said)
+
+
+VERB = Verb(
+    name="serve",
+    help="Start the planned engine and keep it running; or keep your own command running: ullage serve [OPTIONS] -- COMMAND.",
+    run=run,
+    options=(*MACHINE, *WORKLOAD, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *_SERVE, *_OUTPUT),
+    argument=Argument("model", "target", "A model as for plan; or a command after --, as you would start it."),
+)

@@ -1,0 +1,152 @@
+"""What ``serve`` starts: the planned command of a model, or a command somebody wrote, made ready for this machine."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ullage.commands.check import read_request, split_line
+from ullage.commands.question import find_engine, read_question
+from ullage.commands.verb import Flags
+from ullage.domain.case import Case
+from ullage.domain.engine import Engine, Server
+from ullage.domain.placement import Parallel
+from ullage.domain.plan import Command, Plan
+from ullage.errors import InputError, UllageError, WorldError
+from ullage.frozen import replace
+from ullage.planning.answer import answer, as_plan
+from ullage.planning.fit import Outcome
+from ullage.planning.launch import LOCAL, address_of, listen, option, patched, server_of
+from ullage.planning.search import find_best
+from ullage.planning.settle import settle
+from ullage.ports import World
+
+Ready = Callable[[Command], Command]
+
+
+class Serving(NamedTuple):
+    """A command to serve. ``case`` is the question it answers, as asked, and ``plan`` its answer: None where nobody could plan it."""
+
+    engine: Engine
+    server: Server
+    command: Command
+    host: str
+    port: int  # where callers come
+    case: Case | None
+    plan: Plan | None
+    outcome: Outcome | None
+    is_theirs: bool
+    notes: tuple[str, ...] = ()
+
+
+def read_serving(flags: Flags, world: World) -> Serving:
+    """The model or the command of the words. Raises every error of the tree."""
+    words = flags.texts("model")
+    if "--" in words:
+        words = words[words.index("--") + 1 :]
+        if words:
+            return _theirs(flags, world, split_line(words[0]) if len(words) == 1 else words)
+    if len(words) != 1:
+        raise InputError("give a model to plan and start, or a whole command after --: ullage serve [OPTIONS] -- COMMAND")
+    return _planned(flags, world, words[0])
+
+
+def _planned(flags: Flags, world: World, model: str) -> Serving:
+    engine = find_engine(flags)
+    question = read_question(flags, world, engine, model)
+    case = question.case
+    own = {name: value for server in engine.profile.servers[:1] for name, value in server.settings if not case.settings.has(name)}
+    case = replace(case, settings=case.settings.with_(**own), stated=case.stated | set(own)) if own else case
+    case = _over_machines(case, flags.whole("nodes") or 1)
+    outcome = find_best(engine, case) if "parallel" not in case.stated else settle(engine, case)
+    plan = as_plan(engine, outcome)
+    server = server_of(engine.profile, plan.command.argv)
+    command = _with_program(flags, plan.command)
+    port = flags.whole("port") or address_of(plan.command, server)[1]
+    return Serving(
+        engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=question.notes
+    )
+
+
+def _over_machines(case: Case, nodes: int) -> Case:
+    """Over several machines, unless said otherwise: a tensor parallel group on each, and a pipeline over them."""
+    devices = len(case.machine.devices)
+    if nodes == 1 or "parallel" in case.stated or devices % nodes:
+        return case
+    return replace(case, parallel=Parallel(tensor=devices // nodes, pipeline=nodes), stated=case.stated | {"parallel"})
+
+
+def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
+    engine, request = read_request(words, flags)
+    argv, environment = _words(words)
+    command = Command(argv=argv, environment=(*environment, *request.environment))
+    command = replace(command, environment=tuple(dict(command.environment).items()))
+    server = server_of(engine.profile, argv)
+    host, port = address_of(command, server)
+    case: Case | None = None
+    plan: Plan | None = None
+    notes: tuple[str, ...] = ()
+    try:
+        if not request.model:
+            raise InputError("the command names no model")
+        question = read_question(flags, world, engine, request.model, request)
+        case, notes = question.case, question.notes
+        plan = answer(engine, case, findings=request.findings)
+    except UllageError as error:
+        notes = (f"nobody could plan this command, so it is kept running and nothing more: {error}",)
+    found = flags.text("host") or host, flags.whole("port") or port
+    return Serving(engine, server, command, *found, case, plan, None, is_theirs=True, notes=notes)
+
+
+def _words(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """A command's own words, and the environment written before them."""
+    words = words[1:] if words[:1] == ("env",) else words
+    count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))
+    pairs = tuple(word.partition("=") for word in words[:count])
+    return words[count:], tuple((name, value) for name, _, value in pairs)
+
+
+def _with_program(flags: Flags, command: Command) -> Command:
+    """With the words of ``--program`` in place of the first one."""
+    program = flags.text("program")
+    return command if program is None else replace(command, argv=(*split_line(program), *command.argv[1:]))
+
+
+def readied(serving: Serving, flags: Flags, world: World, host: str, port: int, *, is_private: bool) -> Ready:
+    """What makes a command of this engine ready: where it listens, and where its program is. Raises WorldError when it is not installed."""
+
+    def ready(command: Command) -> Command:
+        command = listen(command, serving.server, host, port, is_private=is_private)
+        found = world.processes.find(command.argv, flags.text("engine_dir"))
+        if found is None:
+            raise WorldError(_not_installed(serving, command))
+        return replace(command, argv=found)
+
+    return ready
+
+
+def _not_installed(serving: Serving, command: Command) -> str:
+    profile = serving.engine.profile
+    how = f"pip install {profile.package}" if " " not in profile.package or "," not in profile.package else f"install {profile.package}"
+    shown = " ".join(command.argv[:3] if command.argv[0].startswith("python") else command.argv[:1])
+    return (
+        f"{profile.title} is not installed here ({shown!r} is not found): {how}, or say where it is with --engine-dir DIR "
+        f"or how it is started with --program WORDS"
+    )
+
+
+def prepared(serving: Serving, ready: Ready, flags: Flags) -> Callable[[Case, Case, Command], Command | None]:
+    """The command of a changed case: a new one of ours, or theirs with only that changed."""
+    engine = serving.engine
+
+    def prepare(before: Case, after: Case, command: Command) -> Command | None:
+        made = engine.command(engine.resolve(after))
+        if not serving.is_theirs:
+            return ready(_with_program(flags, made))
+        return patched(engine, command, engine.command(engine.resolve(before)), made)
+
+    return prepare
+
+
+def key_of(serving: Serving) -> str | None:
+    """The key a command tells its engine to ask for."""
+    told = option(serving.command.argv, serving.server.key_flag)
+    return told or dict(serving.command.environment).get(f"{serving.engine.profile.name.upper()}_API_KEY")

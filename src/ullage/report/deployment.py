@@ -1,0 +1,98 @@
+"""What another runner has to know to run an engine: the planned command and what it needs of a machine."""
+
+from ullage.domain.engine import Profile, Server
+from ullage.domain.ledger import Purpose
+from ullage.domain.machine import HOST
+from ullage.domain.plan import Command, Plan
+from ullage.errors import InputError
+from ullage.frozen import dataclass, field
+from ullage.planning.launch import LOCAL, listen
+from ullage.units import GiB, MiB
+
+_START_SECONDS = 3600
+_BYTES_A_SECOND = 200 * MiB  # of weights from a slow disk, which a start must be given time for
+_SHARED_BASE, _SHARED_RANK = 1 * GiB, 1 * GiB
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, whose port is published to one address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A command and its surroundings. Sizes are bytes; ``devices`` are of one ``kind``; None where nobody said."""
+
+    name: str
+    title: str
+    command: Command  # as it runs on a machine that has the engine
+    inside: Command  # as it runs in a container
+    server: Server
+    host: str
+    port: int
+    kind: str
+    devices: int
+    tensor: int
+    pipeline: int
+    data: int
+    model_path: str  # a folder or file of this machine that has to be seen inside; empty for a published name
+    image: str = ""
+    shared_bytes: int = _SHARED_BASE
+    host_bytes: int | None = None
+    start_seconds: int = _START_SECONDS
+    nodes: int = 1
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def deployment(
+    profile: Profile, server: Server, command: Command, plan: Plan | None, where: tuple[str, int], said: tuple[str | None, int | None]
+) -> Deployment:
+    """What the plan says of it; ``where`` is the address callers come to, ``said`` an image and a number of machines. Raises InputError."""
+    if plan is None:
+        raise InputError("only what could be planned can be exported: give a model, or a command whose model is here")
+    case = plan.case
+    devices = case.devices
+    kind = devices[0].kind if devices else "cpu"
+    (host, port), (image, nodes) = where, said
+    version = str(case.version)
+    known = dict(server.images).get(kind, "").format(version=version)
+    path = case.model.path
+    shared = _SHARED_BASE + _SHARED_RANK * (max(1, case.parallel.devices) - 1)
+    return Deployment(
+        name=_name(f"{profile.name}-{case.model.name.rsplit('/', 1)[-1]}"),
+        title=f"{profile.title} {version}: {case.model.name}, planned by ullage",
+        command=command,
+        inside=listen(command, server, _EVERYWHERE, port),
+        server=server,
+        host=LOCAL if host in {"", "localhost"} else host,
+        port=port,
+        kind=kind,
+        devices=len(devices) if kind != "cpu" else 0,
+        tensor=case.parallel.tensor,
+        pipeline=case.parallel.pipeline,
+        data=case.parallel.data,
+        model_path=path if path.startswith("/") else "",
+        image=image or known,
+        shared_bytes=shared,
+        host_bytes=_host_bytes(plan, shared),
+        start_seconds=max(600, 300 + case.model.checkpoint.nbytes // _BYTES_A_SECOND),
+        nodes=nodes or 1,
+    )
+
+
+def needs_image(deployment: Deployment) -> str:
+    """The container image. Raises InputError where none is known."""
+    if not deployment.image:
+        raise InputError(
+            f"no container image is known for {deployment.title.partition(':')[0]} on {deployment.kind}: give one with --image"
+        )
+    return deployment.image
+
+
+def _host_bytes(plan: Plan, shared: int) -> int | None:
+    """What the plan says that the engine takes of the host at most, and shared memory; None where it says nothing of the host."""
+    if not plan.ledger.on(HOST):
+        return None
+    return plan.ledger.peak(HOST).high - plan.ledger.of(HOST, Purpose.OTHERS).expected + shared
+
+
+def _name(text: str) -> str:
+    """A name that every runner takes: small letters, digits and dashes, at most 52."""
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower())
+    return "-".join(part for part in kept.split("-") if part)[:52].strip("-")

@@ -1,0 +1,74 @@
+import pytest
+
+from ullage.domain.facts import Fact
+from ullage.domain.plan import Limit
+from ullage.domain.supervision import Exited, Kind
+from ullage.engines import engines
+from ullage.planning.failure import judge
+
+
+def exited(code: int | None = 1, *tail: str, signal: int | None = None, killed: bool = False) -> Exited:
+    return Exited(at=1.0, code=None if signal else code, signal=signal, tail=tail, killed_for_memory=killed)
+
+
+@pytest.mark.parametrize(
+    ("event", "word"),
+    [
+        (exited(2, "vllm serve: error: unrecognized arguments: --max-modle-len 5"), "flag"),
+        (exited(1, "error: invalid argument: --foo"), "flag"),
+        (exited(1, "OSError: [Errno 98] Address already in use"), "port"),
+        (exited(1, "start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8080"), "port"),
+        (exited(1, "gguf_init_from_file: failed to open GGUF file 'x.gguf' (No such file or directory)"), "model is not there"),
+        (exited(1, "ModuleNotFoundError: No module named 'vllm._C'"), "not installed"),
+        (exited(1, "RuntimeError: No CUDA GPUs are available"), "no device"),
+        (exited(132), "another processor"),
+        (exited(signal=4), "another processor"),
+        (exited(127), "no such program"),
+        (exited(0, "usage: serve"), "before it answered"),
+    ],
+)
+def test_what_cannot_succeed_is_known_by_its_words(event: Exited, word: str) -> None:
+    found = judge(event, (), was_ready=False)
+    assert found.kind is Kind.HOPELESS
+    assert word in found.reason
+
+
+@pytest.mark.parametrize(
+    ("engine", "line", "limit"),
+    [
+        (
+            "vllm",
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.1 GiB",
+            "workspace",
+        ),
+        ("vllm", "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", "cache"),
+        ("vllm", "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes.", "host"),
+        ("llama_cpp", "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 1073741824", "weights"),
+        ("llama_cpp", "allocating 900.00 MiB on device 0: cudaMalloc failed: out of memory", "workspace"),
+    ],
+)
+def test_lines_of_real_engines_about_memory_say_what_ran_out(engine: str, line: str, limit: str) -> None:
+    fact = engines()[engine].read_log_line(line)
+    assert fact is not None
+    found = judge(exited(1, line), (fact,), was_ready=False)
+    assert (found.kind, found.limit) == (Kind.OUT_OF_MEMORY, Limit(limit))
+
+
+def test_what_a_request_was_refused_for_is_no_reason_of_an_exit() -> None:
+    fact = Fact(name="error.prompt_too_long", value=9000)
+    assert judge(exited(3), (fact,), was_ready=True).kind is Kind.CRASHED
+
+
+def test_a_kill_by_the_kernel_is_out_of_host_memory_and_another_is_not() -> None:
+    assert judge(exited(signal=9, killed=True), (), was_ready=True).kind is Kind.OUT_OF_MEMORY
+    assert judge(exited(signal=9), (), was_ready=True).kind is Kind.CRASHED
+
+
+def test_an_engine_that_ended_in_order_was_stopped_by_somebody() -> None:
+    assert judge(exited(0), (), was_ready=True).kind is Kind.STOPPED
+    assert judge(exited(signal=15), (), was_ready=True).kind is Kind.STOPPED
+
+
+def test_two_failures_that_differ_in_numbers_alone_are_the_same() -> None:
+    one, other = (judge(exited(1, f"RuntimeError: rank 0 at 0x{at}"), (), was_ready=False) for at in (123, 456))
+    assert one.mark == other.mark
