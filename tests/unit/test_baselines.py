@@ -105,6 +105,13 @@ def test_runs_of_another_kind_teach_nothing(other: dict[str, object]) -> None:
     assert prefill(tuple(ran(number, **other) for number in range(3))) == RULE
 
 
+def test_a_word_among_the_settings_chooses_other_kernels_and_a_number_does_not() -> None:
+    eager, more = (replace(case(), settings=Settings.of(said)) for said in ({"attn_implementation": "eager"}, {"max_new_tokens": 99}))
+    runs = tuple(ran(number) for number in range(3))
+    assert prefill(runs, eager) == prefill((), eager)
+    assert prefill(runs, more) != prefill((), more)
+
+
 def test_another_family_is_not_taught() -> None:
     other = case(name="gemma-3-27b-it")
     rule = evaluate(ENGINE, other).ledger
@@ -114,7 +121,7 @@ def test_another_family_is_not_taught() -> None:
 def test_a_new_driver_starts_anew() -> None:
     old = [ran(number) for number in range(3)]
     new = replace(ran(3), machine=replace(old[0].machine, driver="2"))
-    assert [run.id for run in comparable(case(), [new, *reversed(old)])] == ["r3"]
+    assert [run.id for run in comparable(ENGINE.resolve(case()), [new, *reversed(old)])] == ["r3"]
 
 
 def test_a_devices_whole_reading_teaches_what_was_not_seen_by_itself() -> None:
@@ -155,7 +162,7 @@ def test_a_budget_that_the_cache_fills_is_not_blamed_on_its_parts() -> None:
         amount = run.promise("gpu0", None, Phase.RESIDENT)
         assert amount is not None
         runs.append(replace(run, seen=(seen(amount.expected + 100 * MiB, None, Phase.RESIDENT),)))
-    (term,) = corrections(asked, runs)
+    (term,) = corrections(find("vllm").resolve(asked), runs)
     assert term[1:] == (None, Phase.RESIDENT)
     after = evaluate(calibrated(find("vllm"), runs), asked).ledger
     changed = [now for then, now in zip(plan.ledger.entries, after.entries, strict=True) if then != now]

@@ -7,11 +7,12 @@ Student's factor for the next run is 12.7, with three it is 4.3, the first that 
 from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
 
+from ullage.catalog.secrets import holds_secret, is_secret_name
 from ullage.domain.baseline import Exit, Promised, Run, Seen
-from ullage.domain.case import Case
+from ullage.domain.case import Case, Settings, Value
 from ullage.domain.ledger import Amount, Phase, Purpose
 from ullage.domain.machine import HOST
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
 
 FEWEST_RUNS = 3
 MOST_RUNS = 50  # the newest; older ones say what the machine was
@@ -20,6 +21,8 @@ _SCALES = frozenset({Purpose.ACTIVATIONS, Purpose.LOGITS, Purpose.WORKSPACE, Pur
 _UNDER_LOAD = frozenset({Phase.PREFILL, Phase.DECODE})
 _BROKEN = frozenset({Exit.OUT_OF_MEMORY, Exit.CRASHED})
 _ALIKE = 1 + 1e-9
+_CLEARLY = 1.5  # one way to see the runs is steadier than the other by this much, or nothing tells which is right
+_BEYOND = 0.1
 
 # Student's t at 97.5 % by degrees of freedom; between two the smaller one's, which is the wider.
 _STUDENT = (
@@ -49,7 +52,9 @@ Term = tuple[Kind, Purpose | None, Phase]  # None: every uncertain amount of the
 class Correction:
     """How a term's bytes stood to the promise over ``runs`` runs: as a factor, or as bytes more when ``is_ratio`` is False.
 
-    ``least`` and ``most`` are the extremes that were seen, ``low`` to ``high`` where the next run is expected with 95 %.
+    ``least`` and ``most`` are the extremes that were seen, ``low`` to ``high`` where the next run is expected with 95 %. ``promised`` is
+    the smallest and the largest promise it was learnt from; ``beside`` is the other way to see the same runs, where that was about as
+    steady: then nothing tells which of the two goes on.
     """
 
     runs: int
@@ -59,6 +64,15 @@ class Correction:
     middle: float
     high: float
     most: float
+    promised: tuple[int, int] = (0, 0)
+    beside: "Correction | None" = None
+    is_alike: bool = False  # the way beside was about as steady
+
+    def ways(self, promised_bytes: int) -> tuple["Correction", ...]:
+        """The ways that count for a promise: beyond what runs were promised by more than a tenth, both do."""
+        smallest, largest = self.promised
+        inside = smallest * (1 - _BEYOND) <= promised_bytes <= largest * (1 + _BEYOND)
+        return (self,) if self.beside is None or (inside and not self.is_alike) else (self, self.beside)
 
     def of(self, value: float, promised_bytes: int) -> float:
         """Bytes that a factor or a difference makes of a promise; never below nought."""
@@ -75,7 +89,10 @@ def corrections(case: Case, runs: Iterable[Run]) -> dict[Term, Correction]:
 
 
 def comparable(case: Case, runs: Iterable[Run]) -> list[Run]:
-    """Runs that ended well with the same engine release, family, scheme and degrees on such devices, under the newest one's driver."""
+    """Runs that ended well with the same engine release, family, scheme and degrees on such devices, under the newest one's driver.
+
+    Words and switches among the settings are the same too: they choose other kernels, where a number only says how much.
+    """
     found = [run for run in runs if run.exit not in _BROKEN and not run.out_of_memory and _is_like(run, case)]
     return [run for run in found if run.machine.driver == found[0].machine.driver][:MOST_RUNS]
 
@@ -87,7 +104,17 @@ def _is_like(run: Run, case: Case) -> bool:
         and (run.model.model_type, run.model.scheme) == (shape.model_type, case.model.checkpoint.scheme)
         and _release(run.version) == _release(str(case.version))
         and {(one.kind, one.name) for one in run.machine.devices} == {(one.kind, one.name) for one in case.devices}
+        and _choices(run.settings) == _choices(case.settings)
     )
+
+
+def _choices(settings: Settings) -> dict[str, Value]:
+    """Words and switches, without those that are never stored."""
+    return {
+        name: value
+        for name, value in settings.items
+        if isinstance(value, bool | str) and not is_secret_name(name) and not holds_secret(str(value))
+    }
 
 
 def _release(version: str) -> tuple[str, ...]:
@@ -175,14 +202,18 @@ def _correction(term: Term, pairs: Sequence[tuple[int, int]]) -> Correction:
     """A factor or a difference, whichever was steadier; where both are alike, a factor for what grows with the work."""
     _, purpose, phase = term
     differences = [float(seen - said) for said, seen in pairs]
-    steady = deviation(differences)
-    if all(said > 0 for said, _ in pairs):
-        ratios = [seen / said for said, seen in pairs]
-        spread = deviation(ratios) * sum(said for said, _ in pairs) / len(pairs)
-        grows = purpose in _SCALES or (purpose is None and phase in _UNDER_LOAD)
-        if spread * _ALIKE < steady or (grows and spread <= steady * _ALIKE):
-            return _interval(ratios, is_ratio=True)
-    return _interval(differences, is_ratio=False)
+    steady, span = deviation(differences), (min(said for said, _ in pairs), max(said for said, _ in pairs))
+    more = _interval(differences, is_ratio=False)
+    if not span[0]:
+        return replace(more, promised=span)
+    ratios = [seen / said for said, seen in pairs]
+    factor = _interval(ratios, is_ratio=True)
+    spread = deviation(ratios) * sum(said for said, _ in pairs) / len(pairs)
+    grows = purpose in _SCALES or (purpose is None and phase in _UNDER_LOAD)
+    is_factor = spread * _ALIKE < steady or (grows and spread <= steady * _ALIKE)
+    is_alike = max(spread, steady) <= min(spread, steady) * _CLEARLY
+    first, second = (factor, more) if is_factor else (more, factor)
+    return replace(first, promised=span, beside=second, is_alike=is_alike)
 
 
 def _interval(values: Sequence[float], *, is_ratio: bool) -> Correction:

@@ -26,7 +26,7 @@ def calibrated(engine: Engine, runs: Sequence[Run]) -> Engine:
 
     def taught(case: Case) -> dict[Term, Correction]:
         shape, devices = case.model.architecture, tuple((one.kind, one.name) for one in case.devices)
-        key = (case.version, case.parallel, shape.model_type, case.model.checkpoint.scheme, devices)
+        key = (case.version, case.parallel, shape.model_type, case.model.checkpoint.scheme, devices, case.settings)
         if key not in known:
             known[key] = corrections(case, own)
         return known[key]
@@ -121,8 +121,10 @@ def _said(entry: Entry, parts: tuple[int, int, int], correction: Correction) -> 
 
 def corrected(amount: Amount, correction: Correction) -> Amount:
     """The promise as runs have it: no narrower than readings resolve, no wider than the promise and what was seen together."""
-    low, middle, high = (round(correction.of(value, amount.expected)) for value in (correction.low, correction.middle, correction.high))
-    least, most = (round(correction.of(value, amount.expected)) for value in (correction.least, correction.most))
+    said, ways = amount.expected, correction.ways(amount.expected)
+    least, most = min(round(way.of(way.least, said)) for way in ways), max(round(way.of(way.most, said)) for way in ways)
+    low, high = min(round(way.of(way.low, said)) for way in ways), max(round(way.of(way.high, said)) for way in ways)
+    middle = round(correction.of(correction.middle, said))
     low = min(least, max(low - RESOLUTION_BYTES, min(amount.low, least)))
     high = max(most, min(high + RESOLUTION_BYTES, max(amount.high, most)))
     return Amount(low, min(max(middle, low), high), high)
