@@ -40,6 +40,19 @@ _ADVICE = (
     ),
     Option("cards", "text", "The cards that --advise hardware considers, of all known: H100,4090.", "NAMES", panel="Advice"),
 )
+_TRAFFIC = (
+    Option(
+        "workload",
+        "text",
+        "Requests to size by: data, or what `ullage workload -o` wrote. --concurrency is then clients.",
+        "FILE",
+        panel="Load",
+    ),
+    Option("tokenizer", "text", "What counts the data of --workload; the model's own tokeniser unless said.", "PATH|MODEL", panel="Load"),
+    Option("rate", "text", "Requests of --workload a second, arriving at random.", "NUMBER", panel="Load"),
+    Option("decode_rate", "text", "Tokens a second of one sequence that --workload assumes (33).", "NUMBER", panel="Load"),
+    Option("prefill_rate", "text", "Prompt tokens a second that --workload assumes (5000).", "NUMBER", panel="Load"),
+)
 _OBJECTIVE = Option("objective", "text", f"What to make the most of: {', '.join(OBJECTIVES)}.", "WORD", panel="Load")
 
 
@@ -53,11 +66,21 @@ def _asked(flags: Flags, world: World) -> tuple[Engine, Question]:
     """The engine, as this machine's runs have it, and the question."""
     engine, notes = remembering(flags, world, find_engine(flags))
     question = read_question(flags, world, engine, flags.text("model") or "")
-    return engine, question._replace(notes=(*question.notes, *notes))
+    question = question._replace(notes=(*question.notes, *notes))
+    if flags.text("workload") is None:
+        return engine, question
+    from ullage.commands.traffic import read_traffic, with_traffic  # noqa: PLC0415 - a plain plan reads no data
+
+    return engine, with_traffic(question, engine, *read_traffic(flags, world, flags.text("model")))
 
 
 def _planned(flags: Flags, engine: Engine, question: Question) -> Plan:
-    return finish(solve(engine, question.case, objective=_objective(flags)), flags, engine, question.notes)
+    plan = finish(solve(engine, question.case, objective=_objective(flags)), flags, engine, question.notes)
+    if plan.case.workload.lengths is None:
+        return plan
+    from ullage.commands.traffic import with_forecast  # noqa: PLC0415 - as above
+
+    return with_forecast(plan, engine, flags)
 
 
 def _objective(flags: Flags) -> str:
@@ -132,6 +155,6 @@ VERB = Verb(
     name="plan",
     help="Say how every byte will be used, whether it fits, what the best settings are, and the exact command.",
     run=run,
-    options=(*MACHINE, *WORKLOAD, _OBJECTIVE, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *_ADVICE, *OUTPUT),
+    options=(*MACHINE, *WORKLOAD, *_TRAFFIC, _OBJECTIVE, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *_ADVICE, *OUTPUT),
     argument=Argument("model", "one", "A bundled name, a Hub id, hf:org/repo:Q4_K_M, a directory, a config.json, .gguf or .safetensors."),
 )

@@ -68,10 +68,11 @@ class Arrivals:
 class Workload:
     """``context_tokens`` is prompt plus answer of one sequence; None leaves it to the engine (usually the model's whole length).
 
-    ``lengths`` is the distribution behind it, where a real workload was measured; no engine's sizing reads it.
+    ``lengths`` and ``arrivals`` are what is behind it, where a real workload was measured; no engine's sizing reads them.
     """
 
     context_tokens: int | None = None
     concurrent_sequences: int = 1
     prompt_tokens: int | None = None  # None: the context, less one token
     lengths: Lengths | None = field(default=None, compare=False)
+    arrivals: Arrivals | None = field(default=None, compare=False)

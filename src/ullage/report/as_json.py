@@ -78,6 +78,10 @@ def plan_values(plan: Plan) -> dict[str, Json]:
         "command": command_as_values(plan.command),
         "notes": list(plan.notes),
     }
+    if plan.forecast is not None:
+        from ullage.report.forecast_document import forecast_values  # noqa: PLC0415 - few plans have one
+
+        values["forecast"] = forecast_values(plan.forecast)
     if plan.findings:
         values["findings"] = [{"text": finding.text, "wrong": finding.wrong} for finding in plan.findings]
     return values

@@ -36,6 +36,7 @@ def plan_document(plan: Plan, *, explain: bool = False) -> doc.Document:
         *_findings(plan),
         *(block for group in _groups(plan) for block in _device(plan, group)),
         *(_capacity(plan.capacity, plan) if plan.capacity is not None else ()),
+        *_forecast(plan),
         *_command(plan.command),
         *_remedies(plan.remedies),
         *((doc.Heading("Notes"), doc.Items(plan.notes)) if plan.notes else ()),
@@ -175,6 +176,14 @@ def _longest(capacity: Capacity, plan: Plan) -> str:
     longest, own = capacity.max_context_tokens.expected, plan.case.model.architecture.max_context_tokens
     limit = f"; the model itself ends at {format_count(own)}" if own is not None and longest > own else ""
     return f"longest sequence that fits: {format_count(longest)} tokens{limit}"
+
+
+def _forecast(plan: Plan) -> tuple[doc.Block, ...]:
+    if plan.forecast is None:
+        return ()
+    from ullage.report.forecast_document import forecast_document  # noqa: PLC0415 - few plans have one
+
+    return forecast_document(plan.forecast)
 
 
 def _command(command: Command) -> tuple[doc.Block, ...]:

@@ -1,0 +1,85 @@
+"""What counts the tokens of a text: the tokeniser that was named, the model's own, or an estimate that says it is one."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from ullage.catalog import models as catalogue
+from ullage.domain.weight_format import NeedMore
+from ullage.errors import InputError, UllageError
+from ullage.formats.gguf import read_whole
+from ullage.ports import Counter, ModelFolder, World
+from ullage.text.boundaries import spaces
+from ullage.text.estimate import estimate_tokens
+from ullage.text.opening import open_tokenizer, tokenizer_from_gguf
+
+T = TypeVar("T")
+
+_FIRST_BYTES = 1 << 22
+
+
+class Estimate:
+    """Tokens by the bytes of a text."""
+
+    name = "estimate of a token for every 4 bytes of UTF-8"
+    is_exact = False
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """As the port says."""
+        return [estimate_tokens(len(text.encode())).expected for text in texts]
+
+    def count_batches(self, batches: Iterable[tuple[T, list[str]]]) -> Iterator[tuple[T, list[int]]]:
+        """As the port says."""
+        for item, texts in batches:
+            yield item, self.count(texts)
+
+    def boundaries(self, text: str) -> Sequence[int]:
+        """As the port says: spaces."""
+        return spaces(text)
+
+
+def find_counter(tokenizer: str | None, model: str | None, world: World, *, nbytes: int) -> tuple[Counter, tuple[str, ...]]:
+    """What counts, and a note where it is an estimate. Raises every error where ``--tokenizer`` was said; the model's may be missing."""
+    if tokenizer is not None:
+        counter = _counter(tokenizer, world, nbytes)
+        if counter is None:
+            raise InputError(f"--tokenizer {tokenizer} has no tokenizer.json and is no GGUF file: give one of these, a folder or a Hub id")
+        return counter, ()
+    why = "no model and no tokeniser was named: give --tokenizer or --model"
+    if model is not None:
+        try:
+            counter = _counter(model, world, nbytes)
+        except UllageError as error:
+            counter, why = None, str(error)
+        else:
+            why = f"{model} has no tokenizer.json at hand: give --tokenizer PATH"
+        if counter is not None:
+            return counter, ()
+    return Estimate(), (f"lengths are estimated, a token for every 4 bytes of text, as {why}",)
+
+
+def _counter(word: str, world: World, nbytes: int) -> Counter | None:
+    folder = world.models.local(word) if word.endswith(".gguf") else None
+    if folder is None:
+        files = world.data.tokenizer_files(word)
+        known = catalogue.lookup(word) if files is None else None
+        files = world.data.tokenizer_files(known.id) if known is not None else files
+        if files is not None:
+            return world.data.counter(f"the tokeniser of {word}", partial(open_tokenizer, files), nbytes=nbytes)
+    if folder is None and "/" not in word:
+        return None
+    folder = folder or world.models.local(word)
+    if folder is None or not any(weight.name.endswith(".gguf") for weight in folder.weights):
+        return None
+    return world.data.counter(f"the tokeniser of {folder.name}", partial(tokenizer_from_gguf, _metadata(folder)), nbytes=nbytes)
+
+
+def _metadata(folder: ModelFolder) -> Mapping[str, object]:
+    """The whole metadata of a GGUF file, reading as much of its beginning as it needs."""
+    file = folder.weights[0]
+    wanted = min(_FIRST_BYTES, file.nbytes)
+    while True:
+        found = read_whole(file.beginning(wanted), file.nbytes)
+        if not isinstance(found, NeedMore):
+            return dict(found.header.metadata)
+        wanted = min(max(found.nbytes, 2 * wanted), file.nbytes)
