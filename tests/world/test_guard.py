@@ -27,11 +27,8 @@ HELLO = [{"role": "user", "content": "hello"}]
 class Words:
     """A tokeniser whose tokens are the words."""
 
-    def count(self, texts: list[str]) -> list[int]:
-        return [len(text.split()) for text in texts]
-
-    def encode_batch(self, texts: list[str], *, special: bool = True, add_special: bool = False) -> list[list[int]]:  # noqa: ARG002 - a tokeniser's own
-        return [[1] * len(text.split()) for text in texts]
+    def encode(self, text: str, *, special: bool = True, add_special: bool = False) -> list[int]:  # noqa: ARG002 - a tokeniser's own
+        return [1] * len(text.split())
 
 
 WORDS = PromptCounter(tokenizer=Words(), template="{% for m in messages %}{{ m.content }} {% endfor %}")  # type: ignore[arg-type]

@@ -3,8 +3,9 @@
 Times ``at`` are seconds of one clock that never goes back; where it starts is nobody's business.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
+from operator import itemgetter
 
 from ullage.frozen import dataclass, field
 
@@ -24,8 +25,8 @@ def at_step(steps: Steps, tokens: int) -> int:
 
 def within_steps(steps: Steps, nbytes: int) -> int:
     """The most tokens that cost at most ``nbytes``."""
-    fitting = [tokens for tokens, cost in steps if cost <= nbytes]
-    return fitting[-1] if fitting else 0
+    index = bisect_right(steps, nbytes, key=itemgetter(1))
+    return steps[index - 1][0] if index else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """A guard: a thread of its own with one event loop, in which everything here happens but the calls of others."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -131,11 +132,13 @@ class RealGuard:
         try:
             await site.start()
             self._port = runner.addresses[0][1]
+            gc.freeze()  # what the program is made of need not be looked through again, which would hold up every stream
             self._listening.set()
             await self._watch()
         except OSError as error:
             self._failure = error
         finally:
+            gc.unfreeze()
             await self._engine.close()
             await runner.cleanup()
 
