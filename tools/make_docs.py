@@ -1,7 +1,8 @@
 """Writes the generated pages of ``docs/``, or with ``--check`` says which are stale.
 
 cli.md from the verbs, engines.md from the engines' profiles, families.md from the families, constants.md from every constant with its
-source, json.md from a real plan, accuracy.md from the measured rows when their tests are there.
+source, json.md from a real plan, watch.md and grafana.json from the metrics of a watch, accuracy.md from the measured rows when their
+tests are there.
 """
 
 import importlib.util
@@ -12,10 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ullage import architectures, cli, engines
+from ullage import architectures, cli, engines, wire
 from ullage.catalog import models
 from ullage.commands.verb import Verb
 from ullage.domain.provenance import Assumed, Cited, Source
+from ullage.report.watch_dashboard import dashboard
+from ullage.report.watch_metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
 NOTE = "<!-- written by tools/make_docs.py; `make docs` writes it again -->\n\n"
@@ -115,6 +118,18 @@ def json_page() -> str:
     return (ROOT / "tools" / "json_page.md").read_text() + f"\n## Example\n\n`ullage {words}`\n\n```json\n{shown}```\n"
 
 
+def watch_page() -> str:
+    """What ``ullage watch`` tells: its metrics, and the alarms with the figures they go by."""
+    labels = (", ".join(f"`{label}`" for label in metric.labels) for metric in METRICS)
+    rows = ((f"`{metric.name}`", metric.kind, names, metric.help) for metric, names in zip(METRICS, labels, strict=True))
+    return (ROOT / "tools" / "watch_page.md").read_text() + "\n## Metrics\n\n" + table(("name", "kind", "labels", "meaning"), rows)
+
+
+def grafana() -> str:
+    """The dashboard as Grafana imports it."""
+    return wire.dumps(dashboard(), indent=2) + "\n"
+
+
 def accuracy_page() -> str | None:
     """The scores over measured rows, where the tool for them is there."""
     path = ROOT / "tools" / "accuracy.py"
@@ -151,6 +166,8 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "families.md": families_page,
     "constants.md": constants_page,
     "json.md": json_page,
+    "watch.md": watch_page,
+    "grafana.json": grafana,
     "accuracy.md": accuracy_page,
 }
 
@@ -163,7 +180,7 @@ def main() -> int:
         if text is None:
             continue
         path = ROOT / "docs" / name
-        wanted = NOTE + text
+        wanted = text if name.endswith(".json") else NOTE + text
         if path.exists() and path.read_text() == wanted:
             continue
         stale.append(name)

@@ -23,6 +23,13 @@ def base_of(url: str) -> str:
     return re.sub(r"/(v1|metrics)?/*$", "", text)
 
 
+def check_webhook(url: str) -> str:
+    """The address that alarms are posted to. Raises InputError, without what may be secret in it."""
+    if _ADDRESS.fullmatch(url.partition("?")[0]) is None:
+        raise InputError("--webhook is no address: write https://HOST/PATH")
+    return url
+
+
 def shown(url: str) -> str:
     """An address as people may see it: without a user and a password."""
     return re.sub(r"//[^/@]*@", "//", url)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ullage import engines, wire
-from ullage.commands.engine_pages import base_of, read_engine, started_facts
+from ullage.commands.engine_pages import base_of, check_webhook, read_engine, started_facts
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.facts import Fact
@@ -97,7 +97,7 @@ def _task(flags: Flags, world: World) -> _Task:
         raise InputError(f"{' '.join(url)[:80]!r} is more than one address: write the engine's command after --")
     base = base_of(url[0]) if url else None
     promise = _promise(flags, world, command)
-    engine = flags.text("engine") or (promise.engine if promise is not None else None)
+    engine, webhook = flags.text("engine") or (promise.engine if promise is not None else None), flags.text("webhook")
     return _Task(
         world=world,
         promise=promise,
@@ -106,7 +106,7 @@ def _task(flags: Flags, world: World) -> _Task:
         pid=flags.whole("pid"),
         started=_started(flags, world, engine),
         prometheus=flags.text("prometheus"),
-        webhook=flags.text("webhook"),
+        webhook=None if webhook is None else check_webhook(webhook),
         as_json=flags.flag("json"),
     )
 

@@ -128,13 +128,15 @@ def _on_device(facts: tuple[Fact, ...], name: str, device: str) -> int | None:
 
 
 def _cache_bytes(facts: tuple[Fact, ...], device: str, promised: DevicePromise | None, pool: Pool | None) -> int | None:
-    """The cache on a device: as the engine says, or as its tokens take there by the plan's bytes for each."""
-    told = _on_device(facts, "kv_bytes", device)
+    """The cache on a device: what its tokens take there by the plan's bytes for each, or else as the engine says.
+
+    Tokens come first since an engine may state the bytes it was given and not those that whole blocks take of them.
+    """
     amount = promised.of(Part.CACHE) if promised is not None else None
-    if told is not None or amount is None or pool is None or pool.tokens is None or pool.promised_tokens is None:
-        return told
-    tokens = pool.promised_tokens.expected
-    return amount.expected * pool.tokens // tokens if tokens else None
+    tokens = pool.promised_tokens.expected if pool is not None and pool.promised_tokens is not None else 0
+    if amount is None or pool is None or pool.tokens is None or not tokens:
+        return _on_device(facts, "kv_bytes", device)
+    return amount.expected * pool.tokens // tokens
 
 
 def host_bytes(host: HostReading) -> int | None:

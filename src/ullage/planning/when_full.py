@@ -7,6 +7,7 @@ from ullage.planning.watched import Forecast, Point, Watched
 
 RECENT_POINTS = 60
 LONGEST_SECONDS = 24 * 3600.0  # farther than a day nobody can see
+FARTHEST = 60  # nor farther than so many times as long as the growth was watched
 
 
 def forecasts(seen: Watched) -> tuple[Forecast, ...]:
@@ -32,5 +33,5 @@ def _one(subject: str, values: Series, limit: float) -> Iterator[Forecast]:
     if growth is None or growth.per_second <= 0:
         return
     left = seconds_until(limit, growth.last, growth.per_second)
-    if left is not None and left <= LONGEST_SECONDS:
+    if left and left <= min(LONGEST_SECONDS, FARTHEST * growth.span_seconds):  # what is full already is no forecast
         yield Forecast(subject=subject, per_minute=growth.per_second * 60, seconds=left)
