@@ -5,6 +5,7 @@ Student's factor for the next run is 12.7, with three it is 4.3, the first that 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import sqrt
 
 from ullage.catalog.secrets import holds_secret, is_secret_name
@@ -104,17 +105,18 @@ def _is_like(run: Run, case: Case) -> bool:
         and (run.model.model_type, run.model.scheme) == (shape.model_type, case.model.checkpoint.scheme)
         and _release(run.version) == _release(str(case.version))
         and {(one.kind, one.name) for one in run.machine.devices} == {(one.kind, one.name) for one in case.devices}
-        and _choices(run.settings) == _choices(case.settings)
+        and choices(run.settings) == choices(case.settings)
     )
 
 
-def _choices(settings: Settings) -> dict[str, Value]:
+@lru_cache(maxsize=1024)
+def choices(settings: Settings) -> frozenset[tuple[str, Value]]:
     """Words and switches, without those that are never stored."""
-    return {
-        name: value
+    return frozenset(
+        (name, value)
         for name, value in settings.items
         if isinstance(value, bool | str) and not is_secret_name(name) and not holds_secret(str(value))
-    }
+    )
 
 
 def _release(version: str) -> tuple[str, ...]:

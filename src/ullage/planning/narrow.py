@@ -10,7 +10,7 @@ from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose, total
 from ullage.domain.plan import Capacity
 from ullage.domain.provenance import Origin
 from ullage.frozen import replace
-from ullage.planning.calibrate import COUNTED, Correction, Term, comparable, corrections, kind_of
+from ullage.planning.calibrate import COUNTED, Correction, Term, choices, comparable, corrections, kind_of
 from ullage.planning.drift import RESOLUTION_BYTES
 from ullage.units import format_bytes
 
@@ -26,7 +26,7 @@ def calibrated(engine: Engine, runs: Sequence[Run]) -> Engine:
 
     def taught(case: Case) -> dict[Term, Correction]:
         shape, devices = case.model.architecture, tuple((one.kind, one.name) for one in case.devices)
-        key = (case.version, case.parallel, shape.model_type, case.model.checkpoint.scheme, devices, case.settings)
+        key = (case.version, case.parallel, shape.model_type, case.model.checkpoint.scheme, devices, choices(case.settings))
         if key not in known:
             known[key] = corrections(case, own)
         return known[key]
