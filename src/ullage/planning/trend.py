@@ -7,7 +7,7 @@ from statistics import median
 from ullage.frozen import dataclass
 
 LEAST_POINTS = 5
-_MOST_POINTS = 120  # pairs grow with the square
+_MOST_POINTS = 60  # pairs grow with the square
 _AGREEMENT = 2 / 3  # of the pairs that differ, so many must go the same way for a growth to be one
 
 Series = Sequence[tuple[float, float]]
