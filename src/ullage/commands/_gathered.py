@@ -13,7 +13,7 @@ class Gathered:
     """Tallies of what was kept, faults, and reasons for which records were dropped."""
 
     def __init__(self) -> None:
-        self.records = self.malformed = self.rewritten = self._unanswered = 0
+        self.records = self.malformed = self.rewritten = self.counted_tokens = self._unanswered = 0
         self.faults: list[Fault] = []
         self._reasons: dict[str, int] = {}
         self._prompt, self._output, self._total, self._turns = Tally(), Tally(), Tally(), Tally()
@@ -58,6 +58,7 @@ class Gathered:
             faults=tuple(self.faults),
             dropped=tuple(sorted(self._reasons.items())),
             rewritten=self.rewritten,
+            counted_tokens=self.counted_tokens,
             prompt=self._prompt.spread(),
             output=self._output.spread(),
             total=self._total.spread(),

@@ -44,6 +44,7 @@ def survey(order: Order, world: World) -> Survey:
     shears = Shears(lambda text: counter.count([text])[0], counter.boundaries)
     desk = _Desk(order, data, Writer(order.limits, order.rules, shears, order.overlap_tokens))
     for reads, counts in counter.count_batches(_lists(data)):
+        desk.seen.counted_tokens += sum(counts)
         at = 0
         for read in reads:
             size = len(read.dialogue.messages) if read.dialogue is not None else 0

@@ -48,6 +48,7 @@ class Survey:
     faults: tuple[Fault, ...]
     dropped: tuple[tuple[str, int], ...]
     rewritten: int
+    counted_tokens: int  # of all texts, before anything was dropped
     prompt: Spread
     output: Spread
     total: Spread

@@ -36,16 +36,19 @@ class _Known(dict[str, int]):
 class RememberedCount:
     """Counts as ``count`` does. ``specials`` are names of tokens that may behave in ways of their own: texts with them are counted whole.
 
-    A word is asked for by itself when it comes again; those of a text that are new are asked for together, as most never come again.
+    Words that are new in a text are counted together, as most never come again; one that does is asked for by itself and remembered.
     """
 
     def __init__(self, count: Count, specials: Iterable[str] = ()) -> None:
         self._count = count
         self._first, self._later = _Known(), _Known()
         self._lists = 0
-        self._strange = re.compile("|".join(re.escape(name) for name in specials if name) or r"(?!)")
+        names = sorted({name for name in specials if name})
+        self._signs = "".join(sorted({name[0] for name in names}))
+        self._strange = re.compile("|".join(map(re.escape, names)) or r"(?!)")
         probes = [f"{before} {after}" for before, after in product((*_BEFORE, *_BEFORE_RARE), _AFTER)]
-        self.is_by_words = self._by_words(probes) == self._by_words(probes) == count(probes)  # new words and remembered ones
+        new, remembered = self._by_words(probes), self._by_words(probes)
+        self.is_by_words = new == remembered == count(probes)
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has."""
@@ -60,34 +63,35 @@ class RememberedCount:
         self._lists += 1
         return found
 
+    def _is_strange(self, text: str) -> bool:
+        return any(sign in text for sign in self._signs) and self._strange.search(text) is not None
+
     def _by_words(self, texts: Sequence[str]) -> list[int]:
-        strange = self._strange.search
-        cut = [[text] if strange(text) else _CUT.split(text) for text in texts]
-        self._learn(self._first, {words[0] for words in cut}, "")
-        self._learn(self._later, {word for words in cut for word in words[1:]}, " ")
-        known = [self._look_up(words) for words in cut]
+        known = [self._look_up([text] if self._is_strange(text) else _CUT.split(text)) for text in texts]
         asked = [(at, rest) for at, (_, rest) in enumerate(known) if rest]
         found = [count for count, _ in known]
         for (at, _), count in zip(asked, self._count([rest for _, rest in asked]), strict=True):
             found[at] += count
+        self._learn(self._first, "")
+        self._learn(self._later, " ")
         return found
 
     def _look_up(self, words: list[str]) -> tuple[int, str]:
         """The tokens of the words that are known, and the others as one text."""
         first, later = self._first, self._later
+        heads, tails = len(first.missed), len(later.missed)
         count = first[words[0]] + sum(map(later.__getitem__, words[1:]))
-        rest = " ".join([*(first.missed or [""]), *later.missed]) if first.missed or later.missed else ""
-        first.missed.clear()
-        later.missed.clear()
-        return count, rest
+        new = [*(first.missed[heads:] or [""]), *later.missed[tails:]]
+        return count, " ".join(new) if len(new) > 1 or new[0] else ""
 
-    def _learn(self, known: _Known, words: set[str], before: str) -> None:
-        """Ask for the words that come again, with what stands before them; of the first list for all."""
+    def _learn(self, known: _Known, before: str) -> None:
+        """Ask for the missed words that were met before, with what stands before them; at first for all."""
+        missed = {word for word in known.missed if len(word) <= LONGEST_WORD}
+        known.missed.clear()
         if len(known) + len(known.seen) > MOST_WORDS:
             known.clear()
             known.seen.clear()
-        new = words - known.keys()
-        again = [word for word in (new & known.seen if self._lists else new) if len(word) <= LONGEST_WORD]
-        known.seen.update(new.difference(again))
+        again = list(missed & known.seen if self._lists else missed)
+        known.seen.update(missed)
         known.seen.difference_update(again)
         known.update(zip(again, self._count([before + word for word in again]), strict=True))

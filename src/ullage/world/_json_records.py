@@ -14,6 +14,7 @@ from ullage.ports import Record
 
 PIECE = 1 << 20
 LONGEST_RECORD = 64 << 20  # characters; a longer one is a broken one
+SHOWN = 4096  # characters of a broken record that are kept
 _BETWEEN = re.compile(r"[\s,\ufeff]*")
 _NESTED_NEXT = re.compile(r"[\]}]\s*\}\s*,\s*(?=\{)")
 _FLAT_NEXT = re.compile(r"\}\s*,\s*(?=\{)")
@@ -88,9 +89,9 @@ def _record(window: _Window, number: int) -> Record:
         except wire.CutShortError as error:
             if len(window.text) - window.at < LONGEST_RECORD and window.more():
                 continue
-            return Record(number, line, None, why=str(error))
+            return Record(number, line, None, window.text[window.at : window.at + SHOWN], str(error))
         except MalformedFileError as error:
-            return Record(number, line, None, why=str(error))
+            return Record(number, line, None, window.text[window.at : window.at + SHOWN], str(error))
         return Record(number, line, value, window.move(end))
 
 
@@ -118,7 +119,7 @@ def line_records(file: TextIO) -> Iterator[Record]:
         try:
             yield Record(number, line, wire.loads(text), text.strip())
         except MalformedFileError as error:
-            yield Record(number, line, None, text[:4096].strip(), why=str(error))
+            yield Record(number, line, None, text[:SHOWN].strip(), why=str(error))
 
 
 def bounded_lines(file: TextIO) -> Iterator[str]:
