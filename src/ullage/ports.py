@@ -213,11 +213,17 @@ class Door(Protocol):
     def stop(self) -> None:
         """Take no more calls."""
 
-    def engine_ready(self, url: str) -> None:
-        """The engine answers there: let calls through, the held ones first."""
+    def engine_ready(self, url: str, launch: "Launch") -> None:
+        """The engine answers there, as it was launched: let calls through, the held ones first."""
 
     def engine_died(self) -> None:
         """The engine is gone: hold what can be asked again, and end the rest."""
+
+    def engine_gone(self) -> None:
+        """The engine does not come back: hold nothing any more."""
+
+    def pulse(self, at: float, page: str) -> None:
+        """The engine is well; ``page`` is its metrics, empty where it has none."""
 
 
 class Care(NamedTuple):

@@ -89,7 +89,8 @@ def main() -> None:
     try:
         held = bytearray(wanted)
     except MemoryError:
-        fail(f"ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size {wanted}", 1)
+        say(f"ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size {wanted}")
+        fail("llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache", 1)
     say(f"llama_kv_cache: size = {wanted / (1 << 20):.2f} MiB ({said.ctx_size} cells, 2 layers, 1/1 seqs)")
     for _ in range(said.workers):
         subprocess.Popen([sys.executable, "-c", WORKER])

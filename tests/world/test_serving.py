@@ -39,13 +39,20 @@ class Front:
                 env={**os.environ, "XDG_STATE_HOME": str(folder)},
             )
 
+        self.was_killed = False
+
+    def kill(self) -> None:
+        self.was_killed = True
+        self.process.kill()
+
     def text(self) -> str:
         return self.output.read_text()
 
     def until(self, asked: Callable[[], object]) -> None:
         end = time.monotonic() + PATIENCE
         while not asked():
-            assert time.monotonic() < end and self.process.poll() is None or asked(), self.text()
+            ended = self.process.poll() is not None and not self.was_killed
+            assert (time.monotonic() < end and not ended) or asked(), self.text()
             time.sleep(0.05)
 
     def says(self, pattern: str, times: int = 1) -> bool:
@@ -100,7 +107,7 @@ def test_killing_the_front_process_leaves_no_process_and_no_shared_memory(front:
     engine = one.engine()
     keeper, workers = keeper_of(engine), one.workers()
     time.sleep(0.6)  # a keeper looks every quarter of a second which memory is whose
-    one.process.kill()
+    one.kill()
     one.until(lambda: not any(lives(pid) for pid in (engine, keeper, *(pid for pid, _ in workers))))
     assert not any(shared(name) for _, name in workers)
 

@@ -5,17 +5,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
+from ullage.commands.serve_guard import OPTIONS as GUARD
+from ullage.commands.serve_guard import open_door
 from ullage.commands.serving import Serving, key_of, prepared, read_serving, readied
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.baseline import Exit
 from ullage.domain.plan import Command, Verdict
-from ullage.domain.supervision import Kind, Launch, Phase, Policy, Run, State
+from ullage.domain.supervision import Action, Kind, Launch, Phase, Policy, Run, Say, State
+from ullage.engines import first_aid
 from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.launch import LOCAL, listen
 from ullage.planning.step_down import adviser, next_remedy
 from ullage.planning.supervise import NextStep, begin, no_step, step
-from ullage.ports import Care, Door, World
+from ullage.ports import Care, World
 
 if TYPE_CHECKING:
     from ullage.report.export import Deployment
@@ -24,7 +27,6 @@ _WHICH_ENGINE = Option("engine", "text", "The serving engine (`ullage engines`).
 _SERVE = (
     Option("port", "whole", "Where callers come; the engine's own port when it is not said.", "N", panel="Serving"),
     Option("host", "text", "The address callers come to; this machine alone when it is not said.", "ADDRESS", panel="Serving"),
-    Option("no_guard", "flag", "Let callers reach the engine itself.", panel="Serving"),
     Option("dry_run", "flag", "Print the command, its environment and its files, and start nothing.", panel="Serving"),
     Option("export", "text", "Write it for another runner instead: compose, systemd, k8s, ray.", "FORM", panel="Serving"),
     Option("into", "text", "The directory that the files of an export are written to.", "DIR", panel="Serving"),
@@ -53,10 +55,16 @@ class _NoDoor:
     def stop(self) -> None:
         """As above."""
 
-    def engine_ready(self, url: str) -> None:
+    def engine_ready(self, url: str, launch: Launch) -> None:
         """As above."""
 
     def engine_died(self) -> None:
+        """As above."""
+
+    def engine_gone(self) -> None:
+        """As above."""
+
+    def pulse(self, at: float, page: str) -> None:
         """As above."""
 
 
@@ -84,14 +92,16 @@ def _may_start(serving: Serving, flags: Flags) -> bool:
 
 def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Run, ...]]:
     """The last state and every run on the way."""
-    door = open_door(flags, world, serving)
+    door, unguarded = open_door(flags, world, serving)
     is_guarded = door is not None
     host, port = (LOCAL, world.processes.free_port()) if is_guarded else (serving.host, serving.port)
     ready = readied(serving, flags, world, host, port, is_private=is_guarded or host == LOCAL)
     launch = Launch(command=ready(serving.command), case=serving.case)
     next_step: NextStep = no_step
     if serving.case is not None:
-        next_step = adviser(serving.engine, next_remedy(serving.engine), prepared(serving, ready, flags))
+        next_step = adviser(
+            serving.engine, next_remedy(serving.engine, first_aid(serving.engine.profile.name)), prepared(serving, ready, flags)
+        )
     runs: list[Run] = []
     remember = _recorder(world, serving)
 
@@ -100,7 +110,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         remember(ended)
 
     care = Care(
-        begin=lambda first, at: begin(first, policy(flags), at),
+        begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *((unguarded,) if unguarded else ()))),
         decide=lambda state, event: step(state, event, next_step),
         read_line=serving.engine.read_log_line,
         record=record,
@@ -115,9 +125,10 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
     return world.processes.keep(launch, care), tuple(runs)
 
 
-def open_door(flags: Flags, world: World, serving: Serving) -> Door | None:  # noqa: ARG001 - what a guard is made of
-    """The guard in front of the engine; None where none is wanted."""
-    return None
+def _begin(launch: Launch, flags: Flags, at: float, notes: tuple[str, ...]) -> tuple[State, tuple[Action, ...]]:
+    """The first state; what was noticed is said before the start."""
+    state, actions = begin(launch, policy(flags), at)
+    return state, (*(Say(text=note) for note in notes), *actions)
 
 
 def policy(flags: Flags) -> Policy:
@@ -202,6 +213,6 @@ VERB = Verb(
     name="serve",
     help="Start the planned engine and keep it running; or keep your own command running: ullage serve [OPTIONS] -- COMMAND.",
     run=run,
-    options=(*MACHINE, *WORKLOAD, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *_SERVE, *_OUTPUT),
+    options=(*MACHINE, *WORKLOAD, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *_SERVE, *GUARD, *_OUTPUT),
     argument=Argument("model", "target", "A model as for plan; or a command after --, as you would start it."),
 )

@@ -49,7 +49,7 @@ class Policy:
     start_seconds: float = 3600.0
     unhealthy_seconds: float = 60.0
     probe_seconds: float = 1.0
-    watch_seconds: float = 5.0
+    watch_seconds: float = 2.0
     grace_seconds: float = 30.0
     recent_seconds: float = 60.0  # error lines older than this say nothing of an exit
 
@@ -204,9 +204,11 @@ class ProbeRequest:
     """Ask for one token; answered by AnsweredARequest or Unhealthy."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
     """It is ready: let requests in."""
+
+    launch: Launch
 
 
 @dataclass(frozen=True, slots=True)

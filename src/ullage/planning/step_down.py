@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from ullage.domain.case import Case, Value
+from ullage.domain.cause import Diagnosis, FirstAid, Log, Sighting
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
 from ullage.domain.machine import HOST
@@ -11,6 +12,7 @@ from ullage.domain.supervision import Launch, StepDown
 from ullage.errors import UllageError
 from ullage.planning.answer import answer
 from ullage.planning.change import apply_lever
+from ullage.planning.diagnose import diagnose
 from ullage.planning.fit import Outcome, evaluate
 from ullage.units import format_bytes
 
@@ -35,7 +37,9 @@ def adviser(
             return None
         if remedy is None or made is None:
             return None
-        return StepDown(launch=Launch(command=made, case=remedy.case), changes=remedy.changes, text=in_words(launch.case, remedy))
+        causes = diagnosed(engine, None, launch.case, facts).causes
+        why = f" ({causes[0].summary})" if causes else ""
+        return StepDown(launch=Launch(command=made, case=remedy.case), changes=remedy.changes, text=in_words(launch.case, remedy) + why)
 
     return next_step
 
@@ -64,27 +68,46 @@ def _value(case: Case, name: str) -> Value:
             return case.settings.get(name)
 
 
-def next_remedy(engine: Engine) -> NextRemedy:
-    """By the engine's levers: the plan's own remedies where it did not fit, else the cheapest change that frees enough of what ran out.
+def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
+    """By the engine's levers: the plan's own remedies where it did not fit, else what frees enough of what ran out.
 
-    Enough is what the failed allocation lacked, where its line says so; one that frees the most is taken where none frees enough.
+    Enough is what the failed allocation lacked, where its line says so. Of what frees enough comes first what the diagnosis names first,
+    then what costs least; where nothing does, what frees most.
     """
 
     def found(case: Case, plan: Plan, facts: tuple[Fact, ...], limit: Limit | None) -> Remedy | None:
         if plan.remedies:
             return plan.remedies[0]
         before = evaluate(engine, case)
-        enough = _lacking_bytes(facts) or _peak(before, limit) // _LEAST_SHARE
-        tried = [pair for lever in engine.levers(before.case) for pair in _best(engine, before, lever, limit, enough)]
-        tried.sort(key=lambda pair: (pair[0].frees_bytes < enough, pair[1].cost_rank, -pair[0].frees_bytes))
+        diagnosis = diagnosed(engine, aid, case, facts)
+        cause = diagnosis.causes[0] if diagnosis.causes else None
+        runs_out = (cause.limit if cause is not None else None) or limit
+        lacking = _lacking_bytes(facts) or (cause.lacking_bytes if cause is not None else None)
+        enough = lacking or _peak(before, runs_out) // _LEAST_SHARE
+        ranks = {change.setting: rank for rank, change in reversed(tuple(enumerate(diagnosis.changes)))}
+        tried = [pair for lever in engine.levers(before.case) for pair in _best(engine, before, lever, runs_out, enough)]
+        tried.sort(key=lambda pair: (pair[0].frees_bytes < enough, _rank(ranks, pair[1]), pair[1].cost_rank, -pair[0].frees_bytes))
         return tried[0][0] if tried else None
 
     return found
 
 
+def diagnosed(engine: Engine, aid: FirstAid | None, case: Case | None, facts: tuple[Fact, ...]) -> Diagnosis:
+    """What the facts of a run say of its end."""
+    sightings = tuple(Sighting(line=index, fact=fact, text=str(fact.value)) for index, fact in enumerate(facts, 1))
+    log = Log(lines=len(facts), engine=engine.profile.name, version=None, sightings=sightings)
+    return diagnose(log, engine=engine, aid=aid, case=case)
+
+
+def _rank(ranks: dict[str, int], lever: Lever) -> int:
+    """Where the diagnosis names a lever; after all that it names where it does not."""
+    names = (lever.setting, *(name for name, _ in lever.also))
+    return min((rank for setting, rank in ranks.items() if any(setting.startswith(name) for name in names)), default=len(ranks))
+
+
 _LEAST_SHARE = 32  # of the peak: what is worth a change where nobody said what was lacking
 _TRIFLE = 4  # what frees less than this part of enough is not worth a start
-_MARGIN = 16  # of a request that failed with nobody saying what was free
+_MARGIN = 4  # of a request that failed with nobody saying what was free: between nothing and all of it was lacking
 
 
 def _lacking_bytes(facts: tuple[Fact, ...]) -> int:

@@ -111,7 +111,10 @@ def _answered(state: State, event: AnsweredARequest) -> Answer:
     if state.phase is not Phase.STARTING or not state.is_running:
         return state, ()
     said = f"ready: it answered a request {event.at - state.started_at:.1f} s after its start"
-    return replace(state, phase=Phase.READY, since=event.at, ready_at=event.at, last_failure=""), (Say(text=said), Open())
+    return replace(state, phase=Phase.READY, since=event.at, ready_at=event.at, last_failure=""), (
+        Say(text=said),
+        Open(launch=state.launch),
+    )
 
 
 def _waiting(state: State, at: float, seconds: float) -> State:

@@ -27,6 +27,15 @@ def ask_health(host: str, port: int, path: str) -> str:
     return "" if status == _OK else f"{path} says {status} {_shown(body)}"
 
 
+def ask_page(host: str, port: int, path: str, key: str | None) -> str:
+    """The text of a page; empty where there is none."""
+    try:
+        status, body = _exchange(host, port, "GET", path, None, key, _HEALTH_SECONDS)
+    except (OSError, HTTPException):
+        return ""
+    return body.decode(errors="replace") if status == _OK else ""
+
+
 def ask_request(host: str, port: int, key: str | None) -> str:
     """Empty when one token, or one vector, was answered, else what was said instead. A server that asks for a key has answered."""
     told = ""

@@ -113,15 +113,17 @@ class _Loop:
             case ProbeRequest():
                 self._ask(self._request)
             case Open():
-                self._care.door.engine_ready(f"http://{self._care.host}:{self._care.port}")
+                self._care.door.engine_ready(f"http://{self._care.host}:{self._care.port}", action.launch)
             case Close():
                 self._care.door.engine_died()
             case Say():
                 say(action.text)
             case RecordRun():
                 self._care.record(action.run)
-            case ApplyRemedy() | GiveUp():
-                pass  # the launch that follows holds the change; the reason has been said
+            case GiveUp():
+                self._care.door.engine_gone()
+            case ApplyRemedy():
+                pass  # the launch that follows holds the change
             case _ as never:
                 assert_never(never)
 
@@ -155,7 +157,10 @@ class _Loop:
 
     def _health(self) -> Event:
         told = probes.ask_health(self._care.host, self._care.port, self._care.server.health)
-        return Unhealthy(at=time.monotonic(), reason=told) if told else Healthy(at=time.monotonic())
+        if told:
+            return Unhealthy(at=time.monotonic(), reason=told)
+        self._care.door.pulse(time.monotonic(), probes.ask_page(self._care.host, self._care.port, "/metrics", self._care.key))
+        return Healthy(at=time.monotonic())
 
     def _request(self) -> Event:
         told = probes.ask_request(self._care.host, self._care.port, self._care.key)

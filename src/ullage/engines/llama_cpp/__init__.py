@@ -32,6 +32,7 @@ ENGINE = Engine(
             Server(program="ollama", port=11434, variable="OLLAMA_HOST", health="/"),
             Server(
                 port=8080,
+                behind=("--metrics",),
                 images=(
                     ("cuda", "ghcr.io/ggml-org/llama.cpp:server-cuda-b{version}"),
                     ("cpu", "ghcr.io/ggml-org/llama.cpp:server-b{version}"),

@@ -1,0 +1,102 @@
+"""The guard in front of an engine that ``serve`` keeps: what it is told of the engine, and when."""
+
+from ullage.commands.serving import Serving
+from ullage.commands.verb import Flags, Option
+from ullage.domain.admission import DeviceReading, Limits, PoolReading
+from ullage.domain.engine import Engine
+from ullage.domain.guard import Guard, GuardOptions
+from ullage.domain.reading import DeviceReading as Reading
+from ullage.domain.supervision import Launch
+from ullage.errors import UllageError
+from ullage.planning.admit import begin, step
+from ullage.planning.cost_model import cost_model
+from ullage.planning.fit import evaluate
+from ullage.ports import Door, World
+
+OPTIONS = (
+    Option("no_guard", "flag", "Let callers reach the engine itself.", panel="Guard"),
+    Option("keys_file", "text", "API keys that callers give, one a line.", "FILE", panel="Guard"),
+    Option("queue", "whole", "Requests that may wait.", "N", panel="Guard"),
+    Option("deadline", "whole", "How long a request may wait.", "SECONDS", panel="Guard"),
+    Option("cap_answers", "flag", "Shorten answers to what is left instead of refusing.", panel="Guard"),
+    Option("ahead", "whole", "Admit by the forecast of the pool this far ahead.", "SECONDS", panel="Guard"),
+)
+
+
+class GuardDoor:
+    """A guard that hears of its engine."""
+
+    def __init__(self, guard: Guard, engine: Engine, world: World) -> None:
+        self._guard, self._engine, self._world = guard, engine, world
+
+    def start(self) -> None:
+        """As the port says."""
+        self._guard.start()
+
+    def stop(self) -> None:
+        """As the port says."""
+        self._guard.stop()
+
+    def engine_ready(self, url: str, launch: Launch) -> None:
+        """As the port says; what a request costs is that of this launch."""
+        if launch.case is None:
+            self._guard.engine_ready(url)
+            return
+        outcome = evaluate(self._engine, launch.case)
+        self._guard.engine_ready(url, cost_model(self._engine, outcome.case, outcome.ledger))
+
+    def engine_died(self) -> None:
+        """As the port says."""
+        self._guard.engine_died()
+
+    def engine_gone(self) -> None:
+        """As the port says."""
+        self._guard.engine_gone()
+
+    def pulse(self, at: float, page: str) -> None:
+        """The engine's own counters, and what is free on its fullest device."""
+        said = {fact.name: fact.value for fact in self._engine.read_metrics(page)} if page else {}
+        usage, preemptions, waiting = (said.get(name) for name in ("kv_cache_usage", "preemptions", "requests_waiting"))
+        if said:
+            self._guard.observe(
+                PoolReading(
+                    at=at,
+                    usage=float(usage) if isinstance(usage, int | float) else None,
+                    preemptions=int(preemptions) if isinstance(preemptions, int | float) else None,
+                    waiting=int(waiting) if isinstance(waiting, int | float) else None,
+                )
+            )
+        free = [seen.free_bytes for seen in self._devices(at) if seen.free_bytes is not None]
+        if free:
+            self._guard.observe(DeviceReading(at=at, free_bytes=min(free)))
+
+    def _devices(self, at: float) -> tuple[Reading, ...]:
+        try:
+            return self._world.meters.devices(at)
+        except UllageError:  # a driver that does not answer now says nothing
+            return ()
+
+
+def open_door(flags: Flags, world: World, serving: Serving) -> tuple[Door | None, str]:
+    """The guard, and why there is none. Raises WorldError and InputError."""
+    if flags.flag("no_guard"):
+        return None, ""
+    if serving.case is None:
+        return None, "there is no guard, as nobody could plan what a request takes"
+    outcome = evaluate(serving.engine, serving.case)
+    cost = cost_model(serving.engine, outcome.case, outcome.ledger)
+    usual = Limits()
+    limits = Limits(
+        queue_requests=flags.whole("queue") or usual.queue_requests,
+        deadline_s=float(flags.whole("deadline") or usual.deadline_s),
+        caps_answers=flags.flag("cap_answers"),
+        ahead_s=float(flags.whole("ahead") or 0),
+    )
+    options = GuardOptions(host=serving.host, port=serving.port, keys_file=flags.text("keys_file") or "")
+    model = serving.case.model
+    try:
+        documents = world.data.tokenizer_files(model.path or model.name) or {}
+    except UllageError:
+        documents = {}
+    why = "" if documents else "no tokeniser is at hand, so prompts are counted by a bound"
+    return GuardDoor(world.guards.open(options, begin(cost, limits), step, documents), serving.engine, world), why
