@@ -1,0 +1,61 @@
+"""What choosing the tokens of one request remembers: its random numbers, what it has seen, its mask."""
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from ullage.runtime.request import Request, TokenMask
+
+
+class Chooser:
+    """The state of one request. It depends on nothing but the request and its own tokens, so company changes no answer."""
+
+    def __init__(self, request: Request) -> None:
+        self.sampling = request.sampling
+        self.mask: TokenMask | None = request.mask
+        self.changes_logits = self.sampling.moves_logits or self.mask is not None
+        self.is_plain = self.sampling.is_greedy and not self.changes_logits and self.sampling.logprobs is None
+        self._counts: Counter[int] = Counter()
+        self._counting = self.sampling.moves_logits
+        self._prompt = torch.tensor(sorted(set(request.prompt))) if self.sampling.repetition_penalty != 1.0 else None
+        self._random: torch.Generator | None = None
+
+    def uniform(self) -> float:
+        """The next random number, from 0 up to but not 1."""
+        if self._random is None:
+            self._random = torch.Generator()
+            if self.sampling.seed is None:
+                self._random.seed()
+            else:
+                self._random.manual_seed(self.sampling.seed)
+        return float(torch.rand((), dtype=torch.float64, generator=self._random))
+
+    def change(self, logits: Tensor) -> None:
+        """Penalties, biases and the mask on one row, (vocabulary,), in place."""
+        wish = self.sampling
+        if self._prompt is not None:
+            new = [token for token in self._counts if not bool((self._prompt == token).any())]
+            self._scale(logits, self._prompt, wish.repetition_penalty)
+            self._scale(logits, torch.tensor(new, dtype=torch.long), wish.repetition_penalty)
+        if self._counts and (wish.presence_penalty or wish.frequency_penalty):
+            seen = torch.tensor(list(self._counts), device=logits.device)
+            times = torch.tensor(list(self._counts.values()), dtype=logits.dtype, device=logits.device)
+            logits[seen] -= wish.presence_penalty + wish.frequency_penalty * times
+        if wish.logit_bias:
+            tokens, biases = zip(*wish.logit_bias, strict=True)
+            logits.index_add_(0, torch.tensor(tokens, device=logits.device), torch.tensor(biases, dtype=logits.dtype, device=logits.device))
+        if self.mask is not None:
+            self.mask.restrict(logits)
+
+    def _scale(self, logits: Tensor, tokens: Tensor, penalty: float) -> None:
+        tokens = tokens.to(logits.device)
+        values = logits[tokens]
+        logits[tokens] = torch.where(values > 0, values / penalty, values * penalty)
+
+    def took(self, token: int) -> None:
+        """The token that was chosen."""
+        if self._counting:
+            self._counts[token] += 1
+        if self.mask is not None:
+            self.mask.accept(token)
