@@ -1,0 +1,1 @@
+"""Our own runtime on PyTorch: paged cache grown on demand, chunked prefill, dual chunk attention."""
