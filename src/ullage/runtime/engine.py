@@ -16,8 +16,10 @@ from ullage.runtime.attend.step import Piece, Step
 from ullage.runtime.cache.pool import Pool
 from ullage.runtime.live import Live
 from ullage.runtime.load import Loaded
-from ullage.runtime.request import Finish, Logprobs, Output, Request, TokenMask
+from ullage.runtime.request import Finish, Output, Request
 from ullage.runtime.sample.choose import choose
+from ullage.runtime.sample.chooser import TokenMask
+from ullage.runtime.sample.logprobs import Logprobs
 from ullage.runtime.sample.settings import Sampling, check
 from ullage.runtime.schedule import plan as planning
 from ullage.runtime.schedule.form import Form, Kept
@@ -105,7 +107,7 @@ class Engine:
         return refusal(self._form, budget_bytes=settings.budget_bytes, max_len=settings.max_len, tokens=tokens, limit=tokens - 1)
 
     def submit(self, request: Request) -> int:
-        """Take a request in; its tokens come out of `step`. Raises InputError for what is no request (an empty prompt, a sampling value)."""
+        """Take a request in; its tokens come out of `step`. Raises InputError for what is none: no prompt, a value out of range."""
         vocabulary = self._loaded.architecture.vocab_size
         if not request.prompt or request.max_new_tokens < 1:
             raise InputError(

@@ -14,7 +14,7 @@ class Live:
     def __init__(self, id: int, request: Request) -> None:  # noqa: A002 - what it is
         self.id, self.request = id, request
         self.tokens = list(request.prompt)
-        self.chooser = Chooser(request)
+        self.chooser = Chooser(request.sampling, request.prompt, request.mask)
         self.tables: tuple[Table, ...] = ()
         self.cached = 0
         self.reused = 0

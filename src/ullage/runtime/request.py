@@ -1,11 +1,10 @@
 """What is asked of the engine and what comes out of it."""
 
 from enum import StrEnum
-from typing import Protocol
-
-from torch import Tensor
 
 from ullage.frozen import dataclass
+from ullage.runtime.sample.chooser import TokenMask
+from ullage.runtime.sample.logprobs import Logprobs
 from ullage.runtime.sample.settings import Sampling
 
 
@@ -19,16 +18,6 @@ class Finish(StrEnum):
     ERROR = "error"
 
 
-class TokenMask(Protocol):
-    """Which tokens may come next: constrained output. One per request; the engine's thread alone calls it."""
-
-    def restrict(self, logits: Tensor) -> None:
-        """Set what may not come to minus infinity, in place; (vocabulary,), float32."""
-
-    def accept(self, token: int) -> None:
-        """The token that was chosen."""
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request:
     """One sequence to continue. ``client`` is whom the order is fair to."""
@@ -39,14 +28,6 @@ class Request:
     stop_tokens: frozenset[int] = frozenset()
     client: str = ""
     mask: TokenMask | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Logprobs:
-    """Natural logarithms of probabilities before anything is done to the logits."""
-
-    token: float  # of the chosen one
-    top: tuple[tuple[int, float], ...]  # the best, in order: token and its logarithm
 
 
 @dataclass(frozen=True, slots=True)

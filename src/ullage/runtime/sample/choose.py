@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ullage.runtime.request import Logprobs
 from ullage.runtime.sample.chooser import Chooser
+from ullage.runtime.sample.logprobs import Logprobs, logprobs_of
 
 _HEAD = 1024  # best tokens that are sorted to find the cut of top_p; the whole row is where they are not enough
 
@@ -30,16 +30,9 @@ def choose(logits: Tensor, choosers: Sequence[Chooser]) -> list[tuple[int, Logpr
             for row, token in zip(rows, drawn, strict=True):
                 tokens[row] = token
     return [
-        (token, None if (top := chooser.sampling.logprobs) is None else _logprobs(logits[row], token, top))
+        (token, None if (top := chooser.sampling.logprobs) is None else logprobs_of(logits[row], token, top))
         for row, (token, chooser) in enumerate(zip(tokens, choosers, strict=True))
     ]
-
-
-def _logprobs(logits: Tensor, token: int, top: int) -> Logprobs:
-    total = logits.logsumexp(-1)
-    best = logits.topk(top)
-    found = tuple(zip(best.indices.tolist(), (best.values - total).tolist(), strict=True))
-    return Logprobs(float(logits[token] - total), found)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
@@ -62,7 +55,8 @@ def _picked(weights: Tensor, choosers: Sequence[Chooser]) -> Tensor:
 
 
 def _draw_from_all(logits: Tensor, choosers: Sequence[Chooser]) -> list[int]:
-    return _picked(_weights(logits, choosers, logits.amax(-1, keepdim=True)), choosers)[:, 0].tolist()
+    picked: list[int] = _picked(_weights(logits, choosers, logits.amax(-1, keepdim=True)), choosers)[:, 0].tolist()
+    return picked
 
 
 def _draw_from_best(logits: Tensor, choosers: Sequence[Chooser]) -> list[int]:

@@ -1,24 +1,35 @@
 """What choosing the tokens of one request remembers: its random numbers, what it has seen, its mask."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ullage.runtime.request import Request, TokenMask
+from ullage.runtime.sample.settings import Sampling
+
+
+class TokenMask(Protocol):
+    """Which tokens may come next: constrained output. One per request; the engine's thread alone calls it."""
+
+    def restrict(self, logits: Tensor) -> None:
+        """Set what may not come to minus infinity, in place; (vocabulary,), float32."""
+
+    def accept(self, token: int) -> None:
+        """The token that was chosen."""
 
 
 class Chooser:
     """The state of one request. It depends on nothing but the request and its own tokens, so company changes no answer."""
 
-    def __init__(self, request: Request) -> None:
-        self.sampling = request.sampling
-        self.mask: TokenMask | None = request.mask
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], mask: TokenMask | None = None) -> None:
+        self.sampling, self.mask = sampling, mask
         self.changes_logits = self.sampling.moves_logits or self.mask is not None
         self.is_plain = self.sampling.is_greedy and not self.changes_logits and self.sampling.logprobs is None
         self._counts: Counter[int] = Counter()
         self._counting = self.sampling.moves_logits
-        self._prompt = torch.tensor(sorted(set(request.prompt))) if self.sampling.repetition_penalty != 1.0 else None
+        self._prompt = torch.tensor(sorted(set(prompt))) if self.sampling.repetition_penalty != 1.0 else None
         self._random: torch.Generator | None = None
 
     def uniform(self) -> float:

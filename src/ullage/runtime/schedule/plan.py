@@ -103,7 +103,7 @@ def _wanted(state: State) -> dict[int, int]:
 
 
 def _shared(reading: list[Row], rows: int) -> dict[int, int]:
-    """Half of the rows go to the most senior prompt, so that none starves; the others to the shortest first, so that none waits for a long one."""
+    """Half of the rows go to the most senior prompt, so that none starves; the others to the shortest first, for quick first tokens."""
     senior = reading[0]
     wanted = {senior.id: min(senior.left, rows - rows // 2)}
     rows -= wanted[senior.id]
