@@ -1,0 +1,122 @@
+"""Planned engines written for other runners: the whole text, and that the runners' own readers take it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from ullage.commands.serve import VERB
+from ullage.commands.serving import read_serving
+from ullage.errors import InputError
+from ullage.frozen import replace
+from ullage.planning.launch import listen
+from ullage.report.as_yaml import yaml_text
+from ullage.report.deployment import Deployment, deployment
+from ullage.report.export import FORMS, export
+from ullage.world import real
+
+PLANS: dict[str, dict[str, Any]] = {
+    "vllm": {"model": "Qwen3-32B", "engine": "vllm", "gpu": "2xH100-80GB", "context": "32k", "tp": 2},
+    "sglang": {"model": "Qwen3-32B", "engine": "sglang", "gpu": "2xH100-80GB", "context": "32k", "tp": 2, "env": {"A": 'x "%" $y'}},
+    "llama_cpp": {"model": "Qwen3-0.6B", "quant": "q8_0", "engine": "llama_cpp", "gpu": "cpu", "host_memory": "16GiB", "context": "4096"},
+    "exllamav3": {"model": "Qwen3-8B", "engine": "exllamav3", "gpu": "24GiB", "context": "16k", "image": "registry.local/tabby:1"},
+}
+NODES = {"model": "Qwen3-235B-A22B", "engine": "vllm", "gpu": "16xH100-80GB", "context": "32k", "nodes": 2}
+
+
+def planned(**said: Any) -> Deployment:
+    model = said.pop("model")
+    flags = VERB.flags({**said, "model": (model,)})
+    serving = read_serving(flags, real.world(offline=True))
+    assert serving.plan is not None
+    command = listen(serving.command, serving.server, serving.host, serving.port)
+    where, told = (serving.host, serving.port), (flags.text("image"), flags.whole("nodes"))
+    return deployment(serving.engine.profile, serving.server, command, serving.plan, where, told)
+
+
+def shown(form: str, **said: Any) -> str:
+    return "\n".join(f"== {name}\n{text}" for name, text in export(form, planned(**said)))
+
+
+@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("form", ["compose", "systemd", "k8s"])
+def test_an_export_reads_as_it_did(form: str, name: str, snapshot: SnapshotAssertion) -> None:
+    assert shown(form, **PLANS[name]) == snapshot
+
+
+def test_several_machines_run_vllm_on_ray_with_the_planned_ranks(snapshot: SnapshotAssertion) -> None:
+    text = shown("ray", **NODES)
+    assert "--tensor-parallel-size 8 --pipeline-parallel-size 2" in text
+    assert "--distributed-executor-backend ray" in text
+    assert text == snapshot
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_yaml_that_is_written_reads_back_to_what_it_says(name: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    what = planned(**PLANS[name])
+    compose = yaml.safe_load(dict(export("compose", what))["compose.yaml"])
+    engine = compose["services"]["engine"]
+    words = {name: f"/etc/ullage/{name}" for name, _ in what.inside.files}
+    assert [word.replace("$$", "$") for word in engine["entrypoint"]] == [words.get(word, word) for word in what.inside.argv]
+    assert engine["shm_size"] == what.shared_bytes
+    objects = {one["kind"]: one for one in yaml.safe_load_all(dict(export("k8s", what))["k8s.yaml"])}
+    container = objects["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"].get("limits", {}).get("nvidia.com/gpu", 0) == what.devices
+    assert container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"] >= what.start_seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yes", "no", "1", "1.5", "null", "- x", "a: b", "a #b", "a\nb", "a\nb\n", " a", "é", '"', "0x1f", "a  b"]
+)
+def test_any_text_survives_yaml(text: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    value: Any = {"a": text, "b": [text, {"c": text, "d": [text]}], text or "e": {}, "f": []}
+    assert yaml.safe_load(yaml_text(value)) == value
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not there")
+@pytest.mark.parametrize("name", PLANS)
+def test_systemd_finds_nothing_wrong_with_a_unit(name: str, tmp_path: Path) -> None:
+    what = planned(**PLANS[name])
+    what = replace(what, command=replace(what.command, argv=("/bin/true", *what.command.argv[1:])))
+    (unit, text), *_ = export("systemd", what)
+    (tmp_path / unit).write_text(text)
+    done = subprocess.run(
+        [shutil.which("systemd-analyze") or "", "verify", "--man=no", str(tmp_path / unit)], capture_output=True, text=True, check=False
+    )
+    complaints = [
+        line for line in done.stderr.splitlines() if unit in line and "Restart" not in line
+    ]  # the stepped delay is of release 254
+    assert complaints == []
+
+
+def test_a_shell_takes_the_script_for_ray(tmp_path: Path) -> None:
+    ((name, text),) = export("ray", planned(**NODES))
+    (tmp_path / name).write_text(text)
+    subprocess.run(["/bin/sh", "-n", str(tmp_path / name)], check=True)
+
+
+def test_a_form_that_is_not_known_names_those_that_are() -> None:
+    with pytest.raises(InputError, match=", ".join(FORMS)):
+        export("helm", planned(**PLANS["vllm"]))
+
+
+def test_an_engine_without_a_known_image_asks_for_one() -> None:
+    with pytest.raises(InputError, match="--image"):
+        export("compose", planned(**{**PLANS["exllamav3"], "image": None}))
+
+
+@pytest.mark.parametrize("change", [{"nodes": 3}, {"engine": "sglang"}])
+def test_what_cannot_be_spread_over_machines_says_what_to_plan_instead(change: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"use|plan"):
+        export("ray", planned(**{**NODES, **change}))
+
+
+def test_a_model_of_this_machine_is_seen_inside(tmp_path: Path) -> None:
+    what = replace(planned(**PLANS["vllm"]), model_path=str(tmp_path))
+    assert f"{tmp_path}:{tmp_path}:ro" in dict(export("compose", what))["compose.yaml"]
+    assert f"path: {tmp_path}" in dict(export("k8s", what))["k8s.yaml"]
