@@ -258,8 +258,13 @@ class Processes(Protocol):
 class Guards(Protocol):
     """What opens a guard in front of an engine."""
 
-    def open(self, options: "GuardOptions", state: "Admission", step: "Step", documents: Mapping[str, bytes]) -> "Guard":
-        """One that does what ``step`` says; ``documents`` are the model's files by which tokens are counted, or none. Raises WorldError."""
+    def open(
+        self, options: "GuardOptions", state: "Admission", step: "Step", documents: Mapping[str, bytes], metadata: Mapping[str, object]
+    ) -> "Guard":
+        """One that does what ``step`` says. Raises WorldError.
+
+        Tokens are counted by ``documents``, the model's small files, or the ``metadata`` of its GGUF file; with neither they are bounded.
+        """
 
 
 class Logs(Protocol):

@@ -293,18 +293,18 @@ async def test_sixty_four_mixed_requests_all_end_in_one_way() -> None:
 
 
 def test_a_port_that_is_taken_and_keys_that_are_not_there_are_said(tmp_path: Path) -> None:
-    first = open_guard(GuardOptions(), begin(COST), step, {})
+    first = open_guard(GuardOptions(), begin(COST), step, {}, {})
     first.start()
     try:
-        second = open_guard(GuardOptions(port=int(first.url.rpartition(":")[2])), begin(COST), step, {})
+        second = open_guard(GuardOptions(port=int(first.url.rpartition(":")[2])), begin(COST), step, {}, {})
         with pytest.raises(WorldError, match="cannot listen"):
             second.start()
     finally:
         first.stop()
     with pytest.raises(WorldError, match="cannot be read"):
-        open_guard(GuardOptions(keys_file=str(tmp_path / "none")), begin(COST), step, {})
+        open_guard(GuardOptions(keys_file=str(tmp_path / "none")), begin(COST), step, {}, {})
     with pytest.raises(WorldError, match="holds no key"):
-        open_guard(GuardOptions(keys_variable="SURELY_NOT_SET"), begin(COST), step, {})
+        open_guard(GuardOptions(keys_variable="SURELY_NOT_SET"), begin(COST), step, {}, {})
 
 
 @pytest.fixture(autouse=True)

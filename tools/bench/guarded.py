@@ -32,7 +32,7 @@ def main() -> None:
     """Listen on the first port in front of the second until ended."""
     port, engine = int(sys.argv[1]), int(sys.argv[2])
     guard = open_guard(
-        GuardOptions(port=port, engine_url=f"http://127.0.0.1:{engine}"), begin(COST, Limits(queue_requests=8192)), step, documents()
+        GuardOptions(port=port, engine_url=f"http://127.0.0.1:{engine}"), begin(COST, Limits(queue_requests=8192)), step, documents(), {}
     )
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())

@@ -1,8 +1,12 @@
 """The guard in front of an engine that ``serve`` keeps: what it is told of the engine, and when."""
 
+from collections.abc import Mapping
+
 from ullage.commands.serving import Serving
+from ullage.commands.tokens import gguf_metadata
 from ullage.commands.verb import Flags, Option
 from ullage.domain.admission import DeviceReading, Limits, PoolReading
+from ullage.domain.case import Model
 from ullage.domain.engine import Engine
 from ullage.domain.guard import Guard, GuardOptions
 from ullage.domain.reading import DeviceReading as Reading
@@ -93,10 +97,17 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[Door | None
         ahead_s=float(flags.whole("ahead") or 0),
     )
     options = GuardOptions(host=serving.host, port=serving.port, keys_file=flags.text("keys_file") or "")
-    model = serving.case.model
+    documents, metadata = _vocabulary(serving.case.model, world)
+    why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
+    return GuardDoor(world.guards.open(options, begin(cost, limits), step, documents, metadata), serving.engine, world), why
+
+
+def _vocabulary(model: Model, world: World) -> tuple[Mapping[str, bytes], Mapping[str, object]]:
+    """The files that tokens are counted by, or the metadata of the model's GGUF file; nothing where there is neither."""
     try:
-        documents = world.data.tokenizer_files(model.path or model.name) or {}
+        if model.path.endswith(".gguf"):
+            folder = world.models.local(model.path)
+            return {}, gguf_metadata(folder) if folder is not None else {}
+        return world.data.tokenizer_files(model.path or model.name) or {}, {}
     except UllageError:
-        documents = {}
-    why = "" if documents else "no tokeniser is at hand, so prompts are counted by a bound"
-    return GuardDoor(world.guards.open(options, begin(cost, limits), step, documents), serving.engine, world), why
+        return {}, {}

@@ -71,10 +71,10 @@ def _counter(word: str, world: World, nbytes: int) -> Counter | None:
     folder = folder or world.models.local(word)
     if folder is None or not any(weight.name.endswith(".gguf") for weight in folder.weights):
         return None
-    return world.data.counter(f"the tokeniser of {folder.name}", partial(tokenizer_from_gguf, _metadata(folder)), nbytes=nbytes)
+    return world.data.counter(f"the tokeniser of {folder.name}", partial(tokenizer_from_gguf, gguf_metadata(folder)), nbytes=nbytes)
 
 
-def _metadata(folder: ModelFolder) -> Mapping[str, object]:
+def gguf_metadata(folder: ModelFolder) -> Mapping[str, object]:
     """The whole metadata of a GGUF file, reading as much of its beginning as it needs."""
     file = folder.weights[0]
     wanted = min(_FIRST_BYTES, file.nbytes)

@@ -185,13 +185,15 @@ class RealProcesses:
 class RealGuards:
     """Proxies on this machine."""
 
-    def open(self, options: "GuardOptions", state: "Admission", step: "Step", documents: Mapping[str, bytes]) -> "Guard":
+    def open(
+        self, options: "GuardOptions", state: "Admission", step: "Step", documents: Mapping[str, bytes], metadata: Mapping[str, object]
+    ) -> "Guard":
         """As the port says."""
         try:
             from ullage.world.proxy import guard
         except ImportError as error:
             raise WorldError(f"the guard needs {error.name}, which is not installed: pip install 'ullage[serve]'") from error
-        return guard.open_guard(options, state, step, documents)
+        return guard.open_guard(options, state, step, documents, metadata)
 
 
 class RealLogs:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ullage import wire
 from ullage.errors import UllageError
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
 from ullage.text.tokenizer import Tokenizer
 from ullage.world.proxy.asked import Asked
 
@@ -87,28 +87,46 @@ def _words(value: Any) -> Iterator[str]:
             yield str(value)
 
 
-def counter_of(documents: Mapping[str, bytes], item_tokens: int) -> PromptCounter:
-    """The counter of a model's files; the bound where they hold no tokeniser or the library for it is not installed."""
-    from ullage.text import chat, opening
-
-    if "tokenizer.json" not in documents:
-        return PromptCounter(item_tokens=item_tokens)
+def counter_of(documents: Mapping[str, bytes], metadata: Mapping[str, object], item_tokens: int) -> PromptCounter:
+    """The counter of a model's files or of its GGUF metadata; the bound where neither holds a vocabulary that can be read."""
     try:
-        tokenizer = opening.open_tokenizer(documents)
-        template = chat.chat_template(documents)
+        counter = _of_files(documents) if "tokenizer.json" in documents else _of_metadata(metadata) if metadata else PromptCounter()
     except UllageError:
-        return PromptCounter(item_tokens=item_tokens)
-    settings = wire.loads(documents["tokenizer_config.json"]) if "tokenizer_config.json" in documents else {}
-    words = settings if isinstance(settings, dict) else {}
-    counter = PromptCounter(
-        tokenizer=tokenizer,
-        template=template,
-        bos_token=_word(words.get("bos_token")),
-        eos_token=_word(words.get("eos_token")),
-        item_tokens=item_tokens,
-    )
+        counter = PromptCounter()
+    counter = replace(counter, item_tokens=item_tokens)
     counter.count(Asked(document={}, messages=({"role": "user", "content": "first"},)))  # what is made on first use is made now
     return counter
+
+
+def _of_files(documents: Mapping[str, bytes]) -> PromptCounter:
+    from ullage.text import chat, opening
+
+    settings = wire.loads(documents["tokenizer_config.json"]) if "tokenizer_config.json" in documents else {}
+    words = settings if isinstance(settings, dict) else {}
+    return PromptCounter(
+        tokenizer=opening.open_tokenizer(documents),
+        template=chat.chat_template(documents),
+        bos_token=_word(words.get("bos_token")),
+        eos_token=_word(words.get("eos_token")),
+    )
+
+
+def _of_metadata(metadata: Mapping[str, object]) -> PromptCounter:
+    from ullage.text import chat, opening
+
+    pieces = metadata.get("tokenizer.ggml.tokens")
+    known = pieces if isinstance(pieces, list | tuple) else ()
+
+    def word(name: str) -> str | None:
+        at = metadata.get(f"tokenizer.ggml.{name}_token_id")
+        return str(known[at]) if isinstance(at, int) and 0 <= at < len(known) else None
+
+    return PromptCounter(
+        tokenizer=opening.tokenizer_from_gguf(metadata),
+        template=chat.chat_template_from_gguf(metadata),
+        bos_token=word("bos"),
+        eos_token=word("eos"),
+    )
 
 
 def _word(said: object) -> str | None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
-from ullage.domain.admission import CostModel, EngineGone, EngineReady, Event, State
+from ullage.domain.admission import CostModel, EngineGone, EngineReady, Event, Started, State
 from ullage.domain.guard import GuardOptions, GuardRecord, Step
 from ullage.errors import UllageError, WorldError
+from ullage.frozen import replace
 from ullage.world.proxy.counting import PromptCounter, counter_of
 from ullage.world.proxy.gate import Gate
 from ullage.world.proxy.keys import read_keys
@@ -23,9 +24,11 @@ from ullage.world.proxy.upstream import Upstream
 STOP_S = 5.0
 
 
-def open_guard(options: GuardOptions, state: State, step: Step, documents: Mapping[str, bytes]) -> "RealGuard":
+def open_guard(
+    options: GuardOptions, state: State, step: Step, documents: Mapping[str, bytes], metadata: Mapping[str, object]
+) -> "RealGuard":
     """A guard that is not started yet. Raises WorldError where its keys cannot be read."""
-    return RealGuard(options, state, step, counter_of(documents, state.cost.item_tokens))
+    return RealGuard(options, state, step, counter_of(documents, metadata, state.cost.item_tokens))
 
 
 class RealGuard:
@@ -80,8 +83,9 @@ class RealGuard:
         self.observe(EngineGone(at=time.monotonic()))
 
     def observe(self, event: Event) -> None:
-        """As the port says."""
-        self._tell(lambda: self._gate.dispatch(event))
+        """As the port says; others' clocks are not asked."""
+        now = event if isinstance(event, Started) else replace(event, at=time.monotonic())
+        self._tell(lambda: self._gate.dispatch(now))
 
     def state(self) -> State:
         """As the port says."""
