@@ -1,5 +1,6 @@
 """Tiny random models of every family that the runtime knows, written as a safetensors directory."""
 
+import ctypes
 import json
 from math import prod
 from pathlib import Path
@@ -129,7 +130,7 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
         "deepseek_v2",
         "DeepseekV2ForCausalLM",
         _MLA,
-        q_lora_rank=48,
+        q_lora_rank=64,
         topk_method="group_limited_greedy",
         norm_topk_prob=False,
         n_group=4,
@@ -137,7 +138,7 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
         rope_scaling={**_YARN, "mscale": 0.707, "mscale_all_dim": 0.707, "beta_fast": 32, "beta_slow": 1},
     ),
     "deepseek_v3": _config(
-        "deepseek_v3", "DeepseekV3ForCausalLM", _MLA, q_lora_rank=48, norm_topk_prob=True, n_group=4, topk_group=2, scoring_func="sigmoid"
+        "deepseek_v3", "DeepseekV3ForCausalLM", _MLA, q_lora_rank=64, norm_topk_prob=True, n_group=4, topk_group=2, scoring_func="sigmoid"
     ),
     "gpt_oss": _config(
         "gpt_oss",
@@ -212,8 +213,14 @@ def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         word = _WORDS[str(tensor.dtype).removeprefix("torch.")]
         nbytes = prod(tensor.shape) * tensor.element_size()
         entries[name] = {"dtype": word, "shape": list(tensor.shape), "data_offsets": [position, position + nbytes]}
-        chunks.append(bytes(tensor.contiguous().reshape(-1).view(torch.uint8).untyped_storage()))
+        chunks.append(content(tensor))
         position += nbytes
     header = json.dumps({"__metadata__": {"format": "pt"}, **entries}).encode()
     header += b" " * (-len(header) % 8)
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"".join(chunks))
+
+
+def content(tensor: torch.Tensor) -> bytes:
+    """A tensor's elements as they lie in a file."""
+    lying = tensor.contiguous()
+    return ctypes.string_at(lying.data_ptr(), lying.numel() * lying.element_size()) if lying.numel() else b""

@@ -11,6 +11,7 @@ from ullage.catalog.tensor_formats import F32
 from ullage.domain.hyperparameters import Json
 from ullage.domain.weight_format import Header
 from ullage.errors import MalformedFileError, UnsupportedModelError
+from ullage.formats.gguf import split
 from ullage.frozen import dataclass
 from ullage.runtime.loading.gguf_names import Names, names_of
 from ullage.runtime.loading.gguf_numbers import numbers
@@ -38,6 +39,7 @@ class Opened:
 def open_files(paths: tuple[Path, ...]) -> Opened:
     """The mapped files, in the order of their splits. Raises MalformedFileError and UnsupportedModelError."""
     files = tuple(map_gguf(path) for path in paths)
+    _check_splits(files)
     metadata = dict(files[0].header.metadata)
     places = {
         tensor.name: Place(file=file, tensor=tensor, begin=begin)
@@ -52,6 +54,20 @@ def open_files(paths: tuple[Path, ...]) -> Opened:
     config |= numbers(metadata, config, factors)
     documents = {"config.json": wire.dumps(config).encode()}
     return Opened(documents=documents, metadata=metadata, entries=_entries(places, config, metadata), files=files)
+
+
+def _check_splits(files: tuple[WeightMap, ...]) -> None:
+    """Every file is the part that its name says. Raises MalformedFileError."""
+    for number, file in enumerate(files):
+        said = split(file.header)
+        if (said or (0, 1)) != (number, len(files)):
+            raise MalformedFileError(
+                f"{file.path.name} says that it is {_part(said)}, but its name and those beside it {_part((number, len(files)))}"
+            )
+
+
+def _part(said: tuple[int, int] | None) -> str:
+    return f"part {said[0] + 1} of {said[1]}" if said is not None else "whole"
 
 
 def _entries(places: Mapping[str, Place], config: Mapping[str, Json], metadata: Mapping[str, Json]) -> Makers:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from ullage.domain.hyperparameters import Json
+from ullage.errors import UnsupportedModelError
 
 Factors = Mapping[str, list[float]]
 _SIGMOID = 2  # llama.cpp's number for the gating function
@@ -12,6 +13,7 @@ _PLAIN: Mapping[str, str] = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
 }
+_UNKNOWN = ("attention.temperature_scale", "attention.clamp_kqv", "residual_scale", "logit_scale", "embedding_scale", "attention.scale")
 _TOKENS = {"bos_token_id": "tokenizer.ggml.bos_token_id", "eos_token_id": "tokenizer.ggml.eos_token_id"}
 # llama.cpp keeps no scale of the queries for Gemma: the largest model of each release, known by its layers, divides by the width of a head
 # of a model without a head_dim of its own (llama-model.cpp, load_hparams).
@@ -29,7 +31,7 @@ class _Said:
         return self._metadata.get(f"{self._metadata.get('general.architecture')}.{key}")
 
     def number(self, key: str, default: float) -> float:
-        found = self.value(key)
+        found = _short(self.value(key))
         return float(found) if isinstance(found, int | float) else default
 
     def whole(self, key: str) -> int:
@@ -37,10 +39,18 @@ class _Said:
         return found if isinstance(found, int) else 0
 
 
+def _short(value: Json) -> Json:
+    """A number that was written in fp32 as the configuration had it: 1e-05, not 9.999999747378752e-06."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
 def numbers(metadata: Mapping[str, Json], config: Mapping[str, Json], factors: Factors) -> dict[str, Json]:
-    """The keys that ``formats.gguf_config`` leaves out because no byte depends on them."""
+    """The keys that ``formats.gguf_config`` leaves out because no byte depends on them. Raises UnsupportedModelError."""
     said = _Said(metadata, config)
-    found: dict[str, Json] = {key: said.value(source) for key, source in _PLAIN.items()}
+    for key in _UNKNOWN:
+        if said.value(key):
+            raise UnsupportedModelError(f"the GGUF metadata {key} is {str(said.value(key))[:40]}, which the runtime has no rule for")
+    found: dict[str, Json] = {key: _short(said.value(source)) for key, source in _PLAIN.items()}
     found |= {key: metadata.get(source) for key, source in _TOKENS.items()}
     found["rope_scaling"] = _scaling(said, factors)
     own = _OWN.get(str(config.get("model_type")))

@@ -70,6 +70,10 @@ class Place:
         fmt, span = self.format, self.whole
         data = self.file.data[span.begin : span.end]
         if fmt.block_elements > 1:
+            if len(self.shape) < 2:  # noqa: PLR2004 - a vector
+                raise UnsupportedModelError(
+                    f"the tensor {self.tensor.name[:120]} is a vector stored as {fmt.name}; only matrices are read packed"
+                )
             return data.view(prod(self.shape[:-1]), -1)
         if span.begin % fmt.block_bytes:
             data = data.clone()
