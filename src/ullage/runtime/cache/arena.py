@@ -1,26 +1,17 @@
 """An arena: the pages of one group of layers, each page holding ``page_tokens`` tokens of every layer of the group.
 
-Pages are numbered by their place. A sequence that grows asks for the page after its last one, so that it lies in as few runs as can be;
-one that starts is put at the beginning of a free lane, lanes being equally far apart, so that sequences of a batch can be read as one
-strided tensor. Only pages that are taken have memory.
+Pages are numbered by their place. Only pages with content have memory.
 """
 
+import mmap
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ullage.frozen import dataclass
+from ullage.engines.runtime.pages import Rows, token_bytes
+from ullage.runtime.cache.occupancy import Occupancy, neighbours
 from ullage.runtime.cache.storage import DeviceStorage, HostStorage, Storage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """What one layer keeps of a token: ``heads`` rows of ``key_dim`` elements and, unless the key is the value, of ``value_dim``."""
-
-    heads: int
-    key_dim: int
-    value_dim: int  # 0: values are read from the keys
 
 
 class Arena:
@@ -30,10 +21,8 @@ class Arena:
         self, rows: Sequence[Rows], *, page_tokens: int, lanes: int, lane_pages: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.page_tokens = page_tokens
-        self.lanes = lanes
-        self.lane_pages = lane_pages
-        self.pages = lanes * lane_pages
-        slots = self.pages * page_tokens
+        self.occupancy = Occupancy(lanes, lane_pages)
+        slots = self.occupancy.pages * page_tokens
         self._stores: list[tuple[Storage, Storage | None]] = [
             (
                 _store(row.heads, slots, row.key_dim, dtype, device),
@@ -41,10 +30,9 @@ class Arena:
             )
             for row in rows
         ]
-        self.page_bytes = page_tokens * dtype.itemsize * sum(row.heads * (row.key_dim + row.value_dim) for row in rows)
-        self._taken = bytearray(self.pages)
-        self._in_lane = [0] * lanes
-        self.taken_pages = 0
+        self.page_bytes = page_tokens * token_bytes(rows, keys="native", values="native", element=dtype.itemsize)
+        smallest = page_tokens * dtype.itemsize * min(min(row.key_dim, row.value_dim or row.key_dim) for row in rows)
+        self._margin = -(-mmap.PAGESIZE // smallest) if smallest % mmap.PAGESIZE else 0  # neighbours that may lie in one page of the system
 
     def keys(self, layer: int) -> Tensor:
         """(heads, slots, key_dim) of a layer of the group."""
@@ -55,45 +43,42 @@ class Arena:
         keys, values = self._stores[layer]
         return keys.tensor if values is None else values.tensor
 
-    def take(self, after: int | None = None) -> int:
-        """A free page: the one after ``after`` where it is free, else the first of the emptiest lane. Raises MemoryError when none is."""
-        if after is not None and after + 1 < self.pages and not self._taken[after + 1] and (after + 1) % self.lane_pages:
-            return self._mark(after + 1)
-        lane = min(range(self.lanes), key=self._in_lane.__getitem__)
-        first = self._taken.find(0, lane * self.lane_pages, (lane + 1) * self.lane_pages)
-        if first < 0:
-            raise MemoryError(f"all {self.pages} pages of the arena are taken")
-        return self._mark(first)
-
-    def _mark(self, page: int) -> int:
-        self._taken[page] = 1
-        self._in_lane[page // self.lane_pages] += 1
-        self.taken_pages += 1
-        return page
-
-    def give_back(self, pages: Sequence[int]) -> None:
+    def clear(self, pages: Sequence[int]) -> None:
         """Free pages and return their memory, neighbours together."""
-        for page in pages:
-            self._taken[page] = 0
-            self._in_lane[page // self.lane_pages] -= 1
-        self.taken_pages -= len(pages)
-        for first, count in neighbours(sorted(pages)):
+        self.occupancy.free(pages)
+        size = self.page_tokens
+        for run in neighbours(sorted(pages)):
+            first, count = self.occupancy.widened(*run, self._margin)
             for keys, values in self._stores:
-                keys.give_back(first * self.page_tokens, count * self.page_tokens)
+                keys.give_back(first * size, count * size)
                 if values is not None:
-                    values.give_back(first * self.page_tokens, count * self.page_tokens)
+                    values.give_back(first * size, count * size)
+
+    def copy_out(self, pages: Sequence[int], to: torch.device) -> list[Tensor]:
+        """What pages hold, in tensors of their own, run after run."""
+        return [part.to(to, copy=True) for first, count in neighbours(pages) for part in self._parts(first, count)]
+
+    def copy_in(self, pages: Sequence[int], content: Sequence[Tensor], lengths: Sequence[int]) -> None:
+        """Put what was copied out in runs of ``lengths`` pages into other pages."""
+        at = 0
+        held = iter(content)
+        for length in lengths:
+            targets = pages[at : at + length]
+            at += length
+            for tensor in self._tensors():
+                rest = next(held)
+                for first, count in neighbours(targets):
+                    slots = count * self.page_tokens
+                    tensor[:, first * self.page_tokens : first * self.page_tokens + slots] = rest[:, :slots]
+                    rest = rest[:, slots:]
+
+    def _tensors(self) -> list[Tensor]:
+        """Everything kept of the slots, (heads, slots, width) each."""
+        return [store.tensor for pair in self._stores for store in pair if store is not None]
+
+    def _parts(self, first: int, count: int) -> list[Tensor]:
+        return [tensor[:, first * self.page_tokens : (first + count) * self.page_tokens] for tensor in self._tensors()]
 
 
 def _store(heads: int, slots: int, width: int, dtype: torch.dtype, device: torch.device) -> Storage:
     return HostStorage(heads, slots, width, dtype) if device.type == "cpu" else DeviceStorage(heads, slots, width, dtype, device)
-
-
-def neighbours(pages: Sequence[int]) -> list[tuple[int, int]]:
-    """Runs of consecutive numbers: (first, how many)."""
-    found: list[tuple[int, int]] = []
-    for page in pages:
-        if found and page == found[-1][0] + found[-1][1]:
-            found[-1] = (found[-1][0], found[-1][1] + 1)
-        else:
-            found.append((page, 1))
-    return found

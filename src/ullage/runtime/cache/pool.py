@@ -1,48 +1,13 @@
 """The pool: one budget of bytes, the arenas that share it, and the tables of sequences in them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from ullage.domain.architecture import Architecture, FullAttention, LatentAttention, SlidingAttention
-from ullage.errors import UnsupportedModelError
-from ullage.frozen import dataclass
-from ullage.runtime.cache.arena import Arena, Rows
+from ullage.engines.runtime.pages import Group
+from ullage.runtime.cache.arena import Arena
+from ullage.runtime.cache.prefix import Match, Prefix
 from ullage.runtime.cache.table import Table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Layers that keep the same tokens: all of them, or those in a window. ``places`` says where a layer is in the group."""
-
-    window: int | None
-    layers: tuple[int, ...]
-    rows: tuple[Rows, ...]
-
-    def first_kept(self, tokens: int) -> int:
-        """The oldest token that the next one still sees when ``tokens`` are in the cache."""
-        return 0 if self.window is None else max(0, tokens - self.window + 1)
-
-
-def groups_of(architecture: Architecture) -> tuple[Group, ...]:
-    """Full attention first, then one group for each width of window. Raises UnsupportedModelError for other mixers."""
-    found: dict[int | None, list[tuple[int, Rows]]] = {}
-    for index, layer in enumerate(architecture.layers):
-        for mixer in layer.mixers:
-            match mixer:
-                case FullAttention(indexer=None):
-                    found.setdefault(None, []).append((index, Rows(heads=mixer.kv_heads, key_dim=mixer.key_dim, value_dim=mixer.value_dim)))
-                case SlidingAttention():
-                    rows = Rows(heads=mixer.kv_heads, key_dim=mixer.key_dim, value_dim=mixer.value_dim)
-                    found.setdefault(mixer.window_tokens, []).append((index, rows))
-                case LatentAttention(indexer=None):
-                    found.setdefault(None, []).append((index, Rows(heads=1, key_dim=mixer.latent_dim + mixer.rope_dim, value_dim=0)))
-                case _:
-                    raise UnsupportedModelError(f"layer {index} keeps {type(mixer).__name__}, which the runtime does not run")
-    return tuple(
-        Group(window=window, layers=tuple(index for index, _ in kept), rows=tuple(rows for _, rows in kept))
-        for window, kept in sorted(found.items(), key=lambda item: item[0] or 0)
-    )
 
 
 class Pool:
@@ -58,7 +23,9 @@ class Pool:
         lane_tokens: int,
         dtype: torch.dtype,
         device: torch.device,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """``clock`` tells since when a page is idle; without one nothing is kept for another sequence."""
         self.groups = tuple(groups)
         self.page_tokens = page_tokens
         self.budget_bytes = budget_bytes
@@ -66,39 +33,118 @@ class Pool:
         self.arenas = tuple(
             Arena(group.rows, page_tokens=page_tokens, lanes=lanes, lane_pages=lane_pages, dtype=dtype, device=device) for group in groups
         )
+        self._clock = clock
+        self._prefix = Prefix([group.window for group in groups], page_tokens)
 
     @property
     def taken_bytes(self) -> int:
-        """Bytes of all pages that are taken."""
-        return sum(arena.taken_pages * arena.page_bytes for arena in self.arenas)
+        """Bytes of all pages with content."""
+        return sum(arena.occupancy.taken_pages * arena.page_bytes for arena in self.arenas)
+
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes of pages that nobody holds and that are kept in case their tokens come again."""
+        return sum(pages * arena.page_bytes for pages, arena in zip(self._prefix.idle_pages, self.arenas, strict=True))
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of pages that sequences hold."""
+        return self.taken_bytes - self.idle_bytes
 
     def new_tables(self) -> tuple[Table, ...]:
         """Empty tables of one sequence."""
         return tuple(Table(self.page_tokens) for _ in self.groups)
+
+    def find(self, digests: Sequence[bytes]) -> Match:
+        """The pages of a beginning that are here."""
+        return self._prefix.find(digests)
+
+    def held_bytes(self, match: Match) -> int:
+        """Bytes of a match that other sequences hold anyway."""
+        parts = zip(match.held, self.arenas, strict=True)
+        return sum(arena.page_bytes * sum(map(arena.occupancy.is_held, pages)) for (_, pages), arena in parts)
+
+    def adopt(self, match: Match) -> tuple[Table, ...]:
+        """Tables of a sequence that begins with the pages of a match."""
+        tables = self.new_tables()
+        for group, (table, arena, (dropped, pages)) in enumerate(zip(tables, self.arenas, match.held, strict=True)):
+            for page in table.adopt(arena, dropped, pages):
+                self._prefix.wake(group, page)
+        return tables
+
+    def remember(self, tables: Sequence[Table], digests: Sequence[bytes], first: int) -> None:
+        """Let full pages from the ``first`` on be found by their digests."""
+        if self._clock is None:
+            return
+        for group, table in enumerate(tables):
+            for at in range(max(first, table.dropped), len(digests)):
+                self._prefix.remember(digests[at], group, table.pages[at - table.dropped])
 
     def missing_bytes(self, tables: Sequence[Table], tokens: int) -> int:
         """What growing to ``tokens`` tokens would take."""
         return sum(table.missing(tokens) * arena.page_bytes for table, arena in zip(tables, self.arenas, strict=True))
 
     def grow(self, tables: Sequence[Table], tokens: int) -> bool:
-        """Give a sequence room for ``tokens`` tokens, or nothing and False when the budget does not allow it."""
-        if self.taken_bytes + self.missing_bytes(tables, tokens) > self.budget_bytes:
+        """Give a sequence room for ``tokens`` tokens, idle pages making way; or nothing and False when the budget does not allow it."""
+        if not any(table.missing(tokens) for table in tables):
+            return True
+        over = self.taken_bytes + self.missing_bytes(tables, tokens) - self.budget_bytes
+        if over > self.idle_bytes:
             return False
+        self._make_way(over, [table.missing(tokens) for table in tables])
         for table, arena in zip(tables, self.arenas, strict=True):
             table.grow(arena, tokens)
         return True
 
     def slide(self, tables: Sequence[Table], tokens: int) -> None:
         """Release what no window reaches any more once ``tokens`` tokens are in the cache."""
-        for table, arena, group in zip(tables, self.arenas, self.groups, strict=True):
+        for index, (table, group) in enumerate(zip(tables, self.groups, strict=True)):
             if group.window is not None:
                 gone = table.behind(group.first_kept(tokens))
                 if gone:
-                    arena.give_back(gone)
+                    self._let_go(index, gone)
 
     def release(self, tables: Sequence[Table]) -> None:
         """Release everything a sequence holds."""
-        for table, arena in zip(tables, self.arenas, strict=True):
+        for index, table in enumerate(tables):
             if table.pages:
-                arena.give_back(table.pages)
+                self._let_go(index, table.pages)
             table.pages, table.dropped = [], 0
+
+    def drop_idle(self, since: float | None = None) -> int:
+        """Give back pages that are idle, or idle since that time or longer; how many bytes that were."""
+        gone: list[list[int]] = [[] for _ in self.arenas]
+        while (oldest := self._prefix.oldest()) is not None and (since is None or oldest[2] <= since):
+            self._forget(oldest, gone)
+        return self._clear(gone)
+
+    def _let_go(self, group: int, pages: Sequence[int]) -> None:
+        """The last pages go to rest first: they are the first to be thrown away, and no page outlives the one before it."""
+        arena, now = self.arenas[group], self._clock() if self._clock else 0.0
+        gone = [page for page in reversed(pages) if arena.occupancy.let_go(page) and not self._prefix.rest(group, page, now)]
+        if gone:
+            arena.clear(gone)
+
+    def _make_way(self, over_bytes: int, pages: Sequence[int]) -> None:
+        """Throw idle pages away until ``over_bytes`` and so many pages of each arena are free."""
+        gone: list[list[int]] = [[] for _ in self.arenas]
+
+        def short() -> bool:
+            freed = sum(len(some) * arena.page_bytes for some, arena in zip(gone, self.arenas, strict=True))
+            rooms = zip(self.arenas, gone, pages, strict=True)
+            return freed < over_bytes or any(arena.occupancy.free_pages + len(some) < need for arena, some, need in rooms)
+
+        while short() and (oldest := self._prefix.oldest()) is not None:
+            self._forget(oldest, gone)
+        self._clear(gone)
+
+    def _forget(self, idle: tuple[int, int, float], gone: Sequence[list[int]]) -> None:
+        group, page, _ = idle
+        self._prefix.forget(group, page)
+        gone[group].append(page)
+
+    def _clear(self, gone: Sequence[list[int]]) -> int:
+        for arena, pages in zip(self.arenas, gone, strict=True):
+            if pages:
+                arena.clear(pages)
+        return sum(len(pages) * arena.page_bytes for pages, arena in zip(gone, self.arenas, strict=True))

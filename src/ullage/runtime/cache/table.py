@@ -1,6 +1,6 @@
 """Where the tokens of one sequence lie in one arena."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ullage.runtime.cache.arena import Arena
 
@@ -25,7 +25,12 @@ class Table:
     def grow(self, arena: Arena, tokens: int) -> None:
         """Take pages until ``tokens`` tokens have room."""
         for _ in range(self.missing(tokens)):
-            self.pages.append(arena.take(self.pages[-1] if self.pages else None))
+            self.pages.append(arena.occupancy.take(self.pages[-1] if self.pages else None, self.dropped + len(self.pages)))
+
+    def adopt(self, arena: Arena, dropped: int, pages: Iterable[int]) -> list[int]:
+        """Begin with pages that are full already, those before them being gone; gives back which of them were idle."""
+        self.pages, self.dropped = list(pages), dropped
+        return [page for page in self.pages if arena.occupancy.hold(page)]
 
     def behind(self, token: int) -> list[int]:
         """Take out the pages that lie wholly before ``token``, for the caller to release."""
