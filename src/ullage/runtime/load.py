@@ -5,9 +5,10 @@ import torch
 from ullage import architectures
 from ullage.domain.architecture import Architecture
 from ullage.domain.hyperparameters import Hyperparameters
+from ullage.engines.runtime.pages import Group, groups_of
+from ullage.engines.runtime.residence import packs
 from ullage.errors import MalformedFileError
 from ullage.frozen import dataclass
-from ullage.runtime.cache.pool import Group, groups_of
 from ullage.runtime.linear.plain import Packed, Plain
 from ullage.runtime.loading.source import Source, open_source
 from ullage.runtime.model.assemble import Assembly, MakeLinear
@@ -46,4 +47,6 @@ def load(path: str, *, dtype: torch.dtype, device: torch.device) -> Loaded:
 
 
 def _form(dtype: torch.dtype, device: torch.device) -> MakeLinear:
-    return Packed if device.type == "cpu" and dtype is torch.bfloat16 else Plain
+    if device.type != "cpu" or dtype is not torch.bfloat16:
+        return Plain
+    return lambda weight, bias: (Packed if packs(*weight.shape) else Plain)(weight, bias)

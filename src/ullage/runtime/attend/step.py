@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ullage.domain.architecture import DualChunk
+from ullage.engines.runtime.pages import Group
 from ullage.frozen import dataclass
 from ullage.runtime.attend.segments import Angle, Segment, blocks, full_segments, key_position, query_position, window_segments
-from ullage.runtime.cache.pool import Group, Pool
+from ullage.runtime.cache.pool import Pool
 from ullage.runtime.cache.table import Table
 
 

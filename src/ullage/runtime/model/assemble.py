@@ -11,9 +11,9 @@ from ullage.domain.architecture import DenseFeedForward, FullAttention, Layer, S
 from ullage.domain.checkpoint import Part, Role
 from ullage.domain.checkpoint import Tensor as Described
 from ullage.domain.family import Blueprint
+from ullage.engines.runtime.pages import Group
 from ullage.errors import UnsupportedModelError
 from ullage.runtime.attend.walk import Scales
-from ullage.runtime.cache.pool import Group
 from ullage.runtime.linear.form import Linear
 from ullage.runtime.loading.release import release
 from ullage.runtime.loading.source import Source
