@@ -20,6 +20,8 @@ _LARGEST_SUMMARY = 1 << 20
 def read_traffic(flags: Flags, world: World, model: str | None) -> tuple[Lengths, Arrivals, tuple[str, ...]]:
     """The lengths of ``--workload``, a summary or the data itself, when they come, and what to say of them. Raises every error."""
     path = flags.text("workload") or ""
+    arrivals_of(flags, Arrivals())  # a wrong word is said before much is read
+    pace_of(flags)
     found = _summary(path, world)
     notes: tuple[str, ...] = ()
     if found is not None:

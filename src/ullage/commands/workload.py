@@ -1,8 +1,8 @@
 """``ullage workload FILE``: how long real requests are, which to leave out, and what a plan holds of them."""
 
-from ullage.commands.question import ENGINE, MACHINE, PLACEMENT, Option, find_engine, read_question
+from ullage.commands.question import ENGINE, MACHINE, PLACEMENT, find_engine, read_question
 from ullage.commands.survey import Order, survey
-from ullage.commands.verb import Answer, Argument, Flags, Verb
+from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.forecast import Forecast
 from ullage.domain.workload import Arrivals, Lengths
 from ullage.errors import InputError

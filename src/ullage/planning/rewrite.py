@@ -55,12 +55,16 @@ def pieces(text: str, most: int, overlap: int, shears: Shears) -> Iterator[str]:
     A single step between two boundaries that has more tokens, as a rare character may, is a part of its own.
     """
     ends = shears.boundaries(text)
-    start, last = 0, len(ends) - 1
+    start, done, last = 0, 0, len(ends) - 1
     while start < last:
         end = min(last, start + most)
         while end > start + 1 and (count := shears.count(text[ends[start] : ends[end]])) > most:
             end = max(start + 1, end - max(1, (count - most) // 2))
+        if end <= done:  # what is shared left no room for the next step: begin behind it
+            start = done
+            continue
         yield text[ends[start] : ends[end]]
+        done = end
         if end == last:
             return
         back = max(start + 1, end - overlap)

@@ -7,6 +7,7 @@ from ullage.errors import WorldError
 
 NAMES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja")
 _MAIN = NAMES[0]
+_TIMEOUT_S = 5
 
 
 def find(word: str, *, offline: bool) -> Mapping[str, bytes] | None:
@@ -39,7 +40,7 @@ def _of_hub(word: str, *, offline: bool) -> Mapping[str, bytes] | None:
     found: dict[str, bytes] = {}
     for name in NAMES:
         try:
-            found[name] = Path(hf_hub_download(model, name, local_files_only=offline, etag_timeout=10)).read_bytes()
+            found[name] = Path(hf_hub_download(model, name, local_files_only=offline, etag_timeout=_TIMEOUT_S)).read_bytes()
         except EntryNotFoundError:
             if name == _MAIN:
                 return None

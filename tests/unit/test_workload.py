@@ -1,0 +1,299 @@
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.text_models import byte_level, byte_level_json
+
+from ullage import wire
+from ullage.cli import main
+from ullage.domain.workload import LengthBin, Lengths
+from ullage.errors import MalformedFileError
+from ullage.planning.dialogues import Dialogue, Message, read_dialogue, with_messages
+from ullage.planning.requests import Asked, Limits, Rules, is_too_long, reason_to_drop, requests_of
+from ullage.planning.rewrite import OVERLAP, WINDOW, Shears, Writer, last_tokens, pieces, rewritten
+from ullage.planning.survey import FINE_BITS, JointTally, Tally, rounded_up
+from ullage.report.workload_json import read_workload
+from ullage.text.boundaries import boundaries
+
+WORDS = "the cat 中é😀a "
+
+
+def shears() -> Shears:
+    tokenizer = byte_level()
+    return Shears(lambda text: tokenizer.count([text])[0], lambda text: boundaries(tokenizer, text))
+
+
+@pytest.mark.parametrize(
+    ("value", "messages"),
+    [
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, [("user", "q"), ("assistant", "a")]),
+        ({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]}, [("system", "s"), ("user", "q")]),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image_url"}]}]}, [("user", "q")]),
+        ({"body": {"messages": [{"role": "user", "content": "q"}], "max_tokens": 7}}, [("user", "q")]),
+        ({"prompt": "q", "completion": "a"}, [("user", "q"), ("assistant", "a")]),
+        ({"instruction": "do", "input": "this", "output": "a"}, [("user", "do"), ("user", "this"), ("assistant", "a")]),
+        ({"text": "q"}, [("user", "q")]),
+        ("q", [("user", "q")]),
+        ([{"role": "user", "content": "q"}], [("user", "q")]),
+    ],
+)
+def test_the_common_shapes_are_read(value: Any, messages: list[tuple[str, str]]) -> None:
+    assert [(one.role, one.text) for one in read_dialogue(value).messages] == messages
+
+
+@pytest.mark.parametrize("value", [None, 7, {}, {"conversations": []}, {"conversations": [{"from": "human"}], "x": 1}, {"messages": ["q"]}])
+def test_what_has_no_messages_says_what_was_looked_for(value: Any) -> None:
+    if value == {"conversations": [{"from": "human"}], "x": 1}:  # a missing text, as of a tool call, is empty
+        assert read_dialogue(value).messages[0].text == ""
+        return
+    with pytest.raises(MalformedFileError):
+        read_dialogue(value)
+
+
+def test_half_a_surrogate_pair_is_counted_as_a_question_mark() -> None:
+    assert read_dialogue("a\ud800").messages[0].text == "a?"
+
+
+def test_every_reply_is_a_request_whose_prompt_is_all_before_it() -> None:
+    talk = Dialogue(tuple(Message(role, "") for role in ("system", "user", "assistant", "user", "assistant")))
+    counts = (1, 10, 100, 20, 200)
+    assert requests_of(talk, counts, Rules()) == (Asked(11, 100), Asked(131, 200))
+    assert requests_of(talk, counts, Rules("first")) == (Asked(11, 100),)
+    assert requests_of(talk, counts, Rules("last", message_tokens=4)) == (Asked(131 + 5 * 4, 200),)
+
+
+def test_a_record_without_an_answer_takes_the_one_it_bounds_or_the_one_assumed() -> None:
+    talk = Dialogue((Message("user", ""),))
+    assert requests_of(talk, (10,), Rules(answer_tokens=5)) == (Asked(10, 5),)
+    assert requests_of(talk._replace(answer_tokens=7), (10,), Rules(answer_tokens=5)) == (Asked(10, 7),)
+
+
+def test_a_reason_to_drop_names_the_limit_and_the_length() -> None:
+    asked = (Asked(100, 50), Asked(300, 10))
+    assert reason_to_drop(asked, 2, Limits(max_prompt=300, max_total=310, min_turns=2)) == ""
+    assert reason_to_drop(asked, 2, Limits(max_prompt=299)) == "prompt of 300 tokens is above --max-prompt 299"
+    assert reason_to_drop(asked, 2, Limits(max_total=309)) == "prompt and answer of 310 tokens are above --max-total 309"
+    assert reason_to_drop(asked, 2, Limits(min_turns=3)) == "2 turns are below --min-turns 3"
+
+
+@given(st.text(alphabet=WORDS, min_size=1, max_size=200), st.integers(4, 40), st.integers(0, 12))
+def test_pieces_hold_the_whole_text_within_their_length(text: str, most: int, overlap: int) -> None:
+    cut = list(pieces(text, most, min(overlap, most - 1), shears()))
+    ends = set(shears().boundaries(text))
+    at = 0
+    for number, piece in enumerate(cut):
+        assert shears().count(piece) <= most
+        start = next(start for start in range(at + 1) if text.startswith(piece, start) and start + len(piece) > at) if number else 0
+        assert start <= at
+        at = start + len(piece)
+        assert at in ends
+    assert at == len(text)
+
+
+@given(st.text(alphabet=WORDS, min_size=1, max_size=200), st.integers(0, 40))
+def test_the_last_tokens_are_an_end_of_the_text(text: str, most: int) -> None:
+    end = last_tokens(text, most, shears())
+    assert text.endswith(end)
+    assert shears().count(end) <= most
+
+
+TALK = st.lists(
+    st.tuples(st.text(alphabet=WORDS, min_size=1, max_size=80), st.text(alphabet=WORDS, min_size=1, max_size=15)), min_size=1, max_size=5
+)
+
+
+@given(TALK, st.integers(20, 60), st.sampled_from([WINDOW, OVERLAP]))
+def test_what_is_rewritten_is_never_too_long_and_is_the_same_twice(talk: list[tuple[str, str]], most: int, way: str) -> None:
+    cut, rules = shears(), Rules()
+    messages = tuple(
+        Message(role, text, at) for at, (role, text) in enumerate((r, t) for q, a in talk for r, t in (("user", q), ("assistant", a)))
+    )
+    dialogue, counts = Dialogue(messages, ("messages",)), tuple(cut.count(one.text) for one in messages)
+    limits = Limits(max_prompt=most)
+    parts = rewritten(dialogue, counts, way, Writer(limits, rules, cut, most // 4))
+    assert parts
+    assert parts == rewritten(dialogue, counts, way, Writer(limits, rules, cut, most // 4))
+    for part in parts:
+        assert part.counts == tuple(cut.count(one.text) for one in part.messages)
+        assert not is_too_long(requests_of(dialogue._replace(messages=part.messages), part.counts, rules), limits)
+    assert parts[-1].messages[-1] == messages[-1]
+    if way == OVERLAP:
+        assert {one.place for part in parts for one in part.messages} == {one.place for one in messages}
+
+
+def test_a_rewritten_record_keeps_its_other_keys() -> None:
+    value = {"id": "7", "lang": "en", "conversations": [{"from": "human", "value": "long", "x": 1}, {"from": "gpt", "value": "a"}]}
+    dialogue = read_dialogue(value)
+    question, reply = dialogue.messages
+    made = with_messages(value, dialogue, (question._replace(text="ng"), reply), "part1")
+    assert made == {
+        "id": "7_part1",
+        "lang": "en",
+        "conversations": [{"from": "human", "value": "ng", "x": 1}, {"from": "gpt", "value": "a"}],
+    }
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
+def test_quantiles_are_those_of_the_sorted_list_rounded_up_a_little(found: list[int]) -> None:
+    tally = Tally()
+    for one in found:
+        tally.add(one)
+    spread, ordered = tally.spread(), sorted(found)
+    assert (spread.least, spread.most, spread.count) == (ordered[0], ordered[-1], len(found))
+    for fraction, seen in ((0.5, spread.p50), (0.9, spread.p90), (0.99, spread.p99)):
+        exact = ordered[max(0, -int(-(fraction * len(found)) // 1) - 1)]
+        assert exact <= seen <= exact * 1.001 + 1
+    assert sum(count for _, _, count in spread.bars) == len(found)
+
+
+@given(st.integers(0, 1 << 40))
+def test_rounding_up_is_never_down_and_never_far(tokens: int) -> None:
+    assert tokens <= rounded_up(tokens, FINE_BITS) <= tokens * (1 + 2 ** (1 - FINE_BITS))
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**5), st.integers(0, 10**4)), min_size=1, max_size=50))
+def test_bins_hold_every_request_and_the_longest_exactly(found: list[tuple[int, int]]) -> None:
+    tally = JointTally()
+    for one in found:
+        tally.add(*one)
+    lengths = tally.lengths()
+    assert lengths.requests == len(found)
+    assert lengths.longest_total_tokens == max(map(sum, found))
+    assert lengths.total_quantile(1.0) == lengths.longest_total_tokens
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tokenizer.json").write_bytes(byte_level_json())
+    records = [
+        {"id": str(at), "conversations": [{"from": "human", "value": "the cat " * (at + 1)}, {"from": "gpt", "value": "the cat"}]}
+        for at in range(40)
+    ]
+    (tmp_path / "data.json").write_text(json.dumps([*records, {"id": "x"}]))
+    return tmp_path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
+    code = main(words)
+    return code, wire.loads(capsys.readouterr().out)
+
+
+def test_a_file_is_counted_filtered_and_its_summary_sizes_a_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, kept, dropped, summary = (str(folder / name) for name in ("data.json", "kept.json", "dropped.json", "summary.json"))
+    given = ("workload", data, "--tokenizer", str(folder), "--max-prompt", "60", "--kept", kept, "--dropped", dropped)
+    code, seen = answer(capsys, *given, "--json")
+    assert code == 0
+    assert (seen["records"], seen["malformed"], seen["faults"][0]["record"]) == (41, 1, 41)
+    assert seen["tokenizer"]["exact"]
+    assert seen["prompt_tokens"]["max"] <= 60
+    assert len(json.loads(Path(kept).read_text())) == seen["kept"]
+    reasons = [one["dropped"] for one in json.loads(Path(dropped).read_text())]
+    assert len(reasons) == seen["dropped"]["--max-prompt"] + 1
+    assert main((*given, "-o", summary)) == 0
+    capsys.readouterr()
+    for workload in (summary, kept):
+        words = ("plan", "Qwen3-8B", "--gpu", "H100-80GB", "--workload", workload, "--tokenizer", str(folder), "--rate", "2", "--json")
+        code, plan = answer(capsys, *words)
+        assert code == 0
+        assert plan["workload"]["context_tokens"] == seen["lengths"]["longest_total_tokens"]
+        assert plan["forecast"]["preemptions"] == 0
+        assert plan["forecast"]["arrivals"]["rate_per_s"] == 2.0
+
+
+def test_without_a_tokeniser_lengths_are_an_estimate_that_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, seen = answer(capsys, "workload", str(folder / "data.json"), "--json")
+    assert code == 0
+    assert not seen["tokenizer"]["exact"]
+    assert any("estimated" in note for note in seen["notes"])
+
+
+@pytest.mark.parametrize("way", ["window", "overlap"])
+def test_rewriting_gives_the_same_file_twice_and_nothing_too_long(folder: Path, capsys: pytest.CaptureFixture[str], way: str) -> None:
+    texts = []
+    for name in ("one.json", "two.json"):
+        kept = str(folder / name)
+        words = (
+            "workload",
+            str(folder / "data.json"),
+            "--tokenizer",
+            str(folder),
+            "--max-prompt",
+            "20",
+            "--split",
+            way,
+            "--kept",
+            kept,
+            "--json",
+        )
+        _, seen = answer(capsys, *words)
+        assert seen["rewritten"] > 0
+        texts.append(Path(kept).read_text())
+    assert texts[0] == texts[1]
+    _, again = answer(capsys, "workload", str(folder / "one.json"), "--tokenizer", str(folder), "--json")
+    assert again["prompt_tokens"]["max"] <= 20
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("workload", "none.json"), 2),
+        (("workload", "data.json", "--split", "window"), 2),
+        (("workload", "data.json", "--split", "half", "--max-prompt", "9"), 2),
+        (("workload", "data.json", "--requests", "some"), 2),
+        (("workload", "data.json", "--max-prompt", "9", "--min-prompt", "10"), 2),
+        (("workload", "data.json", "--tokenizer", "data.json"), 3),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "data.json", "--rate", "0"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "data.json", "--rate", "1", "--concurrency", "2"), 2),
+        (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "none.json"), 2),
+    ],
+)
+def test_a_wrong_request_is_an_error_with_its_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(words) == code
+
+
+def test_a_file_of_nothing_but_broken_records_is_refused(folder: Path) -> None:
+    (folder / "bad.jsonl").write_text("{\n{]\n")
+    assert main(("workload", str(folder / "bad.jsonl"))) == 3
+
+
+def test_every_engine_forecasts_or_has_no_cache_to_forecast(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = str(folder / "s.json")
+    main(("workload", str(folder / "data.json"), "--tokenizer", str(folder), "-o", summary))
+    capsys.readouterr()
+    for engine in ("vllm", "sglang", "llama_cpp", "exllamav3", "transformers"):
+        _, plan = answer(
+            capsys, "plan", "Qwen3-8B", "--gpu", "H100-80GB", "--engine", engine, "--workload", summary, "--concurrency", "3", "--json"
+        )
+        assert plan["forecast"]["requests"] == 2000, engine
+        assert plan["forecast"]["max_running"] <= 3
+
+
+def test_a_summary_that_was_changed_by_hand_is_refused_by_its_key() -> None:
+    with pytest.raises(MalformedFileError, match=r"bins\[0\]"):
+        read_workload({"schema": "ullage.workload/1", "lengths": {"bins": [[1, 2]]}}, "s.json")
+
+
+def test_a_plan_without_a_workload_reads_none_of_it() -> None:
+    import subprocess  # noqa: PLC0415 - only this test starts a program
+
+    code = (
+        "import sys; from ullage.cli import main; main(('plan', 'Qwen3-8B', '--gpu', 'H100', '--json')); "
+        "heavy = {'ullage.commands.traffic', 'ullage.planning.simulate', 'ullage.text.opening', 'tokenizers', 'pyarrow'}; "
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_quantiles_of_lengths_come_from_their_bins() -> None:
+    lengths = Lengths(
+        bins=(LengthBin(10, 10, 98), LengthBin(100, 100, 2)), longest_prompt_tokens=100, longest_output_tokens=100, longest_total_tokens=200
+    )
+    assert [lengths.total_quantile(at) for at in (0.5, 0.98, 0.99)] == [20, 20, 200]
