@@ -11,14 +11,17 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.world.engines_on_loopback import ODD_CHUNKS, LoopbackEngine, ask, loopback_engine, on_a_loop
+from yarl import URL
 
 from ullage import wire
-from ullage.domain.admission import CostModel, Limits
+from ullage.domain.admission import CostModel, EngineDied, EngineReady, Limits, Reject
 from ullage.domain.guard import GuardOptions
 from ullage.errors import WorldError
 from ullage.planning.admit import begin, step
-from ullage.world.proxy.counting import PromptCounter
+from ullage.world.proxy.counting import Count, PromptCounter
+from ullage.world.proxy.gate import Gate
 from ullage.world.proxy.guard import RealGuard, open_guard
+from ullage.world.proxy.records import Records
 
 COST = CostModel(pool_bytes=1000, steps=tuple((at, at) for at in range(10, 1001, 10)), longest_tokens=500, most_sequences=4)
 HELLO = [{"role": "user", "content": "hello"}]
@@ -100,6 +103,15 @@ async def test_every_known_path_is_passed_and_any_other_is_not_there() -> None:
             page = await seen.text()
         assert 'ullage_guard_requests_total{end="finished"} 2' in page
         assert "ullage_guard_in_flight_requests 0" in page
+
+
+@on_a_loop
+async def test_no_path_leads_out_of_those_that_are_passed() -> None:
+    async with loopback_engine() as engine, guarded(engine) as guard, aiohttp.ClientSession() as session:
+        for path in ("/v1/models/../../shutdown", "/v1/models/%2e%2e/%2e%2e/shutdown", "/v1/models/..%2f..%2fshutdown", "//shutdown"):
+            async with session.get(URL(guard.url + path, encoded=True)) as seen:
+                assert seen.status == 404, path
+        assert engine.asked == []
 
 
 @on_a_loop
@@ -311,3 +323,16 @@ def test_a_port_that_is_taken_and_keys_that_are_not_there_are_said(tmp_path: Pat
 def no_guard_is_left() -> Iterator[None]:
     yield
     assert not [thread for thread in threading.enumerate() if thread.name == "guard"]
+
+
+@on_a_loop
+async def test_of_two_decisions_that_come_at_once_the_later_one_holds() -> None:
+    """The engine dies for good between letting a request in and its task looking."""
+    gate = Gate(begin(COST), step, Records(4))
+    slot = gate.enter("c", "/v1/completions", Count((10,), is_exact=True), 5)
+    waiting = asyncio.create_task(slot.decided())
+    await asyncio.sleep(0)
+    for event in (EngineReady(at=1), EngineDied(at=2), EngineReady(at=3), EngineDied(at=4), EngineReady(at=5), EngineDied(at=6)):
+        gate.dispatch(event)
+    assert isinstance(await waiting, Reject)
+    assert not slot.decision.done()

@@ -63,14 +63,13 @@ async def exchange(
 async def _serve(request: web.Request, body: bytes, asked: Asked, slot: Slot, gate: Gate, engine: Engine) -> web.StreamResponse:
     answer = web.StreamResponse()
     while True:
-        decision = await slot.decision
+        decision = await slot.decided()
         if isinstance(decision, Fail):
             end_of(slot, decision)
             return await _break_off(answer, decision.why)
         if isinstance(decision, Refuse | Reject):
             end_of(slot, decision)
             return said.refusal(decision) if isinstance(decision, Refuse) else said.rejection(decision)
-        slot.decision = asyncio.get_running_loop().create_future()
         turn = slot.turn
         sent = body if slot.max_tokens is None else requests.with_length(asked, slot.max_tokens)
         try:

@@ -48,6 +48,15 @@ class Slot:
         self.let_in_at: float | None = None
         self.ended, self.status = "cancelled", _CLIENT_CLOSED
 
+    async def decided(self) -> Decision:
+        """What the step says next; of two things said before anybody looked the later one."""
+        while True:
+            future = self.decision
+            decision = await future
+            if future is self.decision:
+                self.decision = asyncio.get_running_loop().create_future()
+                return decision
+
 
 class Gate:
     """Lives in one event loop; nothing here waits."""

@@ -20,6 +20,11 @@ PASSED: Final = {"/v1/models": "GET", "/version": "GET", "/tokenize": "POST", "/
 _KNOWN = ", ".join((*GATED, *PASSED, "/health", "/metrics"))
 
 
+def _is_model(path: str) -> bool:
+    """``/v1/models/NAME``, with no way out of it."""
+    return path.startswith("/v1/models/") and not {".", ".."} & set(path.split("/"))
+
+
 class Routes:
     """One handler for every path."""
 
@@ -59,7 +64,7 @@ class Routes:
             )
         if not is_known:
             return said.error(401, "The key is missing or wrong; send it as Authorization: Bearer.", code="invalid_api_key")
-        wanted = "POST" if path in GATED else "GET" if path.startswith("/v1/models/") or path == "/metrics" else PASSED.get(path)
+        wanted = "POST" if path in GATED else "GET" if _is_model(path) or path == "/metrics" else PASSED.get(path)
         if wanted is None:
             return said.error(404, f"There is nothing at {path[:200]}; the guard passes on {_KNOWN}.", code="not_found")
         if request.method != wanted:

@@ -6,6 +6,7 @@ import os
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
+from yarl import URL
 
 from ullage.world.proxy import headers
 from ullage.world.proxy.gate import Gate, Slot
@@ -48,7 +49,7 @@ class Upstream:
 
     def ask(self, request: web.Request, body: bytes) -> "aiohttp.client._RequestContextManager":
         """The request as it came, for what is passed on without a gate."""
-        url = self.url + request.raw_path
+        url = URL(self.url + request.raw_path, encoded=True)  # as it was judged: nothing is resolved in it
         return self._open().request(request.method, url, data=body or None, headers=self._headers(request), allow_redirects=False)
 
     def _headers(self, request: web.Request) -> CIMultiDict[str]:
