@@ -93,6 +93,32 @@ def test_mxfp4_experts_become_blocks_with_the_same_numbers(tmp_path: Path) -> No
         assert torch.equal(up.dense(torch.float32, slice(1, 3)), expected[expert, 1::2][1:3])
 
 
+@pytest.mark.parametrize(
+    ("scale_shape", "word", "block"),
+    [((3, 2), "weight_scale_inv", [16, 32]), ((40, 1), "weight_scale", None), ((), "weight_scale", None), ((1,), "weight_scale", None)],
+)
+def test_fp8_weights_are_multiplied_by_their_scales(
+    tmp_path: Path, scale_shape: tuple[int, ...], word: str, block: list[int] | None
+) -> None:
+    codes = torch.randn(40, 50).to(torch.float8_e4m3fn)
+    scale = torch.rand(scale_shape) + 0.5
+    scheme = {"quant_method": "fp8"} | ({"weight_block_size": block} if block else {})
+    tensors = {"a.weight": codes, f"a.{word}": scale, "b.weight": torch.ones(3, 3)}
+    source = open_source(str(folder_with(tmp_path, tensors, {"model_type": "llama", "quantization_config": scheme})))
+    assert source.names() == ("a.weight", "b.weight")
+    high, wide = block or ((1, 50) if scale_shape == (40, 1) else (40, 50))
+    spread = torch.stack([torch.stack([scale.reshape(-1, -(-50 // wide))[r // high, c // wide] for c in range(50)]) for r in range(40)])
+    assert torch.equal(source.stored("a.weight").dense(torch.float32), codes.float() * spread)
+    assert torch.equal(source.stored("a.weight").dense(torch.float32, slice(15, 33)), (codes.float() * spread)[15:33])
+
+
+def test_a_scale_that_fits_no_weight_is_refused(tmp_path: Path) -> None:
+    tensors = {"a.weight": torch.zeros(8, 8).to(torch.float8_e4m3fn), "a.weight_scale": torch.ones(3)}
+    folder_with(tmp_path, tensors, {"model_type": "llama", "quantization_config": {"quant_method": "fp8"}})
+    with pytest.raises(MalformedFileError, match=r"a\.weight_scale of shape \[3\]"):
+        open_source(str(tmp_path))
+
+
 def test_shards_are_one_model(tmp_path: Path) -> None:
     tensors = random_tensors(LLAMA)
     names = list(tensors)

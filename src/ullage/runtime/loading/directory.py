@@ -10,13 +10,15 @@ from ullage.formats.safetensors import read_index
 from ullage.runtime.loading import fused
 from ullage.runtime.loading.mapped import WeightMap, map_safetensors
 from ullage.runtime.loading.names import canonical
+from ullage.runtime.loading.scaled import SCALES, scale_of, scaled
 from ullage.runtime.loading.stored import Stored
 from ullage.runtime.loading.views import Place, lying
 from ullage.world.files import LARGEST_DOCUMENT_BYTES
 
 _DOCUMENTS = (".json", ".txt", ".jinja", ".model")
 _INDEX = "model.safetensors.index.json"
-_READ_SCHEMES = frozenset({"mxfp4"})
+_FP8 = frozenset({"fp8", "finegrained_fp8", "fbgemm_fp8"})
+_READ_SCHEMES = _FP8 | {"mxfp4"}
 
 
 class Documents(Mapping[str, bytes]):
@@ -47,7 +49,7 @@ class Documents(Mapping[str, bytes]):
 def open_files(folder: Path, paths: tuple[Path, ...]) -> tuple[tuple[WeightMap, ...], dict[str, Callable[[], Stored]]]:
     """The mapped shards, and what makes each tensor. Raises MalformedFileError and UnsupportedModelError."""
     documents = Documents(folder)
-    _check_scheme(documents)
+    scheme = _scheme(documents)
     _check_shards(documents, paths)
     files = tuple(map_safetensors(path) for path in paths)
     places: dict[str, Place] = {}
@@ -57,19 +59,24 @@ def open_files(folder: Path, paths: tuple[Path, ...]) -> tuple[tuple[WeightMap, 
             if name in places:
                 raise MalformedFileError(f"the tensor {name[:120]!r} stands in {places[name].file.path.name} and in {file.path.name}")
             places[name] = Place(file=file, tensor=tensor, begin=begin)
-    return files, {name: make for stored, place in places.items() for name, make in _makers(stored, place, places)}
+    return files, {name: make for stored, place in places.items() for name, make in _makers(stored, place, places, scheme)}
 
 
-def _makers(name: str, place: Place, places: Mapping[str, Place]) -> Iterator[tuple[str, Callable[[], Stored]]]:
+def _makers(
+    name: str, place: Place, places: Mapping[str, Place], scheme: Hyperparameters | None
+) -> Iterator[tuple[str, Callable[[], Stored]]]:
     experts = fused.experts_of(name, place, places)
-    if experts is None:
-        yield name, lambda: lying(place)
-    else:
+    scale = scale_of(name, places) if scheme is not None else None
+    if experts is not None:
         yield from experts.items()
+    elif scale is not None and scheme is not None:
+        yield name, scaled(place, scale, scheme)
+    elif scheme is None or not name.endswith(SCALES):
+        yield name, lambda: lying(place)
 
 
-def _check_scheme(documents: Mapping[str, bytes]) -> None:
-    """Raises UnsupportedModelError for quantised checkpoints that are not read here."""
+def _scheme(documents: Mapping[str, bytes]) -> Hyperparameters | None:
+    """How the checkpoint is quantised, or None. Raises UnsupportedModelError for a scheme that is not read here."""
     if "config.json" not in documents:
         raise InputError("there is no config.json beside the weights: put the model's own there")
     config = wire.loads(documents["config.json"])
@@ -79,8 +86,9 @@ def _check_scheme(documents: Mapping[str, bytes]) -> None:
     method = scheme.raw("quant_method") if scheme is not None else None
     if scheme is not None and method not in _READ_SCHEMES:
         raise UnsupportedModelError(
-            f"quantization_config.quant_method is {str(method)[:60]!r}; the runtime reads unquantised and mxfp4 safetensors, and GGUF files"
+            f"quantization_config.quant_method is {str(method)[:60]!r}; the runtime reads plain, fp8 and mxfp4 safetensors, and GGUF files"
         )
+    return scheme
 
 
 def _check_shards(documents: Mapping[str, bytes], paths: tuple[Path, ...]) -> None:

@@ -90,12 +90,7 @@ class Lying:
         if self.format.block_elements == 1:
             values = self._rows(begin, end)
             return (values.float() + self.shift).to(dtype) if self.shift else values.to(dtype, copy=True)
-        out = torch.empty((end - begin, *self.shape[1:]), dtype=dtype)
-        step = max(1, _SCRATCH_ELEMENTS // self.shape[-1])
-        for first in range(begin, end, step):
-            last = min(first + step, end)
-            out[first - begin : last - begin] = unpack(self._rows(first, last), self.format)
-        return out
+        return _in_steps(self.shape, begin, end, dtype, lambda first, last: unpack(self._rows(first, last), self.format))
 
     def _rows(self, begin: int, end: int) -> torch.Tensor:
         return self.values[begin:end] if self.order is None else self.values[self.order[begin:end]]
@@ -121,9 +116,23 @@ class Assembled:
         return self.rows(0, self.shape[0])
 
     def dense(self, dtype: torch.dtype, rows: slice | None = None) -> torch.Tensor:
-        """The values of some rows."""
-        made = self.rows(*bounds(self.shape[0], rows))
-        return (made if self.format.block_elements == 1 else unpack(made, self.format)).to(dtype)
+        """The values; they go through a bounded scratch in fp32."""
+        begin, end = bounds(self.shape[0], rows)
+        return _in_steps(self.shape, begin, end, dtype, self._values)
+
+    def _values(self, begin: int, end: int) -> torch.Tensor:
+        made = self.rows(begin, end)
+        return made if self.format.block_elements == 1 else unpack(made, self.format)
+
+
+def _in_steps(shape: tuple[int, ...], begin: int, end: int, dtype: torch.dtype, values: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+    """Rows ``begin`` to ``end`` of what ``values`` gives in fp32, a bounded number of elements at a time."""
+    out = torch.empty((end - begin, *shape[1:]), dtype=dtype)
+    step = max(1, _SCRATCH_ELEMENTS // max(1, shape[-1]))
+    for first in range(begin, end, step):
+        last = min(first + step, end)
+        out[first - begin : last - begin] = values(first, last)
+    return out
 
 
 def bounds(length: int, rows: slice | None) -> tuple[int, int]:
