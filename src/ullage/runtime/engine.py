@@ -4,43 +4,32 @@ One thread calls `step`; `submit`, `cancel` and `stats` may be called from any o
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Lock
+from time import monotonic
 
 import torch
+from torch import Tensor
 
 from ullage.errors import InputError
 from ullage.frozen import dataclass
 from ullage.runtime.attend.step import Piece, Step
-from ullage.runtime.cache.pool import Pool
+from ullage.runtime.housing import EngineSettings, Housing
 from ullage.runtime.live import Live
 from ullage.runtime.load import Loaded
 from ullage.runtime.request import Finish, Output, Request
-from ullage.runtime.sample.choose import choose
+from ullage.runtime.sample.choose import Choice, choose
 from ullage.runtime.sample.chooser import TokenMask
 from ullage.runtime.sample.logprobs import Logprobs
 from ullage.runtime.sample.settings import Sampling, check
 from ullage.runtime.schedule import plan as planning
-from ullage.runtime.schedule.form import Form, Kept
-from ullage.runtime.schedule.plan import Candidate, Preempt, Refusal, State, admits, refusal
+from ullage.runtime.schedule.plan import Preempt, Refusal, State, admits, refusal
 from ullage.runtime.schedule.queue import Queue
 
 __all__ = ["Engine", "EngineSettings", "Finish", "Logprobs", "Output", "Refusal", "Request", "Sampling", "Stats", "TokenMask"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """What the engine may take, and in which portions."""
-
-    budget_bytes: int  # of the cache
-    max_len: int  # tokens of one sequence, prompt and answer together
-    page_tokens: int = 256
-    chunk_tokens: int = 1024  # rows of one step
-    max_sequences: int = 16  # that run at once
-    prefix_cache: bool = True
-    swap_bytes: int = 0  # of host memory, for pages of sequences that were put aside
-    reserve_tokens: int = 256  # growth kept free for each running sequence when another is let in
+_TIDY_STEPS = 64  # steps between looks at what has been idle for long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +58,10 @@ class Stats:
 class Engine:
     """Continuous batching over one model."""
 
-    def __init__(self, loaded: Loaded, settings: EngineSettings) -> None:
+    def __init__(self, loaded: Loaded, settings: EngineSettings, clock: Callable[[], float] = monotonic) -> None:
         self.settings = settings
         self._loaded = loaded
-        self._pool = Pool(
-            loaded.groups,
-            budget_bytes=settings.budget_bytes,
-            page_tokens=settings.page_tokens,
-            lanes=settings.max_sequences,
-            lane_tokens=settings.max_len,
-            dtype=loaded.dtype,
-            device=loaded.device,
-        )
-        groups = zip(self._pool.groups, self._pool.arenas, strict=True)
-        self._form = Form(settings.page_tokens, tuple(Kept(group.window, arena.page_bytes) for group, arena in groups))
+        self._housing = Housing(loaded, settings, clock)
         self._lock = Lock()  # of everything below but the two mailboxes
         self._arrivals: deque[Live] = deque()
         self._cancelled: deque[int] = deque()
@@ -90,7 +69,7 @@ class Engine:
         self._queue = Queue()
         self._alive: dict[int, Live] = {}
         self._running: list[Live] = []
-        self._endings: list[Output] = []
+        self._outputs: list[Output] = []
         self._turn = 0
         self._counts = dict.fromkeys(("prompt", "reused", "generated", "recomputed", "swapped"), 0)
         self._finished = dict.fromkeys(Finish, 0)
@@ -98,13 +77,13 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether `step` has something to do or to say."""
-        return bool(self._arrivals or self._running or self._endings or len(self._queue) or self._cancelled)
+        return bool(self._arrivals or self._running or self._outputs or len(self._queue) or self._cancelled)
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why the request can never run here, in numbers; None where it can."""
         tokens = len(request.prompt) + request.max_new_tokens
         settings = self.settings
-        return refusal(self._form, budget_bytes=settings.budget_bytes, max_len=settings.max_len, tokens=tokens, limit=tokens - 1)
+        return refusal(self._housing.form, budget_bytes=settings.budget_bytes, max_len=settings.max_len, tokens=tokens, limit=tokens - 1)
 
     def submit(self, request: Request) -> int:
         """Take a request in; its tokens come out of `step`. Raises InputError for what is none: no prompt, a value out of range."""
@@ -135,26 +114,28 @@ class Engine:
         """Compute the next rows and say what came of them."""
         with self._lock, torch.inference_mode():
             self._open_mail()
+            if self._turn % _TIDY_STEPS == 0:
+                self._housing.tidy()
             self._admit()
             pieces = self._planned()
             if pieces:
                 self._compute(pieces)
             self._turn += 1
             self._open_mail()
-            outputs, self._endings = self._endings, []
+            outputs, self._outputs = self._outputs, []
             return outputs
 
     def stats(self) -> Stats:
         """Bytes, lengths of lines and counters; cheap."""
-        pool, settings = self._pool, self.settings
+        housing, pool, settings = self._housing, self._housing.pool, self.settings
         return Stats(
             weight_bytes=self._loaded.decoder.weight_bytes,
             budget_bytes=settings.budget_bytes,
-            used_bytes=pool.taken_bytes,
-            idle_bytes=0,
-            swapped_bytes=0,
+            used_bytes=pool.used_bytes,
+            idle_bytes=pool.idle_bytes,
+            swapped_bytes=housing.swapped_bytes,
             swap_budget_bytes=settings.swap_bytes,
-            budget_tokens=self._form.longest(settings.budget_bytes, settings.page_tokens, settings.max_len),
+            budget_tokens=housing.form.longest(settings.budget_bytes, settings.page_tokens, settings.max_len),
             used_tokens=sum(live.cached for live in list(self._running)),
             waiting=len(self._queue) + len(self._arrivals),
             running=len(self._running),
@@ -168,8 +149,13 @@ class Engine:
         )
 
     def idle(self) -> int:
-        """Give back pages that are kept only in case a prompt comes again; how many bytes that were."""
-        return 0
+        """Give back pages that are kept only in case a prompt comes again; how many bytes that were. Does nothing during a step."""
+        if not self._lock.acquire(blocking=False):
+            return 0
+        try:
+            return self._housing.pool.drop_idle()
+        finally:
+            self._lock.release()
 
     def _open_mail(self) -> None:
         while self._arrivals:
@@ -187,20 +173,21 @@ class Engine:
 
     def _end(self, live: Live, how: Finish, token: int | None = None, logprobs: Logprobs | None = None, detail: str = "") -> None:
         """The only way a request ends: its pages go, its last output is written."""
-        self._pool.release(live.tables)
+        self._housing.leave(live)
         if live in self._running:
             self._running.remove(live)
         else:
             self._queue = self._queue.without(live.id)
         del self._alive[live.id]
         self._finished[how] += 1
-        self._endings.append(Output(live.id, token, logprobs, how, detail))
+        reused = live.reused if len(live.tokens) == live.prompt_tokens + 1 else 0
+        self._outputs.append(Output(live.id, token, logprobs, how, detail, reused))
 
     def _state(self) -> State:
         return State(
-            form=self._form,
+            form=self._housing.form,
             budget_bytes=self.settings.budget_bytes,
-            used_bytes=self._pool.taken_bytes,
+            used_bytes=self._housing.pool.used_bytes,
             chunk_tokens=self.settings.chunk_tokens,
             reserve_tokens=self.settings.reserve_tokens,
             turn=self._turn,
@@ -210,10 +197,12 @@ class Engine:
     def _admit(self) -> None:
         while len(self._running) < self.settings.max_sequences and (head := self._queue.head()) is not None:
             live = self._alive[head]
-            if not admits(self._state(), Candidate(len(live.tokens), live.limit)):
+            candidate, match = self._housing.candidate(live)
+            if not admits(self._state(), candidate):
                 return
             self._queue = self._queue.pop()
-            live.tables = self._pool.new_tables()
+            self._housing.let_in(live, match)
+            self._counts["reused"] += live.cached if match is not None else 0
             if live.ticket is None:
                 live.ticket = next(self._tickets)
             self._running.append(live)
@@ -225,48 +214,51 @@ class Engine:
         return found
 
     def _preempt(self, live: Live) -> None:
-        self._pool.release(live.tables)
-        live.tables, live.cached = (), 0
-        self._counts["recomputed"] += 1
+        self._counts["swapped" if self._housing.put_aside(live) else "recomputed"] += 1
         self._running.remove(live)
         self._queue = self._queue.put_back(live.id)
 
     def _compute(self, planned: Sequence[planning.Piece]) -> None:
         lives = [self._alive[piece.id] for piece in planned]
-        pieces = []
-        for live, part in zip(lives, planned, strict=True):
-            if not self._pool.grow(live.tables, part.end):
-                raise MemoryError(f"the plan gave {part.end} tokens to a sequence that the pool has no pages for")
-            pieces.append(
-                Piece(
-                    tables=live.tables,
-                    tokens=tuple(live.tokens[part.start : part.end]),
-                    start=part.start,
-                    length=max(live.prompt_tokens, part.end),
-                    wants_logits=part.end == len(live.tokens),
-                )
-            )
-        loaded = self._loaded
-        step = Step(
-            pieces, self._pool, dual=loaded.architecture.dual_chunk, sharp_from=loaded.traits.length_temperature_from, device=loaded.device
-        )
-        logits = loaded.decoder(step)
-        owners = {id(piece): live for piece, live in zip(pieces, lives, strict=True)}
-        wanting = [owners[id(piece)] for piece in step.wanting]
+        try:
+            wanting, logits = self._decoded(planned, lives)
+        except Exception as error:  # noqa: BLE001 - whatever a device raises, every request of the step has to end
+            for live in lives:
+                self._end(live, Finish.ERROR, detail=f"{type(error).__name__}: {error}")
+            return
         for live, part in zip(lives, planned, strict=True):
             self._counts["prompt"] += max(0, min(part.end, live.prompt_tokens) - part.start)
-            live.cached = part.end
-            self._pool.slide(live.tables, part.end)
-        for live, (token, logprobs) in zip(wanting, choose(logits, [live.chooser for live in wanting]), strict=True):
-            self._took(live, token, logprobs)
+            self._housing.settle(live, part.end)
+        for live, choice in zip(wanting, choose(logits, [live.chooser for live in wanting]), strict=True):
+            self._took(live, choice)
 
-    def _took(self, live: Live, token: int, logprobs: Logprobs | None) -> None:
-        live.chooser.took(token)
+    def _decoded(self, planned: Sequence[planning.Piece], lives: Sequence[Live]) -> tuple[list[Live], Tensor]:
+        """The sequences that get a token, and their logits."""
+        loaded = self._loaded
+        sharp_from = loaded.traits.length_temperature_from
+        pieces, owners = [], {}
+        for live, part in zip(lives, planned, strict=True):
+            self._housing.grow(live, part.end)
+            for start, end, length in live.parts(part.start, part.end, sharp_from):
+                wants = end == len(live.tokens)
+                piece = Piece(tables=live.tables, tokens=tuple(live.tokens[start:end]), start=start, length=length, wants_logits=wants)
+                pieces.append(piece)
+                owners[id(piece)] = live
+        step = Step(pieces, self._housing.pool, dual=loaded.architecture.dual_chunk, sharp_from=sharp_from, device=loaded.device)
+        return [owners[id(piece)] for piece in step.wanting], loaded.decoder(step)
+
+    def _took(self, live: Live, choice: Choice) -> None:
+        token, logprobs = choice.token, choice.logprobs
+        problem = choice.problem or live.chooser.took(token)
+        if problem:
+            self._end(live, Finish.ERROR, detail=problem)
+            return
         live.tokens.append(token)
         self._counts["generated"] += 1
+        answered = len(live.tokens) - live.prompt_tokens
         if token in live.request.stop_tokens:
             self._end(live, Finish.STOP, token, logprobs)
-        elif len(live.tokens) - live.prompt_tokens == live.request.max_new_tokens:
+        elif answered == live.request.max_new_tokens:
             self._end(live, Finish.LENGTH, token, logprobs)
         else:
-            self._endings.append(Output(live.id, token, logprobs))
+            self._outputs.append(Output(live.id, token, logprobs, reused_tokens=live.reused if answered == 1 else 0))

@@ -1,38 +1,56 @@
 """Tokens from logits, the rows of a step together."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor
 
+from ullage.frozen import dataclass, replace
 from ullage.runtime.sample.chooser import Chooser
 from ullage.runtime.sample.logprobs import Logprobs, logprobs_of
 
 _HEAD = 1024  # best tokens that are sorted to find the cut of top_p; the whole row is where they are not enough
 
 
-def choose(logits: Tensor, choosers: Sequence[Chooser]) -> list[tuple[int, Logprobs | None]]:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The next token of one row; ``problem`` says why there is none."""
+
+    token: int
+    logprobs: Logprobs | None = None
+    problem: str = ""
+
+
+def choose(logits: Tensor, choosers: Sequence[Chooser]) -> list[Choice]:
     """The next token of every row of (rows, vocabulary) float32, and what was asked about it. Rows do not influence one another."""
     if all(chooser.is_plain for chooser in choosers):
-        return [(token, None) for token in logits.argmax(-1).tolist()]
+        return _best(logits)
     changed = logits
+    problems: dict[int, str] = {}
     if any(chooser.changes_logits for chooser in choosers):
         changed = logits.clone() if any(chooser.sampling.logprobs is not None for chooser in choosers) else logits
-        for row, chooser in enumerate(choosers):
-            if chooser.changes_logits:
-                chooser.change(changed[row])
-    tokens = changed.argmax(-1).tolist()
-    drawing = [row for row, chooser in enumerate(choosers) if not chooser.sampling.is_greedy]
+        problems = {row: chooser.change(changed[row]) for row, chooser in enumerate(choosers) if chooser.changes_logits}
+    choices = [replace(choice, problem=problems.get(row) or choice.problem) for row, choice in enumerate(_best(changed))]
+    drawing = [row for row, chooser in enumerate(choosers) if not chooser.sampling.is_greedy and not choices[row].problem]
     cut = [row for row in drawing if choosers[row].sampling.top_k or choosers[row].sampling.top_p < 1.0]
     for rows, draw in (([row for row in drawing if row not in cut], _draw_from_all), (cut, _draw_from_best)):
         if rows:
             drawn = draw(changed[rows] if len(rows) < len(choosers) else changed, [choosers[row] for row in rows])
             for row, token in zip(rows, drawn, strict=True):
-                tokens[row] = token
+                choices[row] = Choice(token)
     return [
-        (token, None if (top := chooser.sampling.logprobs) is None else logprobs_of(logits[row], token, top))
-        for row, (token, chooser) in enumerate(zip(tokens, choosers, strict=True))
+        choice
+        if choice.problem or (top := chooser.sampling.logprobs) is None
+        else Choice(choice.token, logprobs_of(logits[row], choice.token, top))
+        for row, (choice, chooser) in enumerate(zip(choices, choosers, strict=True))
     ]
+
+
+def _best(logits: Tensor) -> list[Choice]:
+    best = logits.max(-1)
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [Choice(token) if isfinite(value) else Choice(token, None, f"the best logit is {value}") for token, value in pairs]
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

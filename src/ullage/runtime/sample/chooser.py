@@ -42,8 +42,8 @@ class Chooser:
                 self._random.manual_seed(self.sampling.seed)
         return float(torch.rand((), dtype=torch.float64, generator=self._random))
 
-    def change(self, logits: Tensor) -> None:
-        """Penalties, biases and the mask on one row, (vocabulary,), in place."""
+    def change(self, logits: Tensor) -> str:
+        """Penalties, biases and the mask on one row, (vocabulary,), in place; what went wrong, or nothing."""
         wish = self.sampling
         if self._prompt is not None:
             new = [token for token in self._counts if not bool((self._prompt == token).any())]
@@ -57,16 +57,24 @@ class Chooser:
             tokens, biases = zip(*wish.logit_bias, strict=True)
             logits.index_add_(0, torch.tensor(tokens, device=logits.device), torch.tensor(biases, dtype=logits.dtype, device=logits.device))
         if self.mask is not None:
-            self.mask.restrict(logits)
+            try:
+                self.mask.restrict(logits)
+            except Exception as error:  # noqa: BLE001 - as below
+                return f"the mask failed: {error}"
+        return ""
 
     def _scale(self, logits: Tensor, tokens: Tensor, penalty: float) -> None:
         tokens = tokens.to(logits.device)
         values = logits[tokens]
         logits[tokens] = torch.where(values > 0, values / penalty, values * penalty)
 
-    def took(self, token: int) -> None:
-        """The token that was chosen."""
+    def took(self, token: int) -> str:
+        """The token that was chosen; what is wrong with it, or nothing."""
         if self._counting:
             self._counts[token] += 1
         if self.mask is not None:
-            self.mask.accept(token)
+            try:
+                self.mask.accept(token)
+            except Exception as error:  # noqa: BLE001 - a mask comes with its request, and must end no other
+                return f"the mask does not take token {token}: {error}"
+        return ""
