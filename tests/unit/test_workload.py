@@ -59,11 +59,12 @@ def test_half_a_surrogate_pair_is_counted_as_a_question_mark() -> None:
 
 
 def test_every_reply_is_a_request_whose_prompt_is_all_before_it() -> None:
-    talk = Dialogue(tuple(Message(role, "") for role in ("system", "user", "assistant", "user", "assistant")))
+    talk = Dialogue(tuple(Message(role, "") for role in ("system", "user", "assistant", "user", "assistant")), is_chat=True)
     counts = (1, 10, 100, 20, 200)
     assert requests_of(talk, counts, Rules()) == (Asked(11, 100), Asked(131, 200))
     assert requests_of(talk, counts, Rules("first")) == (Asked(11, 100),)
-    assert requests_of(talk, counts, Rules("last", message_tokens=4)) == (Asked(131 + 5 * 4, 200),)
+    assert requests_of(talk, counts, Rules("last", message_tokens=4, begin_tokens=3)) == (Asked(131 + 4 * 4 + 3, 200),)
+    assert requests_of(talk._replace(is_chat=False), counts, Rules("first", message_tokens=4, begin_tokens=3)) == (Asked(11, 100),)
 
 
 def test_a_record_without_an_answer_takes_the_one_it_bounds_or_the_one_assumed() -> None:
@@ -297,3 +298,15 @@ def test_quantiles_of_lengths_come_from_their_bins() -> None:
         bins=(LengthBin(10, 10, 98), LengthBin(100, 100, 2)), longest_prompt_tokens=100, longest_output_tokens=100, longest_total_tokens=200
     )
     assert [lengths.total_quantile(at) for at in (0.5, 0.98, 0.99)] == [20, 20, 200]
+
+
+def test_what_a_chat_template_adds_is_counted_and_can_be_said_instead(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template = "a{% for message in messages %}<|end|>{{ message.content }}a{% endfor %}{% if add_generation_prompt %}<|end|>{% endif %}"
+    (folder / "chat_template.jinja").write_text(template)
+    words = ("workload", str(folder / "data.json"), "--tokenizer", str(folder), "--json")
+    (_, by_template), (_, said) = answer(capsys, *words), answer(capsys, *words, "--message-tokens", "5")
+    (folder / "chat_template.jinja").unlink()
+    _, bare = answer(capsys, *words)
+    assert by_template["prompt_tokens"]["min"] == bare["prompt_tokens"]["min"] + 2 + 2
+    assert said["prompt_tokens"]["min"] == bare["prompt_tokens"]["min"] + 5 + 5
+    assert any("chat template adds 2 tokens around each message and 2 once" in note for note in by_template["notes"])

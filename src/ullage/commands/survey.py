@@ -21,6 +21,7 @@ class Order(NamedTuple):
     path: str
     rules: Rules
     limits: Limits = Limits()
+    by_template: bool = True  # what surrounds a message is counted by the model's chat template
     tokenizer: str | None = None
     model: str | None = None
     split: str | None = None
@@ -40,7 +41,10 @@ def survey(order: Order, world: World) -> Survey:
     data = world.data.open(order.path)
     if data is None:
         raise InputError(f"{order.path} does not exist: give a .json, .jsonl, .txt or .parquet file")
-    counter, notes = find_counter(order.tokenizer, order.model, world, nbytes=data.nbytes)
+    found = find_counter(order.tokenizer, order.model, world, nbytes=data.nbytes)
+    counter = found.counter
+    if order.by_template:
+        order = order._replace(rules=order.rules._replace(message_tokens=found.message_tokens, begin_tokens=found.begin_tokens))
     shears = Shears(lambda text: counter.count([text])[0], counter.boundaries)
     desk = _Desk(order, data, Writer(order.limits, order.rules, shears, order.overlap_tokens))
     for reads, counts in counter.count_batches(_lists(data)):
@@ -55,7 +59,7 @@ def survey(order: Order, world: World) -> Survey:
         why = f"; the first, on line {seen.faults[0].line}: {seen.faults[0].why}" if seen.faults else ": it has none"
         raise MalformedFileError(f"no record of {order.path} could be read{why}")
     desk.close()
-    return seen.survey(order.path, data, counter, notes)
+    return seen.survey(order.path, data, counter, found.notes)
 
 
 def _lists(data: DataSet) -> Iterator[tuple[list[_Read], list[str]]]:

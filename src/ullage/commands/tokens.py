@@ -1,8 +1,8 @@
 """What counts the tokens of a text: the tokeniser that was named, the model's own, or an estimate that says it is one."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ullage.catalog import models as catalogue
 from ullage.domain.weight_format import NeedMore
@@ -10,12 +10,14 @@ from ullage.errors import InputError, UllageError
 from ullage.formats.gguf import read_whole
 from ullage.ports import Counter, ModelFolder, World
 from ullage.text.boundaries import spaces
+from ullage.text.chat import chat_template, chat_template_from_gguf, render
 from ullage.text.estimate import estimate_tokens
 from ullage.text.opening import open_tokenizer, tokenizer_from_gguf
 
 T = TypeVar("T")
 
 _FIRST_BYTES = 1 << 22
+_CHAT = tuple({"role": role, "content": "word"} for role in ("user", "assistant", "user"))
 
 
 class Estimate:
@@ -38,40 +40,74 @@ class Estimate:
         return spaces(text)
 
 
-def find_counter(tokenizer: str | None, model: str | None, world: World, *, nbytes: int) -> tuple[Counter, tuple[str, ...]]:
+class Found(NamedTuple):
+    """What counts, what the model's chat template adds (tokens around each message, and once), and what to say of both."""
+
+    counter: Counter
+    message_tokens: int = 0
+    begin_tokens: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class _Opened(NamedTuple):
+    counter: Counter
+    template: Callable[[], str | None]
+
+
+def find_counter(tokenizer: str | None, model: str | None, world: World, *, nbytes: int) -> Found:
     """What counts, and a note where it is an estimate. Raises every error where ``--tokenizer`` was said; the model's may be missing."""
     if tokenizer is not None:
-        counter = _counter(tokenizer, world, nbytes)
-        if counter is None:
+        opened = _open(tokenizer, world, nbytes)
+        if opened is None:
             raise InputError(f"--tokenizer {tokenizer} has no tokenizer.json and is no GGUF file: give one of these, a folder or a Hub id")
-        return counter, ()
+        return _with_template(opened)
     why = "no model and no tokeniser was named: give --tokenizer or --model"
     if model is not None:
         try:
-            counter = _counter(model, world, nbytes)
+            opened = _open(model, world, nbytes)
         except UllageError as error:
-            counter, why = None, str(error)
+            opened, why = None, str(error)
         else:
             why = f"{model} has no tokenizer.json at hand: give --tokenizer PATH"
-        if counter is not None:
-            return counter, ()
-    return Estimate(), (f"lengths are estimated, a token for every 4 bytes of text, as {why}",)
+        if opened is not None:
+            return _with_template(opened)
+    return Found(Estimate(), notes=(f"lengths are estimated, a token for every 4 bytes of text, as {why}",))
 
 
-def _counter(word: str, world: World, nbytes: int) -> Counter | None:
+def _with_template(opened: _Opened) -> Found:
+    """With what the template adds, seen from a chat of one message and of three."""
+    counter = opened.counter
+    try:
+        template = opened.template()
+        if template is None:
+            return Found(counter, notes=("no chat template was found: texts alone are counted (--message-tokens adds to them)",))
+        one, three = (render(template, _CHAT[:count]) for count in (1, 3))
+        word, short, long = counter.count([_CHAT[0]["content"], one, three])
+    except UllageError as error:
+        return Found(counter, notes=(f"what the chat template adds is not counted: {error}",))
+    each = max(0, (long - short - 2 * word) // 2)
+    begin = max(0, short - word - each)
+    said = f"the chat template adds {each} tokens around each message and {begin} once for each request"
+    return Found(counter, each, begin, (said,))
+
+
+def _open(word: str, world: World, nbytes: int) -> _Opened | None:
     folder = world.models.local(word) if word.endswith(".gguf") else None
     if folder is None:
         files = world.data.tokenizer_files(word)
         known = catalogue.lookup(word) if files is None else None
         files = world.data.tokenizer_files(known.id) if known is not None else files
         if files is not None:
-            return world.data.counter(f"the tokeniser of {word}", partial(open_tokenizer, files), nbytes=nbytes)
+            counter = world.data.counter(f"the tokeniser of {word}", partial(open_tokenizer, files), nbytes=nbytes)
+            return _Opened(counter, partial(chat_template, files))
     if folder is None and "/" not in word:
         return None
     folder = folder or world.models.local(word)
     if folder is None or not any(weight.name.endswith(".gguf") for weight in folder.weights):
         return None
-    return world.data.counter(f"the tokeniser of {folder.name}", partial(tokenizer_from_gguf, gguf_metadata(folder)), nbytes=nbytes)
+    metadata = gguf_metadata(folder)
+    counter = world.data.counter(f"the tokeniser of {folder.name}", partial(tokenizer_from_gguf, metadata), nbytes=nbytes)
+    return _Opened(counter, partial(chat_template_from_gguf, metadata))
 
 
 def gguf_metadata(folder: ModelFolder) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ _COUNTING = (
     Option("tokenizer", "text", "What counts: a tokenizer.json, a folder, a .gguf, a Hub id or a model.", "PATH|MODEL", panel="Counting"),
     Option("model", "text", "The model that is to serve them, whose tokeniser counts.", "MODEL", panel="Counting"),
     Option("requests", "text", "Which replies of a dialogue are requests: every, first or last.", "WORD", panel="Counting"),
-    Option("message_tokens", "whole", "Tokens that the chat template puts around each message.", "N", panel="Counting"),
+    Option("message_tokens", "whole", "Tokens around each message, in place of what the chat template adds.", "N", panel="Counting"),
     Option("output_tokens", "whole", "The answer of a record that states none.", "N", panel="Counting"),
 )
 _FILTERS = (
@@ -57,12 +57,14 @@ def _order(flags: Flags) -> Order:
     longest = limits.max_prompt or limits.max_total
     if split is not None and longest is None:
         raise InputError(f"--split {split} needs the length to keep to: give --max-prompt or --max-total")
+    around = flags.whole("message_tokens")
     overlap = flags.whole("overlap") or (longest or 0) // 8
     if longest is not None and overlap >= longest:
         raise InputError(f"--overlap {overlap} is no less than the {longest} tokens of a part: give a smaller one")
     return Order(
         path=flags.text("file") or "",
-        rules=Rules(which, flags.whole("message_tokens") or 0, flags.whole("output_tokens") or 0),
+        rules=Rules(which, around or 0, around or 0, flags.whole("output_tokens") or 0),
+        by_template=around is None,
         limits=limits,
         tokenizer=flags.text("tokenizer"),
         model=flags.text("model"),

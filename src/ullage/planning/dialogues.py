@@ -33,6 +33,7 @@ class Dialogue(NamedTuple):
     path: tuple[str, ...] = ()
     answer_tokens: int | None = None
     at_s: float | None = None
+    is_chat: bool = False  # messages that a chat template puts together, and no bare prompt
 
 
 def read_dialogue(value: Json) -> Dialogue:
@@ -40,7 +41,7 @@ def read_dialogue(value: Json) -> Dialogue:
     if isinstance(value, str):
         return Dialogue((_message(USER, value),))
     if isinstance(value, list):
-        return Dialogue(_messages(value))
+        return Dialogue(_messages(value), is_chat=True)
     if not isinstance(value, dict):
         raise MalformedFileError(f"the record is {type(value).__name__}, not an object with messages or a prompt")
     for outer in ("body", "request"):
@@ -54,7 +55,7 @@ def read_dialogue(value: Json) -> Dialogue:
 def _of_object(value: dict[str, Json]) -> Dialogue:
     for key in _LISTS:
         if isinstance(value.get(key), list):
-            return Dialogue(_messages(value[key]), (key,))  # type: ignore[arg-type] # a list, as was just seen
+            return Dialogue(_messages(value[key]), (key,), is_chat=True)  # type: ignore[arg-type] # a list, as was just seen
     prompts = [Message(USER, text, key) for key in _PROMPTS if (text := _text(value.get(key)))]
     answers = [Message(ASSISTANT, text, key) for key in _ANSWERS if (text := _text(value.get(key)))]
     if "instruction" not in value:  # which alone has its ``input`` beside it

@@ -18,10 +18,14 @@ class Asked(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Which replies of a dialogue are requests, the tokens added around each message, and the answer of a record that has none."""
+    """Which replies of a dialogue are requests, and the answer of a record that has none.
+
+    A chat's template adds ``message_tokens`` around each message, and ``begin_tokens`` once: before the first and where the answer begins.
+    """
 
     which: str = EVERY
     message_tokens: int = 0
+    begin_tokens: int = 0
     answer_tokens: int = 0
 
 
@@ -37,14 +41,15 @@ class Limits(NamedTuple):
 
 def requests_of(dialogue: Dialogue, counts: Sequence[int], rules: Rules) -> tuple[Asked, ...]:
     """Every reply with a message before it is a request, whose prompt is all that stands before; a record without one is one request."""
+    each, begin = (rules.message_tokens, rules.begin_tokens) if dialogue.is_chat else (0, 0)
     found, before = [], 0
     for message, count in zip(dialogue.messages, counts, strict=True):
         if message.role == ASSISTANT and before:
-            found.append(Asked(before + rules.message_tokens, count))
-        before += count + rules.message_tokens
+            found.append(Asked(before + begin, count))
+        before += count + each
     if not found:
         said = dialogue.answer_tokens
-        return (Asked(before + rules.message_tokens * bool(before), rules.answer_tokens if said is None else said),)
+        return (Asked(before + begin, rules.answer_tokens if said is None else said),)
     return {EVERY: tuple(found), FIRST: tuple(found[:1]), LAST: tuple(found[-1:])}[rules.which]
 
 
