@@ -10,6 +10,8 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # the rows and their readers are part of the tests
 
+from tests.accuracy.diagnosed_rows import Judged as Diagnosed  # noqa: E402 - after the path is set
+from tests.accuracy.diagnosed_rows import judged_fragments, judged_wholes, share  # noqa: E402 - as above
 from tests.accuracy.judged_rows import Rows, field_rows, official_rows  # noqa: E402 - after the path is set
 from tests.accuracy.remarks import GOALS, REMARKS  # noqa: E402 - as above
 from tests.accuracy.scores import Comparison, Judged, Summary, Verdicts, summarise, verdicts  # noqa: E402 - as above
@@ -56,9 +58,34 @@ def render() -> str:
     parts = [HEAD.format(rows=_count(rows), tabled=_count(tables)), GOALS]
     parts += [_engine(title, judged) for title, judged in rows.judged.items() if judged]
     parts += [_engine(f"{title}, published tables", judged) for title, judged in tables.judged.items() if judged]
+    parts.append(_diagnoses())
     parts.append(_not_judged("Reports not judged", rows))
     parts.append(_not_judged("Rows of published tables not judged", tables))
     return "\n".join(parts)
+
+
+DIAGNOSES = """## Diagnosed logs
+
+What `ullage diagnose` says of the failing reports. A *whole log* is the report's own words inside what that engine prints on its way to
+such a failure (`tests/accuracy/logs_of_rows.py`; the traceback follows from the kind that the report names); the *quoted words alone* are
+what the thread quotes or tells, and nothing else. The class is that of the report's kind, the term is judged where the kind names one, the
+fix where the thread names a setting. The logs were written with these rows in view; no rule knows a row.
+"""
+
+
+def _diagnoses() -> str:
+    """How many failing reports are diagnosed right."""
+
+    def row(title: str, judged: tuple[Diagnosed, ...]) -> tuple[str, ...]:
+        answers = (
+            share(one.is_class_right for one in judged),
+            share(one.is_term_right for one in judged),
+            share(one.is_fix_among_three for one in judged),
+        )
+        return (title, *(f"{right} of {told} ({right / told:.0%})" for right, told in answers))
+
+    rows = (row("whole logs", judged_wholes()), row("the quoted words alone", judged_fragments()))
+    return DIAGNOSES + "\n" + _table(("what is read", "class right", "term right", "the thread's fix among the first three"), rows)
 
 
 def _count(rows: Rows) -> int:

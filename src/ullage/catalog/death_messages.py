@@ -135,7 +135,7 @@ def read_death(line: str) -> Fact | None:
     killed = _first(_SYSTEM_PATTERNS, text)
     if killed is not None:
         return killed
-    return out_of_memory(text) or _first(_FRAMEWORK_PATTERNS, text) or _allocation(text)
+    return out_of_memory(text) or _allocation(text) or _first(_FRAMEWORK_PATTERNS, text)
 
 
 def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> Fact | None:
@@ -151,9 +151,21 @@ def _allocation(text: str) -> Fact | None:
     return out_of_memory(f"out of memory. {text}") if _TAKEN.search(text) else None
 
 
+# A cache that does not hold what it should, in the words of people and of functions.
+_NO_CACHE = re.compile(
+    r"no (?:KV[ -]?)?cache room|no room for .{0,30}(?:KV|cache|pool)|no (?:GPU )?blocks? (?:left|available)", re.IGNORECASE
+)
+_SMALL_CACHE = re.compile(
+    r"(?:KV|cache) .{0,20}too small|not fit .{0,30}\bKV\b|raise_if_cache_size_invalid|check_enough_kv_cache_memory", re.IGNORECASE
+)
+
+
 def read_least(line: str) -> Fact | None:
     """Words about memory that ran out, which say no more than that; a last resort."""
     text = line[:LONGEST]
+    for name, pattern in (("error.no_kv_blocks", _NO_CACHE), ("error.kv_too_small", _SMALL_CACHE)):
+        if pattern.search(text):
+            return Fact(name=name, value=text.strip()[:200])
     return Fact(name="error.memory", value=text.strip()[:200]) if _LEAST.search(text) else None
 
 

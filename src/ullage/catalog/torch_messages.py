@@ -14,11 +14,11 @@ _HOST_FAILED = re.compile(r"DefaultCPUAllocator: (?:can't|not enough)[^\n]*?trie
 # What each sentence of the message says; the wording changed with PyTorch 1.10, 2.0 and 2.2.
 _PARTS: Final = (
     ("requested_bytes", re.compile(rf"Tried to allocate {_SIZE}")),
-    ("total_bytes", re.compile(rf"total capac(?:i)?ty of {_SIZE}|; {_SIZE} total capacity")),
+    ("total_bytes", re.compile(rf"total capac(?:i)?ty of {_SIZE}|; {_SIZE} total capacity|max allowed: {_SIZE}")),
     ("free_bytes", re.compile(rf"of which {_SIZE} is free|; {_SIZE} free")),
     ("in_use_bytes", re.compile(rf"this process has {_SIZE} memory in use")),
     ("others_bytes", re.compile(rf"Process \d+ has {_SIZE} memory in use")),
-    ("allocated_bytes", re.compile(rf"Of the allocated memory {_SIZE} is allocated by PyTorch|; {_SIZE} already allocated")),
+    ("allocated_bytes", re.compile(rf"{_SIZE} is allocated by PyTorch|; {_SIZE} already allocated|MPS allocated: {_SIZE}")),
     ("graph_bytes", re.compile(rf"with {_SIZE} allocated in private pools")),
     ("unallocated_bytes", re.compile(rf"and {_SIZE} is reserved by PyTorch but unallocated")),
     ("reserved_bytes", re.compile(rf"; {_SIZE} reserved in total by PyTorch")),

@@ -86,7 +86,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
         (
             r"Application startup complete|Uvicorn running on|The server is fired up|server is listening on|all slots are idle",
             r"main: model loaded|Starting vLLM (?:API )?server|Connected \(version|llama runner started|Listening on \S+:\d+",
-            r"Model (?:successfully )?loaded\b",
+            r"Model (?:successfully )?loaded\b|compute buffer size",
         ),
     ),
     (
@@ -120,6 +120,7 @@ AFTER_FACT: Final = {
     "kv_blocks": Stage.CACHE,
     "kv_tokens": Stage.CACHE,
     "kv_bytes": Stage.CACHE,
+    "kv_total_bytes": Stage.PROFILE,
     "free_after_pool_bytes": Stage.CAPTURE,
     "graph_bytes": Stage.SAMPLER,
     "graph_seconds": Stage.SAMPLER,

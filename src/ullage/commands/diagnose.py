@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ullage import engines
-from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
+from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
-from ullage.domain.cause import Diagnosis, FirstAid, Log
+from ullage.domain.cause import Diagnosis, Log
 from ullage.domain.engine import Engine, Request
 from ullage.errors import InputError, UllageError
 from ullage.planning.diagnose import diagnose
@@ -38,14 +38,10 @@ def make_diagnosis(flags: Flags, lines: Iterable[str], world: World) -> Diagnosi
     log = gather(lines, known, aids, wanted)
     name = log.engine
     if name is None:
-        return diagnose(log, aid=_common(aids), notes=("the log does not tell which engine wrote it; say it with --engine",))
+        note = f"the log does not tell which engine wrote it: settings are named as {DEFAULT_ENGINE} names them; say it with --engine"
+        return diagnose(log, aid=aids.get(DEFAULT_ENGINE), notes=(note,))
     case, notes = _case(flags, world, known[name], log)
     return diagnose(log, engine=known[name], aid=aids[name], case=case, notes=notes)
-
-
-def _common(aids: Mapping[str, FirstAid]) -> FirstAid:
-    """What helps a program on PyTorch of which nothing else is known."""
-    return aids.get("transformers", FirstAid())
 
 
 def _request(engine: Engine, log: Log, flags: Flags) -> Request | None:

@@ -4,6 +4,7 @@ from ullage.domain.case import Case
 from ullage.domain.cause import Cause, Diagnosis, Evidence, FirstAid, Kind, Log, Stage
 from ullage.domain.engine import Engine
 from ullage.errors import UllageError
+from ullage.frozen import replace
 from ullage.planning.diagnose_budget import rebuild
 from ullage.planning.diagnose_cause import find_causes
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
@@ -21,7 +22,7 @@ def diagnose(
     figures = figures_of(
         log, predicted_weight_bytes=_weights(outcome), fraction=outcome.case.settings.number("gpu_memory_utilization") if outcome else None
     )
-    causes = find_causes(log, figures, fills_budget=aid.fills_budget)
+    causes = tuple(_in_bytes(cause, log, outcome) for cause in find_causes(log, figures, fills_budget=aid.fills_budget))
     first = causes[0] if causes else None
     return Diagnosis(
         log=log,
@@ -44,6 +45,17 @@ def _outcome(engine: Engine | None, case: Case | None) -> tuple[Outcome | None, 
         return evaluate(engine, case), ()
     except UllageError as error:
         return None, (f"the case cannot be planned, so the budget holds only what the log says: {error}",)
+
+
+def _in_bytes(cause: Cause, log: Log, outcome: Outcome | None) -> Cause:
+    """A cache told in tokens: how many bytes are missing for the length asked for."""
+    if cause.kind is not Kind.CACHE_TOO_SMALL or cause.lacking_bytes is not None or outcome is None:
+        return cause
+    pairs = ((detail(seen.fact, "max_model_len"), detail(seen.fact, "kv_tokens")) for seen in log.sightings)
+    length, tokens = next(((length, tokens) for length, tokens in pairs if length and tokens is not None), (None, None))
+    if length is None or tokens is None or tokens >= length:
+        return cause
+    return replace(cause, lacking_bytes=outcome.capacity.needed_bytes * (length - tokens) // length)
 
 
 def _weights(outcome: Outcome | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from ullage.domain.cause import Budget, Cause, Log, Term
 from ullage.domain.ledger import Amount, Purpose
-from ullage.planning.diagnose_facts import Figures, Measured
+from ullage.planning.diagnose_facts import Figures, Measured, detail
 from ullage.planning.fit import Outcome
 
 
@@ -10,7 +10,7 @@ def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | 
     """The device's terms, the one that overflowed marked; None when neither log nor case says anything of sizes."""
     device = _device(figures, outcome)
     predicted = _predicted(outcome, device)
-    measured = {one.purpose: one for one in figures.measured}
+    measured = {one.purpose: one for one in (*_cache_in_bytes(log, outcome), *figures.measured)}
     term = cause.term if cause is not None else None
     wanted = [purpose for purpose in Purpose if purpose in predicted or purpose in measured or purpose is term]
     if not predicted and not measured and figures.total_bytes is None and figures.requested_bytes is None:
@@ -24,6 +24,16 @@ def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | 
         requested_bytes=figures.requested_bytes,
         free_bytes=figures.free_bytes,
     )
+
+
+def _cache_in_bytes(log: Log, outcome: Outcome | None) -> tuple[Measured, ...]:
+    """A cache that the log tells in tokens."""
+    seen = next((seen for seen in log.sightings if detail(seen.fact, "kv_tokens")), None)
+    tokens = outcome.capacity.kv_tokens.expected if outcome is not None else 0
+    if seen is None or outcome is None or tokens <= 0:
+        return ()
+    nbytes = outcome.capacity.kv_cache_bytes.expected * (detail(seen.fact, "kv_tokens") or 0) // tokens
+    return (Measured(purpose=Purpose.KV_CACHE, nbytes=nbytes, line=seen.line),)
 
 
 def _term(purpose: Purpose, predicted: Amount | None, measured: Measured | None, lines: dict[int, str], *, is_over: bool) -> Term:

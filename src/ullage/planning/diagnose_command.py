@@ -12,7 +12,7 @@ _STARTS: Final = re.compile(
     r"|(?:\S*/)?python3? \S*(?:ktransformers|local_chat|sglang|exllama|tabby)\S* |koboldcpp\S* |ollama (?:run|serve)).{0,4000})"
 )
 _ENDS = re.compile(r"\s(?:&&|\|\|?|;|2?>+|&>)\s?.*$")
-_ITEM = re.compile(r"""['"]?(?P<key>[a-z][a-z0-9_]{1,60})['"]?\s?[=:]\s?(?P<value>'[^']{0,300}'|"[^"]{0,300}"|[\w./+-]{1,100})""")
+_ITEM = re.compile(r"""['"]?(?P<key>[a-z][a-z0-9_]{0,60})['"]?\s?[=:]\s?(?P<value>'[^']{0,300}'|"[^"]{0,300}"|[\w./+-]{1,100})""")
 _NOT_SAID: Final = frozenset({"None", "False", "auto", "null", ""})
 _MOST = 400
 

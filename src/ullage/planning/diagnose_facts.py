@@ -17,6 +17,7 @@ _PURPOSES: Final = {
     "estimated_graph_bytes": Purpose.GRAPHS,
     "kv_bytes": Purpose.KV_CACHE,
     "available_kv_bytes": Purpose.KV_CACHE,
+    "available_bytes": Purpose.KV_CACHE,
     "state_bytes": Purpose.STATE,
     "others_bytes": Purpose.OTHERS,
     "output_bytes": Purpose.LOGITS,
@@ -84,7 +85,7 @@ def figures_of(log: Log, *, predicted_weight_bytes: int | None = None, fraction:
             continue
         for name, value in _numbers(seen.fact):
             purpose = _PURPOSES.get(name)
-            if purpose is not None and not (name == "graph_bytes" and seen.fact.name.startswith("error.")):
+            if purpose is not None and _is_of(seen.fact, name):
                 measured[purpose] = Measured(purpose=purpose, nbytes=value, line=seen.line)
             found[name] = value
     share = next((_float(seen.fact, "utilization") for seen in log.sightings if _float(seen.fact, "utilization") is not None), fraction)
@@ -103,6 +104,13 @@ def figures_of(log: Log, *, predicted_weight_bytes: int | None = None, fraction:
         predicted_weight_bytes=predicted_weight_bytes,
         unused_share_bytes=budget - weights.nbytes if budget is not None and weights is not None else None,
     )
+
+
+def _is_of(fact: Fact, name: str) -> bool:
+    """Whether a figure is what its name says: beside an error, graphs' pools are not all, and what is available is the cache of some."""
+    if name == "available_bytes":
+        return fact.name == "error.kv_too_small"
+    return not (name == "graph_bytes" and fact.name.startswith("error."))
 
 
 def _numbers(fact: Fact) -> list[tuple[str, int]]:

@@ -1,8 +1,7 @@
 """What a log holds that matters, gathered in one pass and in a bounded space, however long it is."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ullage.catalog.death_messages import read_death, read_least
@@ -10,15 +9,18 @@ from ullage.catalog.traceback_frames import AFTER_FACT, FRAME, mark_of
 from ullage.domain.cause import FirstAid, Log, Sighting, Stage
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
+from ullage.planning.diagnose_asked import FIRST, LAST, Asked, Kept, asked
 from ullage.planning.diagnose_command import arguments_of, command_of, continues
 from ullage.planning.diagnose_lines import Bare, bare_lines
 
-_FIRST, _LAST = 6, 4  # sightings kept of one fact: the first ones and the last ones
 _SHOWN = 240  # letters of a line that are kept
 _NEAR = 25  # lines between a traceback's last function and the error it is about
 _MOST_SHAPES, _MOST_COMMANDS, _MOST_FRAMES, _MOST_JOINED = 20_000, 20, 120, 5
 _LONGEST_SENTENCE = 2000
-_DIGITS = str.maketrans("123456789", "000000000")
+_NUMBERED = re.compile(r"\S*\d\S*")
+# Words of lines that are always read: in these a number alone tells a death from an ordinary end.
+_TELLING: Final = ("exit", "signal", "status", "rror", "emory", "llocat", "illed", "xception", "OOM")
+_OFTEN, _DECIDED = 20, 400  # sightings of one shape of line, and lines read, after which less is read
 _CARD = re.compile(
     r"(?:NVIDIA|AMD|Intel\(R\)|Tesla|GeForce|Instinct|Radeon)[\w() .-]{0,40}?(?:"
     r"RTX ?\w+ ?\d{4}(?: ?(?:Ti|SUPER|D|Laptop))*|[AHBL]\d{1,3}S?\b"
@@ -30,44 +32,6 @@ _NEW_LINE = re.compile(
     r"^(?:Traceback|  File |\[|\d{4}-|\(|(?:INFO|ERROR|WARNING|DEBUG)\b|During handling|\w+(?:\.\w+)*(?:Error|Exception)\b|\S*[#$] )"
 )
 _AS_ERROR: Final = ("wrapper", "benign", "retracted", "preemptions")
-
-
-@dataclass
-class _Kept:
-    """The sightings of one fact that are kept."""
-
-    first: list[Sighting] = field(default_factory=list)
-    last: list[Sighting] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, seen: Sighting) -> None:
-        for kept in (self.first, self.last):
-            if kept and kept[-1].line == seen.line:  # the same sentence, read further
-                kept[-1] = seen
-                return
-        self.count += 1
-        if len(self.first) < _FIRST:
-            self.first.append(seen)
-            return
-        self.last.append(seen)
-        del self.last[:-_LAST]
-
-
-@dataclass
-class _Engine:
-    """What one engine reads in this log."""
-
-    read: Callable[[str], Fact | None]
-    aid: FirstAid
-    signs: tuple[re.Pattern[str], ...]
-    arguments: tuple[re.Pattern[str], ...]
-    advice: tuple[re.Pattern[str], ...]
-    kept: dict[str, _Kept] = field(default_factory=dict)
-    signed: int = 0
-    version: str | None = None
-    said: dict[str, str] = field(default_factory=dict)
-    said_at: int = 0
-    advised: dict[int, tuple[int, int, str]] = field(default_factory=dict)
 
 
 def gather(lines: Iterable[str], engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None = None) -> Log:
@@ -83,14 +47,17 @@ class _Reader:
 
     def __init__(self, engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None) -> None:
         chosen = {wanted: engines[wanted]} if wanted is not None else engines
-        self._engines = {name: _engine(known, aids.get(name, FirstAid())) for name, known in chosen.items()}
+        self._engines = {name: asked(known, aids.get(name, FirstAid())) for name, known in chosen.items()}
         self._wanted = wanted
-        self._common: dict[str, _Kept] = {}
-        self._least: dict[str, _Kept] = {}
+        self._common: dict[str, Kept] = {}
+        self._least: dict[str, Kept] = {}
         self._stages: list[tuple[Stage, int]] = []
         self._commands: list[tuple[int, tuple[str, ...]]] = []
         self._frames: dict[str, tuple[list[str], int]] = {}
         self._dull: set[str] = set()
+        self._often: dict[str, int] = {}
+        self._later: dict[str, Bare] = {}  # the last line of shapes that come again and again
+        self._read_lines = 0
         self._open: Bare | None = None  # an allocator's sentence cut by a terminal's width
         self._joined = 0
         self._shell = ""
@@ -108,18 +75,42 @@ class _Reader:
         if line.text.startswith("Traceback (most recent"):
             self._frames[line.rank] = ([], line.number)
             return
-        shape = line.text.translate(_DIGITS)
+        if " 200" in line.text and _ANSWERED.search(line.text):
+            self._answered += 1
+            return
+        shape = _NUMBERED.sub("0", line.text)
         if shape in self._dull:
             return
-        if not self._interesting(line) and len(self._dull) < _MOST_SHAPES:
+        if self._often.get(shape, 0) >= _OFTEN:
+            self._later[shape] = line
+            return
+        says = self._interesting(line)
+        if any(word in line.text for word in _TELLING):
+            return
+        if says and len(self._often) < _MOST_SHAPES:
+            self._often[shape] = self._often.get(shape, 0) + 1
+        elif not says and len(self._dull) < _MOST_SHAPES:
             self._dull.add(shape)
+        self._decide()
+
+    def _decide(self) -> None:
+        """After a while only the engines whose own words were seen, and those they could be mistaken for, are asked."""
+        self._read_lines += 1
+        if self._read_lines != _DECIDED:
+            return
+        signed = {name for name, engine in self._engines.items() if engine.signed}
+        if signed:
+            behind = {name for engine in signed for name in self._engines[engine].aid.stands_before}
+            forks = {name for name, engine in self._engines.items() if set(engine.aid.stands_before) & (signed - behind)}
+            self._engines = {name: engine for name, engine in self._engines.items() if name in (signed - behind) | forks}
 
     def _whole(self, line: Bare) -> Bare:
         """A sentence that a terminal cut is read with what follows it."""
         if self._open is not None and self._joined < _MOST_JOINED and not _NEW_LINE.match(line.text):
             self._joined += 1
             line = Bare(self._open.number, f"{self._open.text} {line.text.strip()}", self._open.rank)
-        self._open = line if len(line.text) < _LONGEST_SENTENCE and _UNFINISHED.search(line.text) else None
+        is_cut = "llocate" in line.text and len(line.text) < _LONGEST_SENTENCE and _UNFINISHED.search(line.text)
+        self._open = line if is_cut else None
         if self._open is None:
             self._joined = 0
         return line
@@ -133,9 +124,6 @@ class _Reader:
     def _interesting(self, line: Bare) -> bool:
         """Note what a line says; False when it says nothing."""
         text = line.text
-        if _ANSWERED.search(text):
-            self._answered += 1
-            return True
         found = self._command(line)
         stage = mark_of(text)
         if stage is not None:
@@ -147,12 +135,12 @@ class _Reader:
         death = read_death(text)
         if death is not None:
             self._keep(self._common, line, death)
-        elif not any(seen) and (least := read_least(text)) is not None:
+        elif (least := read_least(text)) is not None:
             self._keep(self._least, line, least)
             found = True
         return found or any(seen) or death is not None
 
-    def _read(self, engine: _Engine, line: Bare) -> bool:
+    def _read(self, engine: Asked, line: Bare) -> bool:
         for sign in engine.signs:
             match = sign.search(line.text)
             if match is not None:
@@ -172,7 +160,7 @@ class _Reader:
         if fact.name == "version":
             engine.version, engine.signed = str(fact.value), engine.signed + 1
         self._keep(engine.kept, line, fact)
-        after = AFTER_FACT.get(fact.name)
+        after = AFTER_FACT.get(fact.name) if mark_of(line.text) is None else None
         if after is not None:
             self._reach(after, line.number)
         return True
@@ -180,13 +168,13 @@ class _Reader:
     def _reach(self, stage: Stage, number: int) -> None:
         if not self._stages or self._stages[-1][0] is not stage:
             self._stages.append((stage, number))
-            del self._stages[_FIRST : -_LAST * 4]
+            del self._stages[FIRST : -LAST * 4]
 
-    def _keep(self, kept: dict[str, _Kept], line: Bare, fact: Fact) -> None:
+    def _keep(self, kept: dict[str, Kept], line: Bare, fact: Fact) -> None:
         names, at = self._frames.get(line.rank, ([], -_NEAR))
         frames = tuple(names) if fact.name.startswith("error.") and line.number - at <= _NEAR else ()
         seen = Sighting(line=line.number, fact=fact, text=line.text.strip()[:_SHOWN], rank=line.rank, frames=frames)
-        kept.setdefault(fact.name, _Kept()).add(seen)
+        kept.setdefault(fact.name, Kept()).add(seen)
 
     def _command(self, line: Bare) -> bool:
         """A command, also one that goes on over lines."""
@@ -208,6 +196,8 @@ class _Reader:
 
     def log(self) -> Log:
         """What was gathered."""
+        for line in sorted(self._later.values()):
+            self._interesting(line)
         name = self._wanted or self._recognised()
         engine = self._engines.get(name) if name is not None else None
         tables = [self._common, *([engine.kept] if engine is not None else [])]
@@ -219,7 +209,7 @@ class _Reader:
             engine=name,
             version=engine.version if engine is not None else None,
             sightings=tuple(sorted(seen, key=lambda one: one.line)),
-            stages=tuple(self._stages),
+            stages=tuple(sorted(self._stages, key=lambda mark: mark[1])),
             commands=tuple(self._commands),
             arguments=tuple(engine.said.items()) if engine is not None else (),
             arguments_line=engine.said_at if engine is not None else 0,
@@ -235,22 +225,11 @@ class _Reader:
         signed = {name: count for name, count in signed.items() if name not in behind} or signed
         if signed:
             return max(signed, key=lambda name: signed[name])
-        said: dict[str, set[str]] = {name: set(engine.kept) - _SHARED for name, engine in self._engines.items()}
-        best = max(said, key=lambda name: len(said[name]), default=None)
-        return best if best is not None and said[best] else None
+        said = {name: len(set(engine.kept) - _SHARED) for name, engine in self._engines.items()}
+        most = max(said.values(), default=0)
+        best = [name for name, count in said.items() if count == most and most]
+        forks = {name for name in best if set(self._engines[name].aid.stands_before) & set(best)}
+        return next((name for name in best if name not in forks), best[0] if best else None)
 
 
 _SHARED: Final = frozenset({"error.torch_oom", "error.host_oom", "error.memory", "error.arguments", "error.device_oom", "error.xpu_oom"})
-
-
-def _engine(known: Engine, aid: FirstAid) -> _Engine:
-    def patterns(texts: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-        return tuple(re.compile(text) for text in texts)
-
-    return _Engine(
-        read=known.read_log_line,
-        aid=aid,
-        signs=patterns(aid.signs),
-        arguments=patterns(aid.arguments),
-        advice=patterns(tuple(advice.pattern for advice in aid.advice)),
-    )

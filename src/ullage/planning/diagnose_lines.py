@@ -67,7 +67,9 @@ def _message(line: str) -> str:
 
 def bare(line: str) -> tuple[str, str]:
     """A line's own text, and who wrote it."""
-    text = _COLOUR.sub("", line[:LONGEST]).rstrip()
+    text = line[:LONGEST].rstrip()
+    if "[" in text or not text.isprintable():
+        text = _COLOUR.sub("", text).rstrip()
     rank = ""
     for prefix in _PREFIXES:
         match = prefix.match(text)

@@ -119,7 +119,7 @@ def _changes(found: Diagnosis) -> tuple[doc.Block, ...]:
 
 
 def _said(change: Change) -> str:
-    known = {Verdict.FITS: "", Verdict.TIGHT: "", None: "; not planned, as the case is not known"}.get(change.verdict, "")
+    known = {Verdict.FITS: "", Verdict.TIGHT: "", None: "; not planned"}.get(change.verdict, "")
     return f"{change.says}; costs {change.cost}{known}"
 
 

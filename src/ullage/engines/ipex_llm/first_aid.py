@@ -11,7 +11,7 @@ FIRST_AID = FirstAid(
     fills_budget=True,
     signs=(
         r"ipex[_-]llm(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?|bigdl[_-]llm",
-        r"intel_extension_for_pytorch|XPU out of memory|\bxpu_worker\b|load_in_low_bit|Converting the current model to \w+ format",
+        r"intel_extension_for_pytorch|\bIPEX\b|XPU out of memory|\bxpu_worker\b|load_in_low_bit|Converting the current model to \w+ format",
         r"Current platform can NOT allocate memory block|IPEX cannot allocate|Native API (?:failed|returns)",
     ),
     hints=(

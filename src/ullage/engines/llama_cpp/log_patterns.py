@@ -111,7 +111,7 @@ FACTS: tuple[Pattern, ...] = (
     ),
     *_patterns(
         "total_bytes",
-        r"memory_breakdown_print: \|\s+- (?P<device_text>\S{1,60}) \((?P<card_text>.{0,120}?)\)\s+\|\s*"
+        r"(?:\|\s+- )?(?P<device_text>[\w.:\[\]-]{1,60}) \((?P<card_text>.{0,120}?)\)\s+\|\s*"
         r"(?P<total_mib>\d{1,9}) =\s*(?P<free_mib>\d{1,18})"
         r" \+ \(\s*(?P<self_mib>\d{1,9}) =\s*(?P<weights_mib>\d{1,9}) \+\s*(?P<context_mib>\d{1,9}) \+\s*(?P<activation_mib>\d{1,9})\)"
         r" \+\s*(?P<unaccounted_mib>-?\d{1,18})",

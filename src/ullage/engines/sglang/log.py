@@ -65,11 +65,11 @@ _ERRORS: Final = tuple(
 _FACTS: Final = tuple(
     (name, re.compile(text))
     for name, text in (
-        ("free_bytes", rf"Init torch distributed (?:begin|ends?)\..*?(?:avail mem={_gb('free')}|mem usage={_gb('network')})"),
-        ("free_bytes", rf"Load weight begin\. avail mem={_gb('free')}"),
+        ("free_bytes", rf"Init torch (?:distributed )?(?:begin|ends?)\..*?(?:[Aa]vail mem={_gb('free')}|mem usage={_gb('network')})"),
+        ("free_bytes", rf"Load weight begin\. [Aa]vail mem={_gb('free')}"),
         (
             "weights_bytes",
-            rf"Load weight end\..*?(?:type=(?P<class_text>\w+), .*?)?avail mem={_gb('free')}(?:, mem usage={_gb('weights')})?",
+            rf"Load weight end\..*?(?:type=(?P<class_text>\w+), .*?)?[Aa]vail mem={_gb('free')}(?:, mem usage={_gb('weights')})?",
         ),
         (
             "kv_tokens",
@@ -82,7 +82,7 @@ _FACTS: Final = tuple(
             "kv_tokens",
             (
                 rf"KV cache allocated\. dtype: (?P<kv_cache_dtype_text>\S+), #tokens: {_count('kv_tokens')}, KV size: {_gb('kv')}, "
-                rf"avail mem={_gb('free')}"
+                rf"[Aa]vail mem={_gb('free')}"
             ),
         ),
         (
@@ -99,8 +99,8 @@ _FACTS: Final = tuple(
                 rf"swa_layer_tokens={_count('window_tokens')}"
             ),
         ),
-        ("free_after_pool_bytes", rf"Memory pool end\. avail mem={_gb('free_after_pool')}"),
-        ("graph_bytes", rf"Capture .*?end\..*?mem usage={_gb('graph')}[.,] avail mem={_gb('free')}"),
+        ("free_after_pool_bytes", rf"Memory pool end\. [Aa]vail mem={_gb('free_after_pool')}"),
+        ("graph_bytes", rf"Capture .*?end\..*?mem usage={_gb('graph')}[.,] [Aa]vail mem={_gb('free')}"),
         (
             "max_total_tokens",
             (

@@ -69,7 +69,8 @@ FIRST_AID = FirstAid(
         r"LLM engine \(v(?P<version>\d[\w.+]*)\)",
         r"vllm[/\\](?:engine|worker|v1|model_executor|entrypoints|attention|executor|lora|utils|platforms)",
         r"\bvllm serve\b|vllm\.entrypoints|\(EngineCore\w* pid=|\[(?:gpu_worker|core|gpu_model_runner|kv_cache_utils)\.py:\d+\]",
-        r"gpu_memory_utilization|max_num_batched_tokens|--gpu-memory-utilization|\bblock_manager\b",
+        r"gpu_memory_utilization|max_num_batched_tokens|--gpu-memory-utilization|\bblock_manager\b|\bEngineCore\b|\bVLLM_[A-Z]|\bvLLM\b",
+        r"No available memory for the cache blocks|raise_if_cache_size_invalid|max_num_seqs|# (?:GPU|CUDA|cuda) blocks: ",
     ),
     hints=_HINTS,
     arguments=(

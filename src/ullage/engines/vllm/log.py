@@ -29,7 +29,7 @@ _OOM_PARTS: Final = tuple(
         ("free_bytes", rf"; {_SIZE} free"),
         ("others_bytes", rf"Process \d+ has {_SIZE} memory in use"),
         ("in_use_bytes", rf"this process has {_SIZE} memory in use"),
-        ("allocated_bytes", rf"Of the allocated memory {_SIZE} is allocated by PyTorch"),
+        ("allocated_bytes", rf"{_SIZE} is allocated by PyTorch"),
         ("allocated_bytes", rf"; {_SIZE} already allocated"),
         ("graph_bytes", rf"with {_SIZE} allocated in private pools"),
         ("unallocated_bytes", rf"and {_SIZE} is reserved by PyTorch but unallocated"),

@@ -187,7 +187,7 @@ WRAPPERS: tuple[Pattern, ...] = _pattern(
     r"Engine core initialization failed",
     r"Worker failed with error",
     r"WorkerProc (?:hit an exception|initialization failed)",
-    r"EngineCore (?:encountered|hit|failed)",
+    r"EngineCore (?:encountered|hit|failed|exception)",
     r"Engine(?:Dead|Core)?Error: EngineCore encountered",
     r"Engine process failed to start",
     r"Worker proc \S+ died unexpectedly \(exit code: (?P<exit_code_count>-?\d+)\)",

@@ -1,0 +1,65 @@
+"""What is kept while a log is read: of each fact the first and the last sightings, and what each engine makes of the lines."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ullage.domain.cause import FirstAid, Sighting
+from ullage.domain.engine import Engine
+from ullage.domain.facts import Fact
+
+FIRST, LAST = 6, 4  # sightings kept of one fact: the first ones and the last ones
+
+
+@dataclass
+class Kept:
+    """The sightings of one fact that are kept."""
+
+    first: list[Sighting] = field(default_factory=list)
+    last: list[Sighting] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, seen: Sighting) -> None:
+        """One more; of the middle ones only the number is kept."""
+        for kept in (self.first, self.last):
+            if kept and kept[-1].line == seen.line:  # the same sentence, read further
+                kept[-1] = seen
+                return
+        self.count += 1
+        if len(self.first) < FIRST:
+            self.first.append(seen)
+            return
+        self.last.append(seen)
+        del self.last[:-LAST]
+
+
+@dataclass
+class Asked:
+    """What one engine reads in this log."""
+
+    read: Callable[[str], Fact | None]
+    aid: FirstAid
+    signs: tuple[re.Pattern[str], ...]
+    arguments: tuple[re.Pattern[str], ...]
+    advice: tuple[re.Pattern[str], ...]
+    kept: dict[str, Kept] = field(default_factory=dict)
+    signed: int = 0
+    version: str | None = None
+    said: dict[str, str] = field(default_factory=dict)
+    said_at: int = 0
+    advised: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+
+
+def asked(known: Engine, aid: FirstAid) -> Asked:
+    """An engine before the first line."""
+
+    def patterns(texts: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(text) for text in texts)
+
+    return Asked(
+        read=known.read_log_line,
+        aid=aid,
+        signs=patterns(aid.signs),
+        arguments=patterns(aid.arguments),
+        advice=patterns(tuple(advice.pattern for advice in aid.advice)),
+    )

@@ -1,0 +1,106 @@
+"""How far a run was when something failed, and so what an allocation that failed was for."""
+
+from typing import Final
+
+from ullage.catalog.traceback_frames import stage_of
+from ullage.domain.cause import Kind, Log, Sighting, Stage
+from ullage.planning.diagnose_facts import Figures, detail
+from ullage.planning.diagnose_meaning import BY_STAGE, KINDS
+
+_NEAR = 120  # lines within which two errors tell of one death
+_ANSWERED = 8  # requests after which a server is under load
+_LARGEST_DEVICE, _LARGEST_WEIGHT = 320 << 30, 4 << 30  # of all devices there are; of the tensors most checkpoints hold
+_LARGE = 0.85  # of a device: what is in use when loading fills it
+_STATED_STAGES: Final = (
+    (Stage.SAMPLER, ("sampler warm", "warming up sampler", "sampler warmup")),
+    (Stage.CAPTURE, ("graph capture", "cuda graphs", "cuda-graph", "capturing", "capture cuda")),
+    (Stage.PROFILE, ("profiling", "profile run", "profile_run", "memory profiling", "compute buffer", "compute pp buffer")),
+    (Stage.CACHE, ("kv allocation", "kv cache allocation", "allocating kv", "initialize_from_config", "initialize_kv_cache")),
+    (Stage.LOAD, ("while loading", "during loading", "at load", "loading weights", "load_model", "loading model", "loading the model")),
+    (Stage.UNDER_LOAD, ("concurrency", "under load", "decode")),
+    (Stage.FIRST_PROMPT, ("long prompt", "first prompt", "prefill", "generation", "generate", "first token", "first_token", "inference")),
+)
+
+
+def stage_at(log: Log, seen: Sighting) -> Stage:
+    """How far the run was at an error: its traceback, its own words, then the last mark before it."""
+    stage = stage_of(seen.frames)
+    words = seen.text.lower()
+    stage = stage or next((known for known, texts in _STATED_STAGES if any(text in words for text in texts)), None)
+    if stage is None:
+        before = [known for known, line in log.stages if line < seen.line] or [known for known, _ in log.stages]
+        stage = before[-1] if before else Stage.UNKNOWN
+        if stage in {Stage.CACHE, Stage.CAPTURE, Stage.PROFILE} and detail(seen.fact, "graph_bytes"):
+            stage = Stage.CAPTURE
+    if stage is Stage.FIRST_PROMPT and _is_loaded(log, seen.line):
+        return Stage.UNDER_LOAD
+    return stage
+
+
+def _is_loaded(log: Log, line: int) -> bool:
+    """Whether several sequences were being served before that line."""
+    if log.requests >= _ANSWERED:
+        return True
+    for seen in log.sightings:
+        if seen.line > line:
+            break
+        if seen.fact.name in {"retracted", "preemptions"} or (
+            seen.fact.name == "kv_cache_usage" and (detail(seen.fact, "requests_running") or 0) > 1
+        ):
+            return True
+    return False
+
+
+def allocation_of(log: Log, figures: Figures, seen: Sighting, stage: Stage) -> tuple[Kind, bool]:
+    """What an allocation that failed was for, and whether the log says so."""
+    follows = next(
+        (other for other in log.sightings if 0 <= other.line - seen.line <= _NEAR and other.fact.name in _NAMES_ALLOCATION), None
+    )
+    if follows is not None:
+        return KINDS[follows.fact.name], True
+    by_size = _by_size(figures, seen, stage)
+    if by_size is not None:
+        return by_size
+    if stage is not Stage.UNKNOWN and stage is not Stage.START:
+        return BY_STAGE[stage], True
+    if detail(seen.fact, "graph_bytes"):
+        return Kind.GRAPHS, False
+    requested, total = detail(seen.fact, "requested_bytes"), figures.total_bytes or detail(seen.fact, "total_bytes")
+    held = _held(seen)
+    if requested and (requested > _LARGEST_DEVICE or (not total and requested > _LARGEST_WEIGHT)):
+        return Kind.ACTIVATIONS, False
+    fills = held and total and requested and held / total > _LARGE and requested < total / 16
+    return (Kind.ACTIVATIONS if requested and total and not fills else Kind.WEIGHTS), False
+
+
+def _held(seen: Sighting) -> int | None:
+    """What was in use on the device when an allocation failed."""
+    total, free = detail(seen.fact, "total_bytes"), detail(seen.fact, "free_bytes")
+    rest = total - free if total is not None and free is not None else None
+    return detail(seen.fact, "allocated_bytes") or detail(seen.fact, "in_use_bytes") or rest
+
+
+def _by_size(figures: Figures, seen: Sighting, stage: Stage) -> tuple[Kind, bool] | None:
+    """What the figures of an allocation alone tell: a tensor larger than the device, or less held than the weights take."""
+    requested, total = detail(seen.fact, "requested_bytes"), figures.total_bytes or detail(seen.fact, "total_bytes")
+    if requested and total and requested >= total and stage is not Stage.CACHE:
+        return Kind.ACTIVATIONS, True  # what grows with a length
+    held = _held(seen)
+    if stage in {Stage.UNKNOWN, Stage.LOAD, Stage.START} and held and figures.predicted_weight_bytes:
+        if held < 0.97 * figures.predicted_weight_bytes:
+            return Kind.WEIGHTS, stage is Stage.LOAD
+        if stage is not Stage.LOAD:
+            return Kind.ACTIVATIONS, False
+    return None
+
+
+_NAMES_ALLOCATION: Final = frozenset(
+    {
+        "error.sampler_warmup",
+        "error.graph_capture",
+        "error.graph_oom",
+        "error.kv_allocation",
+        "error.compute_allocation",
+        "error.state_allocation",
+    }
+)
