@@ -3,7 +3,7 @@
 It is run as a file of its own by a bare interpreter and imports nothing of this package: ``keeper.py CONTROL STATUS COMMAND...``.
 CONTROL is a pipe of orders, two bytes each: ``S`` and the number of a signal for the engine, ``K`` and anything to kill all; when it
 closes, whoever gave the orders is gone, and all is killed. On STATUS it writes a line ``started PID``, ``failed TEXT``,
-``exited CODE`` (minus the number of a signal) and ``swept NAME``.
+``exited CODE`` (minus the number of a signal) and ``holds NAME`` for shared memory.
 
 Everything the engine starts stays below this process, whatever session it opens: on Linux orphans come to the nearest ancestor that asked
 for them. Shared memory is removed when one of these processes had it mapped and no living process has.
@@ -115,11 +115,7 @@ class _Watch:
         while self._kill():
             self._reap()
             select.select([], [], [], 0.02)
-        for name in sorted(self._shared & _listed()):
-            if not _is_mapped(name):
-                with suppress(OSError):
-                    (_SHARED / name).unlink()
-                    _write(self._status, f"swept {name}")
+        sweep(self._shared)
 
     def _wait(self, seconds: float) -> None:
         ready, _, _ = select.select([self._waker, *([] if self._given_up else [self._control])], [], [], seconds)
@@ -165,7 +161,9 @@ class _Watch:
         if not (self._unclaimed or again):
             return
         mapped = {name for pid in descendants(os.getpid()) for name in _mapped(pid)}
-        self._shared |= {name for name in mapped if _OURS.match(name)}
+        for name in {name for name in mapped if _OURS.match(name)} - self._shared:
+            self._shared.add(name)
+            _write(self._status, f"holds {name}")
         self._unclaimed = {name: left - 1 for name, left in self._unclaimed.items() if left > 1 and name not in mapped and name in there}
 
 
@@ -202,6 +200,14 @@ def _parents_told() -> list[tuple[int, int]]:
     told = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False).stdout  # noqa: S607 - the system's own
     rows = [line.split() for line in told.splitlines()]
     return [(int(row[0]), int(row[1])) for row in rows]
+
+
+def sweep(names: set[str]) -> None:
+    """Remove shared memory of these names that no living process has mapped."""
+    for name in sorted(names & _listed()):
+        if not _is_mapped(name):
+            with suppress(OSError):
+                (_SHARED / name).unlink()
 
 
 def _listed() -> set[str]:

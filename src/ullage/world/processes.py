@@ -14,6 +14,7 @@ from typing import IO
 
 from ullage.domain.facts import Fact
 from ullage.domain.supervision import CouldNotStart, Event, Exited, Line, Started
+from ullage.world.keeper import sweep
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _LONGEST_LINE = 64 << 10
@@ -114,7 +115,7 @@ class Process:
 
     def _read_status(self, status: int) -> None:
         """What the keeper tells; a keeper that ends without a word was killed, and what it kept is ended here."""
-        ended = False
+        ended, held = False, set[str]()
         with os.fdopen(status, "rb") as lines:
             for line in lines:
                 word, _, rest = line.decode(errors="replace").strip().partition(" ")
@@ -124,12 +125,15 @@ class Process:
                     case "failed":
                         ended = True
                         self._report(CouldNotStart(at=time.monotonic(), reason=f"it cannot be started: {rest}"))
+                    case "holds":
+                        held.add(rest)
                     case "exited":
                         ended = True
                         self._exited(int(rest))
         self._keeper.wait()
         if not ended:
             _kill_marked(f"{_MARK}={self._mark}")
+            sweep(held)
             self._exited(-signals.SIGKILL)
 
     def _exited(self, code: int) -> None:
