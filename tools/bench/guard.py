@@ -149,19 +149,26 @@ def idle(port: int, process: subprocess.Popen[bytes], streams: int) -> None:
     asyncio.run(both())
 
 
-def soak(port: int, process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Streams again and again; growth of resident memory from the end of the first quarter on."""
-    begun, answered, seen = time.monotonic(), 0, []
-    while time.monotonic() - begun < seconds:
-        ages = asyncio.run(load(port, 64, 1, WORDS))
-        answered += len(ages.first)
-        seen.append((time.monotonic() - begun, answered, rss_mib(process)))
+def soak(seconds: float) -> None:
+    """Short answers without a pause through a fresh guard; growth of its resident memory from the end of the first quarter on."""
+    engine_port, port = free_port(), free_port()
+    engine, guard = command("streams.py", engine_port, 2, 0), command("guarded.py", port, engine_port)
+    with running(engine, engine_port), running(guard, port) as process:
+        begun, answered, failed, seen = time.monotonic(), 0, 0, []
+        while time.monotonic() - begun < seconds:
+            ages = asyncio.run(load(port, 32, 20, WORDS))
+            answered, failed = answered + len(ages.first), failed + ages.failed
+            seen.append((time.monotonic() - begun, answered, rss_mib(process)))
     settled = next(row for row in seen if row[0] >= seconds / 4)
-    grown, requests = seen[-1][2] - settled[2], seen[-1][1] - settled[1]
     print(
-        f"soak: {answered:,} streams in {seen[-1][0]:.0f} s; resident {settled[2]:.1f} -> {seen[-1][2]:.1f} MiB "
-        f"over the last {requests:,}: {grown:+.1f} MiB"
+        f"soak: {answered:,} answers in {seen[-1][0]:.0f} s, {failed} failed; resident {settled[2]:.1f} -> {seen[-1][2]:.1f} MiB "
+        f"over the last {answered - settled[1]:,}"
     )
+
+
+def command(script: str, *words: object) -> list[str]:
+    """One of our own processes."""
+    return [sys.executable, str(HERE / script), *map(str, words)]
 
 
 def litellm_config(folder: Path, port: int) -> Path:
@@ -202,8 +209,7 @@ def main() -> None:
     engine_port, guard_port, other_port = free_port(), free_port(), free_port()
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.2f}")
     print(f"{wanted.streams} streams of {CHUNKS} chunks {GAP_S * 1e3:.0f} ms apart, {wanted.rounds} answers each")
-    engine = [sys.executable, str(HERE / "streams.py"), str(engine_port), str(CHUNKS), str(GAP_S)]
-    guard = [sys.executable, str(HERE / "guarded.py"), str(guard_port), str(engine_port)]
+    engine, guard = command("streams.py", engine_port, CHUNKS, GAP_S), command("guarded.py", guard_port, engine_port)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = stack.enter_context(running(engine, engine_port))
@@ -216,8 +222,8 @@ def main() -> None:
                 targets["litellm"] = (other_port, meanwhile.enter_context(other))
             print(verdict(compare(targets, wanted.streams, wanted.rounds, wanted.turns)))
         idle(guard_port, guarded, IDLE_STREAMS)
-        if wanted.soak:
-            soak(guard_port, guarded, wanted.soak)
+    if wanted.soak:
+        soak(wanted.soak)
     print(f"load average at the end {os.getloadavg()[0]:.2f}")
 
 
