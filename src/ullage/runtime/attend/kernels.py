@@ -19,6 +19,8 @@ def attend(
     """Attention of one piece by PyTorch's fused kernel. ``bias`` is added to the logits and broadcasts to (batch, heads, rows, keys)."""
     if query.device.type == "cpu":
         output, lse = _flash_cpu(query, key, value, 0.0, causal, attn_mask=_fitted(bias, query, key), scale=scale)
+        if bias is not None:  # the kernel says 0 of a query that sees no key, which would weigh as much as one key in a merge
+            lse = lse.masked_fill(torch.isneginf(bias).all(-1), float("-inf"))
         return output, lse
     if bias is None and query.dtype in _HALVES:
         repeated = query.shape[1] // key.shape[1]
