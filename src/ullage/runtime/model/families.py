@@ -1,13 +1,14 @@
 """The families the runtime runs, by model type: how each configuration fills the traits. Others are refused by name."""
 
 from collections.abc import Callable
+from math import sqrt
 from typing import Final
 
 from ullage.domain.architecture import Architecture, FullAttention, SlidingAttention
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.runtime.model import rotary
-from ullage.runtime.model.traits import Activation, Norm, Traits
+from ullage.runtime.model.traits import Activation, Norm, Rotary, Traits
 
 _ACTIVATIONS: Final = {
     "silu": Activation.SILU,
@@ -53,9 +54,69 @@ def _llama(config: Hyperparameters, architecture: Architecture) -> Traits:
     )
 
 
+def _gemma(config: Hyperparameters, architecture: Architecture, *, local: bool) -> Traits:
+    """Norms that add one, embeddings scaled by the root of the width, tanh GELU, a scale of its own."""
+    head_dim = _head_dim(architecture)
+    cap, last = config.number_or("attn_logit_softcapping", 0.0), config.number_or("final_logit_softcapping", 0.0)
+    return Traits(
+        norm=Norm.RMS_PLUS_ONE,
+        epsilon=config.number_or("rms_norm_eps", 1e-6),
+        activation=_activation(config, "gelu_pytorch_tanh"),
+        rotary=rotary.read(config, head_dim, theta=1_000_000.0 if local else 10_000.0, kind="full_attention"),
+        local_rotary=_local_rotary(config, head_dim) if local else None,
+        attention_scale=config.number_or("query_pre_attn_scalar", 256.0 if local else float(head_dim)) ** -0.5,
+        attention_softcap=cap or None,
+        final_softcap=last or None,
+        embedding_scale=sqrt(architecture.hidden_size),
+    )
+
+
+def _local_rotary(config: Hyperparameters, head_dim: int) -> Rotary:
+    """Of the layers with a window: unscaled, with a base of its own."""
+    by_kind = config.raw("rope_parameters")
+    if isinstance(by_kind, dict) and isinstance(by_kind.get("sliding_attention"), dict):
+        return rotary.read(config, head_dim, kind="sliding_attention")
+    return Rotary(dim=head_dim, frequencies=rotary.plain(head_dim, config.number_or("rope_local_base_freq", 10_000.0)))
+
+
+def _gemma2(config: Hyperparameters, architecture: Architecture) -> Traits:
+    return _gemma(config, architecture, local=False)
+
+
+def _gemma3(config: Hyperparameters, architecture: Architecture) -> Traits:
+    return _gemma(config, architecture, local=True)
+
+
+def _phi(config: Hyperparameters, architecture: Architecture) -> Traits:
+    head_dim = _head_dim(architecture)
+    if config.flag("qk_layernorm", default=False):
+        raise UnsupportedModelError("qk_layernorm is true: norms of heads with a mean and a bias are not run")
+    return Traits(
+        norm=Norm.LAYER,
+        epsilon=config.number_or("layer_norm_eps", 1e-5),
+        activation=_activation(config, "gelu_new"),
+        rotary=rotary.read(config, int(head_dim * config.number_or("partial_rotary_factor", 0.5))),
+        parallel=True,
+    )
+
+
+def _phi3(config: Hyperparameters, architecture: Architecture) -> Traits:
+    turned = int(_head_dim(architecture) * config.number_or("partial_rotary_factor", 1.0))
+    return Traits(
+        norm=Norm.RMS,
+        epsilon=config.number_or("rms_norm_eps", 1e-5),
+        activation=_activation(config),
+        rotary=rotary.read(config, turned),
+    )
+
+
 FAMILIES: Final[dict[str, Callable[[Hyperparameters, Architecture], Traits]]] = {
+    "gemma2": _gemma2,
+    "gemma3_text": _gemma3,
     "llama": _llama,
     "mistral": _llama,
+    "phi": _phi,
+    "phi3": _phi3,
     "qwen2": _llama,
     "qwen3": _llama,
 }
