@@ -96,3 +96,9 @@ def test_arrivals_at_a_rate_come_at_that_rate() -> None:
 def test_lengths_are_drawn_as_often_as_they_were_seen() -> None:
     requests = draw(lengths([LengthBin(10, 1, 1), LengthBin(20, 1, 3)]), Arrivals(), count=4000, seed=3)
     assert 0.7 < sum(one.prompt_tokens == 20 for one in requests) / 4000 < 0.8
+
+
+def test_a_client_asks_when_its_answer_has_come() -> None:
+    use = simulate(draw(lengths([LengthBin(100, 100, 1)]), Arrivals(), count=50), pool(1000, 8), PACE, clients=4)
+    assert use.most_running == 4
+    assert use.wait_p99_s < 1.0

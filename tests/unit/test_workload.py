@@ -14,7 +14,7 @@ from ullage.domain.workload import LengthBin, Lengths
 from ullage.errors import MalformedFileError
 from ullage.planning.dialogues import Dialogue, Message, read_dialogue, with_messages
 from ullage.planning.requests import Asked, Limits, Rules, is_too_long, reason_to_drop, requests_of
-from ullage.planning.rewrite import OVERLAP, WINDOW, Shears, Writer, last_tokens, pieces, rewritten
+from ullage.planning.rewrite import OVERLAP, WINDOW, Shears, Writer, last_tokens, rewritten, spans
 from ullage.planning.survey import FINE_BITS, JointTally, Tally, rounded_up
 from ullage.report.workload_json import read_workload
 from ullage.text.boundaries import boundaries
@@ -82,16 +82,15 @@ def test_a_reason_to_drop_names_the_limit_and_the_length() -> None:
 
 
 @given(st.text(alphabet=WORDS, min_size=1, max_size=200), st.integers(4, 40), st.integers(0, 12))
-def test_pieces_hold_the_whole_text_within_their_length(text: str, most: int, overlap: int) -> None:
-    cut = list(pieces(text, most, min(overlap, most - 1), shears()))
-    ends = set(shears().boundaries(text))
-    at = 0
-    for number, piece in enumerate(cut):
-        assert shears().count(piece) <= most
-        start = next(start for start in range(at + 1) if text.startswith(piece, start) and start + len(piece) > at) if number else 0
-        assert start <= at
-        at = start + len(piece)
-        assert at in ends
+def test_parts_of_a_text_are_all_of_it_within_their_length(text: str, most: int, overlap: int) -> None:
+    cut, allowed, at = shears(), min(overlap, most - 1), 0
+    ends = set(cut.boundaries(text))
+    for start, end in spans(text, most, allowed, cut):
+        assert {start, end} <= ends
+        assert cut.count(text[start:end]) <= most
+        assert start <= at < end
+        assert cut.count(text[start:at]) <= allowed
+        at = end
     assert at == len(text)
 
 

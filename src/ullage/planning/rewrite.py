@@ -49,8 +49,8 @@ def last_tokens(text: str, most: int, shears: Shears) -> str:
     return text[ends[at] :]
 
 
-def pieces(text: str, most: int, overlap: int, shears: Shears) -> Iterator[str]:
-    """All of ``text`` in parts of at most ``most`` tokens, each beginning with at most ``overlap`` tokens of the one before.
+def spans(text: str, most: int, overlap: int, shears: Shears) -> Iterator[tuple[int, int]]:
+    """Where parts of ``text`` begin and end: all of it, in parts of at most ``most`` tokens that share at most ``overlap`` with the one before.
 
     A single step between two boundaries that has more tokens, as a rare character may, is a part of its own.
     """
@@ -63,7 +63,7 @@ def pieces(text: str, most: int, overlap: int, shears: Shears) -> Iterator[str]:
         if end <= done:  # what is shared left no room for the next step: begin behind it
             start = done
             continue
-        yield text[ends[start] : ends[end]]
+        yield ends[start], ends[end]
         done = end
         if end == last:
             return
@@ -173,7 +173,8 @@ def _cut_message(dialogue: Dialogue, whole: Part, fixed: int, at: int, writer: W
     alone = Part(run.messages[: own + 1], run.counts[: own + 1])
     room = _shortened(dialogue, alone, own, writer)
     most = (room or last).counts[own]
-    texts = list(pieces(run.messages[own].text, most, min(writer.overlap_tokens, most - 1), writer.shears))
+    text = run.messages[own].text
+    texts = [text[start:end] for start, end in spans(text, most, min(writer.overlap_tokens, most - 1), writer.shears)]
     for text in texts[:-1]:
         yield _with_text(alone, own, text, writer)
     yield last if len(texts) > 1 or last.counts[own] < run.counts[own] else run

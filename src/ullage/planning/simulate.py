@@ -15,7 +15,6 @@ from typing import NamedTuple
 from ullage.domain.workload import Arrivals, Growth, Lengths
 
 REQUESTS = 2000
-_FOREVER = float("inf")
 
 
 class Pool(NamedTuple):
@@ -195,9 +194,10 @@ class _Run:
 
 
 def simulate(requests: Sequence[Request], pool: Pool, pace: Pace, *, clients: int | None = None, watched_bytes: int = 0) -> Use:
-    """Run the requests to their end. ``clients`` bounds how many are there at once. The same requests give the same answer."""
-    if clients is not None:
-        pool = pool._replace(slots=min(pool.slots, clients))
+    """Run the requests to their end. The same requests give the same answer.
+
+    Where there are ``clients``, so many requests are there at once, and one comes when one has ended.
+    """
     run = _Run(pool, pace)
     coming, refused = deque[_Sequence](), 0
     for order, request in enumerate(sorted(requests, key=lambda one: one.at_s)):
@@ -206,14 +206,16 @@ def simulate(requests: Sequence[Request], pool: Pool, pace: Pace, *, clients: in
         else:
             coming.append(_Sequence(request, order))
     while coming or run.waiting or run.running:
-        _advance(run, coming)
+        _advance(run, coming, clients)
     return _use(run, len(requests), refused, watched_bytes)
 
 
-def _advance(run: _Run, coming: deque[_Sequence]) -> None:
+def _advance(run: _Run, coming: deque[_Sequence], clients: int | None) -> None:
     """Take in who has come, then go on to the next event or arrival."""
-    while coming and coming[0].at_s <= run.now:
-        run.waiting.append(coming.popleft())
+    while coming and coming[0].at_s <= run.now and (clients is None or len(run.waiting) + len(run.running) < clients):
+        sequence = coming.popleft()
+        sequence.at_s = sequence.at_s if clients is None else run.now
+        run.waiting.append(sequence)
     run.admit()
     if not run.running:
         run.pass_time(max(0.0, coming[0].at_s - run.now))
@@ -221,10 +223,10 @@ def _advance(run: _Run, coming: deque[_Sequence]) -> None:
     at = run.next_step()
     assert at is not None  # noqa: S101 - what runs has an event
     steps = at - run.step
-    arrival = coming[0].at_s if coming else _FOREVER
-    until = int(min(steps, max(1.0, (arrival - run.now) / run.pace.step_s))) if arrival < _FOREVER else steps
-    run.pass_time(until * run.pace.step_s)
-    run.step += until
+    if coming and coming[0].at_s > run.now:
+        steps = int(min(steps, max(1.0, (coming[0].at_s - run.now) / run.pace.step_s)))
+    run.pass_time(steps * run.pace.step_s)
+    run.step += steps
     while run.events and run.next_step() == run.step:
         run.reach(heappop(run.events)[3])
 
