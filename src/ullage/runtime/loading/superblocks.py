@@ -54,7 +54,18 @@ def q3_k(block: torch.Tensor) -> torch.Tensor:
 
 def q4_k(block: torch.Tensor) -> torch.Tensor:
     """8 parts with 6-bit scale and minimum; 4 bits a weight."""
-    return _affine(block, *_scales_and_minimums(block[:, 4:16]), _spread(block[:, 16:], 32, (0, 4), 15), 0)
+    return _affine(block, *_scales_and_minimums(block[:, 4:16]), q4_k_codes(block), 0)
+
+
+def q4_k_codes(block: torch.Tensor) -> torch.Tensor:
+    """The 4-bit codes by themselves."""
+    return _spread(block[:, 16:], 32, (0, 4), 15)
+
+
+def q4_k_steps(block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and minimum of each part: a value is scale times code minus minimum."""
+    scales, minimums = _scales_and_minimums(block[:, 4:16])
+    return half(block, 0) * scales, half(block, 2) * minimums
 
 
 def q5_k(block: torch.Tensor) -> torch.Tensor:
