@@ -50,7 +50,7 @@ def last_tokens(text: str, most: int, shears: Shears) -> str:
 
 
 def spans(text: str, most: int, overlap: int, shears: Shears) -> Iterator[tuple[int, int]]:
-    """Where parts of ``text`` begin and end: all of it, in parts of at most ``most`` tokens that share at most ``overlap`` with the one before.
+    """Where parts of ``text`` begin and end: all of it, in parts of at most ``most`` tokens that share ``overlap`` at most with the last.
 
     A single step between two boundaries that has more tokens, as a rare character may, is a part of its own.
     """
