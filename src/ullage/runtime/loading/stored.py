@@ -11,7 +11,7 @@ from ullage.frozen import dataclass
 from ullage.runtime.loading.mapped import WeightMap
 from ullage.runtime.loading.unpack import unpack
 
-# Values in fp32 at a time: 128 KiB stay in a core's cache, and PyTorch starts no threads for so few, which wait for each other on a busy host.
+# Values in fp32 at a time: 128 KiB stay in a core's cache, and PyTorch starts no threads for so few, which would wait on a busy host.
 _SCRATCH_ELEMENTS = 1 << 15
 
 
