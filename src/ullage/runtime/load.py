@@ -6,12 +6,13 @@ from ullage import architectures
 from ullage.domain.architecture import Architecture
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.engines.runtime.pages import Group, groups_of
-from ullage.engines.runtime.residence import packs
+from ullage.engines.runtime.weight_forms import NATIVE, head_word
 from ullage.errors import MalformedFileError
 from ullage.frozen import dataclass
-from ullage.runtime.linear.plain import Packed, Plain
+from ullage.runtime.linear.forms import Forms
+from ullage.runtime.linear.scratch import Scratch
 from ullage.runtime.loading.source import Source, open_source
-from ullage.runtime.model.assemble import Assembly, MakeLinear
+from ullage.runtime.model.assemble import Assembly
 from ullage.runtime.model.decoder import Decoder
 from ullage.runtime.model.families import traits
 from ullage.runtime.model.traits import Traits
@@ -29,10 +30,14 @@ class Loaded:
     decoder: Decoder
     dtype: torch.dtype
     device: torch.device
+    scratch: Scratch  # where linear layers unpack their weights
 
 
-def load(path: str, *, dtype: torch.dtype, device: torch.device) -> Loaded:
-    """Read a directory or a GGUF file. Raises what its parts raise, before any weight is read where it can."""
+def load(path: str, *, dtype: torch.dtype, device: torch.device, weights: str = NATIVE, head: str | None = None) -> Loaded:
+    """Read a directory or a GGUF file; ``weights`` is a word of that setting, ``head`` another for the head than follows from it.
+
+    Raises what its parts raise, before any weight is read where it can.
+    """
     source = open_source(path)
     config = loads(source.documents["config.json"])
     if not isinstance(config, dict):
@@ -40,13 +45,24 @@ def load(path: str, *, dtype: torch.dtype, device: torch.device) -> Loaded:
     blueprint = architectures.read(Hyperparameters(config))
     own = traits(Hyperparameters(config), blueprint.architecture)
     groups = groups_of(blueprint.architecture)
-    decoder = Assembly(blueprint, own, groups, source, dtype=dtype, device=device, make_linear=_form(dtype, device)).decoder()
+    scratch = Scratch(device)
+    decoder = Assembly(
+        blueprint,
+        own,
+        groups,
+        source,
+        dtype=dtype,
+        device=device,
+        make_linear=Forms(weights, scratch),
+        make_head=Forms(head or head_word(weights), scratch),
+    ).decoder()
     return Loaded(
-        source=source, architecture=blueprint.architecture, traits=own, groups=groups, decoder=decoder, dtype=dtype, device=device
+        source=source,
+        architecture=blueprint.architecture,
+        traits=own,
+        groups=groups,
+        decoder=decoder,
+        dtype=dtype,
+        device=device,
+        scratch=scratch,
     )
-
-
-def _form(dtype: torch.dtype, device: torch.device) -> MakeLinear:
-    if device.type != "cpu" or dtype is not torch.bfloat16:
-        return Plain
-    return lambda weight, bias: (Packed if packs(*weight.shape) else Plain)(weight, bias)

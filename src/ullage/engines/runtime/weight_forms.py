@@ -36,6 +36,11 @@ def form_of(asked: str, stored: str, in_features: int, *, dtype: str, device: st
             return WeightForm(asked)
 
 
+def head_word(asked: str) -> str:
+    """What the head is kept in where the other matrices are asked for so: rounding shows most there, so it never has four bits unasked."""
+    return "int8" if asked == "int4" else asked
+
+
 def runs(asked: str, stored: Iterable[tuple[str, int]], in_features: int, *, dtype: str, device: str) -> tuple[Run, ...]:
     """The forms of a matrix made of several stored ones, (format, rows) each, above one another."""
     each = [Run(form_of(asked, fmt, in_features, dtype=dtype, device=device), rows) for fmt, rows in stored]

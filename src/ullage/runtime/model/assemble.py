@@ -15,6 +15,7 @@ from ullage.engines.runtime.pages import Group
 from ullage.errors import UnsupportedModelError
 from ullage.runtime.attend.walk import Scales
 from ullage.runtime.linear.form import Linear
+from ullage.runtime.linear.weights import Weights
 from ullage.runtime.loading.release import release
 from ullage.runtime.loading.source import Source
 from ullage.runtime.model.attention import Attention, HeadNorm
@@ -24,7 +25,7 @@ from ullage.runtime.model.feed_forward import DenseMlp
 from ullage.runtime.model.norms import LayerNorm, NormLayer, RmsNorm
 from ullage.runtime.model.traits import Norm, Traits
 
-MakeLinear = Callable[[Tensor, Tensor | None], Linear]
+MakeLinear = Callable[[Weights | Tensor, Tensor | None], Linear]
 _MLP_ROWS = 1024
 
 
@@ -54,12 +55,27 @@ class Parts:
 
     def rows(self, *roles: Role, part: Part = Part.WEIGHT) -> Tensor | None:
         """The tensors of several roles above one another; None where none of them exists."""
-        there = [role for role in roles if self.has(role, part)]
-        if not there:
+        if not self._all(roles, part):
             return None
-        if len(there) != len(roles):
-            raise UnsupportedModelError(f"of {', '.join(roles)} only {', '.join(there)} have a {part}")
         return torch.cat([self.one(role, part) for role in roles]) if len(roles) > 1 else self.one(roles[0], part)
+
+    def weights(self, *roles: Role) -> Weights | None:
+        """The weights of several roles above one another, still in their files; None where none of them exists."""
+        if not self._all(roles, Part.WEIGHT):
+            return None
+        pieces = tuple(self._source.stored(self.name(role)) for role in roles)
+        return Weights(pieces=pieces, dtype=self._dtype, device=self._device)
+
+    def matrix(self, role: Role) -> Weights:
+        """The only weight of that role, still in its file."""
+        return Weights(pieces=(self._source.stored(self.name(role)),), dtype=self._dtype, device=self._device)
+
+    def _all(self, roles: tuple[Role, ...], part: Part) -> bool:
+        """Whether all these roles have that part; False where none has. Raises UnsupportedModelError where some have."""
+        there = [role for role in roles if self.has(role, part)]
+        if there and len(there) != len(roles):
+            raise UnsupportedModelError(f"of {', '.join(roles)} only {', '.join(there)} have a {part}")
+        return bool(there)
 
     def norm(self, word: str) -> dict[Part, Tensor]:
         """The norm whose module ends in ``word``: its weight, and its bias where it has one."""
@@ -91,9 +107,11 @@ class Assembly:
         dtype: torch.dtype,
         device: torch.device,
         make_linear: MakeLinear,
+        make_head: MakeLinear | None = None,
     ) -> None:
         self._blueprint, self._traits, self._groups, self._source = blueprint, traits, groups, source
         self._dtype, self._device, self._make = dtype, device, make_linear
+        self._make_head = make_head or make_linear
 
     def decoder(self) -> Decoder:
         """The whole model, layer after layer."""
@@ -126,7 +144,8 @@ class Assembly:
         stored = self._source.stored(name)
         mapped = self._device.type == "cpu" and stored.is_view
         embedding = MappedTable(stored, self._dtype) if mapped else Table(outside.named(name).to(self._device))
-        head = self._make(outside.one(Role.HEAD if outside.has(Role.HEAD) else Role.EMBEDDING), outside.rows(Role.HEAD, part=Part.BIAS))
+        bias = outside.rows(Role.HEAD, part=Part.BIAS)
+        head = self._make_head(outside.matrix(Role.HEAD if outside.has(Role.HEAD) else Role.EMBEDDING), bias)
         return embedding, head
 
     def _parts(self, described: Iterable[Described]) -> Parts:
@@ -164,7 +183,7 @@ class Assembly:
         if not isinstance(mixer, FullAttention | SlidingAttention):
             raise UnsupportedModelError(f"layer {index} is {type(mixer).__name__}")
         roles = (Role.QKV,) if parts.has(Role.QKV) else (Role.Q, Role.K, Role.V)
-        weight = parts.rows(*roles)
+        weight = parts.weights(*roles)
         if weight is None:
             raise UnsupportedModelError(f"layer {index} has no projection of queries, keys and values")
         group, place = self._place(index)
@@ -172,7 +191,7 @@ class Assembly:
         traits = self._traits
         return Attention(
             qkv=self._make(weight, parts.rows(*roles, part=Part.BIAS)),
-            out=self._make(parts.one(Role.O), parts.rows(Role.O, part=Part.BIAS)),
+            out=self._make(parts.matrix(Role.O), parts.rows(Role.O, part=Part.BIAS)),
             heads=mixer.query_heads,
             kv_heads=mixer.kv_heads,
             key_dim=mixer.key_dim,
@@ -206,12 +225,12 @@ class Assembly:
         if not isinstance(outline, DenseFeedForward):
             raise UnsupportedModelError(f"the feed-forward {type(outline).__name__} is not run")
         roles = (Role.GATE_UP,) if parts.has(Role.GATE_UP) else (Role.GATE, Role.UP) if outline.gated else (Role.UP,)
-        up = parts.rows(*roles)
+        up = parts.weights(*roles)
         if up is None:
             raise UnsupportedModelError("a layer has no feed-forward weights")
         made = DenseMlp(
             up=self._make(up, parts.rows(*roles, part=Part.BIAS)),
-            down=self._make(parts.one(Role.DOWN), parts.rows(Role.DOWN, part=Part.BIAS)),
+            down=self._make(parts.matrix(Role.DOWN), parts.rows(Role.DOWN, part=Part.BIAS)),
             activation=self._traits.activation,
             gated=outline.gated,
             rows=_MLP_ROWS,
