@@ -83,6 +83,8 @@ class Hint:
     names: tuple[str, ...] = ()
     when: Purpose | None = None  # only where this takes more than any other term beside the weights; it then comes first
     only_from: tuple[str, ...] = ()  # only where the setting has one of these values
+    stages: frozenset[Stage] = frozenset()  # only in these; none: in all
+    stated: str = ""  # only where an error states this detail; it then comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ def _merged(causes: list[Cause]) -> list[Cause]:
             continue
         by_kind[cause.kind] = replace(
             known,
-            evidence=(*known.evidence, *cause.evidence)[:_MOST],
+            evidence=tuple({item.line: item for item in (*known.evidence, *cause.evidence)}.values())[:_MOST],
             stated=known.stated or cause.stated,
             stage=known.stage if known.stage is not Stage.UNKNOWN else cause.stage,
             lacking_bytes=known.lacking_bytes if known.lacking_bytes is not None else cause.lacking_bytes,

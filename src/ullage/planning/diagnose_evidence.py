@@ -5,7 +5,7 @@ from ullage.domain.cause import Cause, Evidence, Family, Kind, Sighting, Stage
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Limit
 from ullage.planning.diagnose_facts import detail
-from ullage.planning.diagnose_meaning import ALLOCATIONS, FAMILIES, LIMITS, SUMMARIES, TERMS
+from ullage.planning.diagnose_meaning import ALLOCATIONS, FAMILIES, HOST_BY_STAGE, LIMITS, SUMMARIES, TERMS
 from ullage.units import format_bytes
 
 
@@ -15,6 +15,8 @@ def cause_of(seen: Sighting, kind: Kind, stage: Stage, *, stated: bool = True, s
     term = TERMS.get(kind)
     if kind in {Kind.WORKSPACE, Kind.ACTIVATIONS}:
         term = term_of(seen.frames) or term
+    if kind is Kind.HOST:
+        term = TERMS.get(HOST_BY_STAGE.get(stage, Kind.HOST))
     if kind is Kind.HOST and ("pinned" in seen.text or "KV" in seen.text or "kv cache" in seen.text):
         term = Purpose.KV_CACHE
     return Cause(

@@ -75,6 +75,13 @@ BY_STAGE: Final[dict[Stage, Kind]] = {
     Stage.UNDER_LOAD: Kind.WORKSPACE,
     Stage.SHUTDOWN: Kind.WORKSPACE,
 }
+# What host memory was for, by how far the run was; while loading it is the weights.
+HOST_BY_STAGE: Final[dict[Stage, Kind]] = {
+    Stage.PROFILE: Kind.ACTIVATIONS,
+    Stage.CACHE: Kind.CACHE_ALLOCATION,
+    Stage.FIRST_PROMPT: Kind.ACTIVATIONS,
+    Stage.UNDER_LOAD: Kind.ACTIVATIONS,
+}
 # How far a run is that dies so, where nothing else tells.
 STAGES: Final[dict[Kind, Stage]] = {
     Kind.CACHE_TOO_SMALL: Stage.CACHE,

@@ -38,7 +38,7 @@ def changes(
     present = _present(log, figures, outcome)
     made = [
         _change(hint, cause, log, figures, present, engine, outcome)
-        for hint in _ordered(aid.hints, cause, figures)
+        for hint in _ordered(aid.hints, cause, figures, _stated(log))
         if not hint.only_from or str(present.get(hint.setting)) in hint.only_from
     ]
     found = [change for change in made if change is not None]
@@ -48,12 +48,18 @@ def changes(
     return tuple(ordered)[:MOST]
 
 
-def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures) -> Iterator[Hint]:
-    """The hints for this kind of failure; those for what takes most come first."""
+def _stated(log: Log) -> frozenset[str]:
+    """The names of the details that errors state."""
+    return frozenset(name for seen in log.sightings if seen.fact.name.startswith("error.") for name, _ in seen.fact.details)
+
+
+def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures, stated: frozenset[str]) -> Iterator[Hint]:
+    """The hints for this kind of failure; those for what the error states, and for what takes most, come first."""
     largest = _largest(figures)
-    fitting = [hint for hint in hints if cause.kind in hint.kinds]
+    fitting = [hint for hint in hints if cause.kind in hint.kinds and (not hint.stages or cause.stage in hint.stages)]
     yield from (hint for hint in fitting if hint.when is not None and hint.when is largest)
-    yield from (hint for hint in fitting if hint.when is None)
+    yield from (hint for hint in fitting if hint.stated and hint.stated in stated)
+    yield from (hint for hint in fitting if hint.when is None and not hint.stated)
 
 
 def _largest(figures: Figures) -> Purpose | None:

@@ -2,10 +2,12 @@
 
 from typing import Final
 
-from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
 
 _WEIGHTS: Final = frozenset({Kind.WEIGHTS})
 _GROWS: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
+_RUNNING: Final = frozenset({Stage.FIRST_PROMPT, Stage.UNDER_LOAD})
+_HOST: Final = frozenset({Kind.HOST})
 
 FIRST_AID = FirstAid(
     signs=(
@@ -17,6 +19,10 @@ FIRST_AID = FirstAid(
         Hint(kinds=_WEIGHTS, setting="quantization", cost="fewer bits a weight: some quality", value="int4", names=("load_in_4bit",)),
         Hint(kinds=_WEIGHTS, setting="torch_dtype", cost="16 bits for what was 32", value="auto", names=("dtype",)),
         Hint(kinds=_WEIGHTS, setting="device_map", cost="layers on more devices, or on the host and slow", value="auto"),
+        Hint(kinds=_HOST, setting="attn_implementation", cost="another kernel has to be there", value="sdpa", stages=_RUNNING),
+        Hint(kinds=_HOST, setting="prefill_chunk_size", cost="slower prompts", value=2048, stages=_RUNNING),
+        Hint(kinds=_HOST, setting="context", cost="shorter prompts and answers", stages=_RUNNING),
+        Hint(kinds=_HOST, setting="concurrency", cost="fewer sequences in a batch", stages=_RUNNING),
         Hint(kinds=_GROWS, setting="context", cost="shorter prompts and answers"),
         Hint(kinds=_GROWS, setting="attn_implementation", cost="another kernel has to be there", value="sdpa"),
         Hint(kinds=_GROWS, setting="prefill_chunk_size", cost="slower prompts", value=2048),
@@ -25,9 +31,9 @@ FIRST_AID = FirstAid(
         Hint(kinds=_GROWS, setting="max_memory", cost="fewer layers on the first device", value="less for GPU 0"),
         Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}), setting="max_batch_tokens", cost="slower prompts"),
         Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}), setting="max_memory_percent", cost="less room for others", up=True),
-        Hint(kinds=frozenset({Kind.HOST}), setting="low_cpu_mem_usage", cost="none", value=True),
-        Hint(kinds=frozenset({Kind.HOST}), setting="torch_dtype", cost="16 bits for what was 32", value="auto"),
-        Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine or container", up=True),
+        Hint(kinds=_HOST, setting="torch_dtype", cost="16 bits for what was 32", value="auto", names=("dtype",)),
+        Hint(kinds=_HOST, setting="low_cpu_mem_usage", cost="none", value=True),
+        Hint(kinds=_HOST, setting="host memory", cost="a larger machine or container", up=True),
         Hint(kinds=frozenset({Kind.PLACEMENT}), setting="max_memory", cost="another division of layers", value="more"),
     ),
     advice=(

@@ -53,6 +53,12 @@ _HINTS: Final = (
     _hint(Kind.NO_ROOM_FOR_CACHE, "max_num_seqs", "fewer sequences at once"),
     _hint(Kind.DEVICE_NOT_FREE, "other processes", "what they do", value="stop"),
     _hint(Kind.DEVICE_NOT_FREE, "gpu_memory_utilization", "a smaller cache"),
+    Hint(
+        kinds=frozenset({Kind.HOST, Kind.CACHE_ALLOCATION, Kind.DEVICE_NOT_FREE}),
+        setting="VLLM_CPU_KVCACHE_SPACE",
+        cost="a smaller cache; only where the processor serves",
+        stated="node",
+    ),
     _hint(Kind.HOST, "swap_space", "no swapped blocks"),
     _hint(Kind.HOST, "gpu_memory_utilization", "a smaller cache, where host and device share one memory"),
     _hint(Kind.HOST, "host memory", "a larger machine or container", up=True),
