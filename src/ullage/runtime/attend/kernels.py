@@ -7,6 +7,8 @@ log-sum-exp (batch, heads, rows) in float32. Query heads may outnumber key heads
 import torch
 from torch import Tensor
 
+from ullage.engines.runtime.transient import ROWS
+
 # The fused kernels by their own names, because the public function does not return the log-sum-exp.
 _flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - as above
 _flash_cuda = torch.ops.aten._scaled_dot_product_flash_attention  # noqa: SLF001 - as above
@@ -80,10 +82,10 @@ class Merged:
             self._output, self._lse = output, lse
             return
         total = torch.logaddexp(self._lse, lse)
-        mine = torch.exp(self._lse - total)[..., None]
-        other = torch.exp(lse - total)[..., None]
-        self._output = torch.addcmul(self._output.float() * mine, output.float(), other)
-        self._lse = total
+        weight = torch.exp(lse - total)[..., None]
+        self._output, self._lse = self._output.float(), total
+        for mine, other, share in zip(self._output.split(ROWS, 2), output.split(ROWS, 2), weight.split(ROWS, 2), strict=True):
+            mine.lerp_(other.float(), share)
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """The merged output and its log-sum-exp."""

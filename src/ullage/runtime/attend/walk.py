@@ -1,11 +1,12 @@
 """Attention of a packed batch over the cache: the segments of each block, and the lanes of single tokens together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from ullage.engines.runtime.transient import PIECE_KEYS
 from ullage.frozen import dataclass
 from ullage.runtime.attend.kernels import Merged, attend, attend_plainly
 from ullage.runtime.attend.segments import Angle, Segment
@@ -68,7 +69,7 @@ class Walk:
                 self._piece(merged, queries, keys, values, scale, _Seen(block.start, segment.start, segment))
                 continue
             at = segment.start
-            for slot, count in runs:
+            for slot, count in _cut(runs):
                 keys, values = self._keys[None, :, slot : slot + count], self._values[None, :, slot : slot + count]
                 self._piece(merged, queries, keys, values, scale, _Seen(block.start, at, segment))
                 at += count
@@ -142,6 +143,13 @@ class Walk:
                 else:
                     merged.add(*attend_plainly(folded, keys, values, scale, softcap=self._scales.softcap))
         return self._unfolded(merged, 1, query.shape[1])
+
+
+def _cut(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Runs of at most ``PIECE_KEYS`` slots: a kernel may copy the keys and values of one call into an order of its own."""
+    for slot, count in runs:
+        for first in range(0, count, PIECE_KEYS):
+            yield slot + first, min(PIECE_KEYS, count - first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ullage.domain.checkpoint import Part, Role
 from ullage.domain.checkpoint import Tensor as Described
 from ullage.domain.family import Blueprint
 from ullage.engines.runtime.pages import Group
+from ullage.engines.runtime.transient import ROWS
 from ullage.errors import UnsupportedModelError
 from ullage.runtime.attend.walk import Scales
 from ullage.runtime.linear.form import Linear
@@ -26,7 +27,6 @@ from ullage.runtime.model.norms import LayerNorm, NormLayer, RmsNorm
 from ullage.runtime.model.traits import Norm, Traits
 
 MakeLinear = Callable[[Weights | Tensor, Tensor | None], Linear]
-_MLP_ROWS = 1024
 
 
 class Parts:
@@ -233,6 +233,6 @@ class Assembly:
             down=self._make(parts.matrix(Role.DOWN), parts.rows(Role.DOWN, part=Part.BIAS)),
             activation=self._traits.activation,
             gated=outline.gated,
-            rows=_MLP_ROWS,
+            rows=ROWS,
         )
         return made, made.nbytes

@@ -3,10 +3,12 @@
 from torch import Tensor
 from torch.nn import functional
 
+from ullage.engines.runtime.transient import ROWS
 from ullage.runtime.attend.segments import Angle
 from ullage.runtime.attend.step import Step
 from ullage.runtime.attend.walk import Scales, Walk
 from ullage.runtime.linear.form import Linear
+from ullage.runtime.model.norms import NormLayer
 from ullage.runtime.model.traits import Rotary
 from ullage.runtime.model.turning import Angles
 
@@ -49,15 +51,31 @@ class Attention:
             qkv.nbytes + out.nbytes + (head_norm.nbytes if head_norm else 0) + (0 if scales.sinks is None else scales.sinks.nbytes)
         )
 
-    def __call__(self, x: Tensor, step: Step, turned: "Turned") -> Tensor:
-        """(rows, hidden) to (rows, hidden); writes the cache."""
+    def __call__(self, hidden: Tensor, norm: NormLayer, step: Step, turned: "Turned") -> Tensor:
+        """(rows, hidden) that the norm has still to be applied to, to (rows, hidden); writes the cache."""
+        return self._out(self._attended(self._projected(hidden, norm), step, turned))
+
+    def _projected(self, hidden: Tensor, norm: NormLayer) -> Tensor:
+        """Queries, keys and values of all rows, (rows, width)."""
+        if hidden.shape[0] <= ROWS:
+            return self._qkv(norm(hidden))
+        projected = hidden.new_empty(hidden.shape[0], self._qkv.out_features)
+        for part, rows in zip(projected.split(ROWS), hidden.split(ROWS), strict=True):
+            part.copy_(self._qkv(norm(rows)))
+        return projected
+
+    def _attended(self, projected: Tensor, step: Step, turned: "Turned") -> Tensor:
         both = self._heads + self._kv_heads
-        projected = self._qkv(x)
         heads = projected[:, : both * self._key_dim].view(-1, both, self._key_dim)
         value = projected[:, both * self._key_dim :].view(-1, self._kv_heads, self._value_dim)
         if self._head_norm is not None:
             heads = self._head_norm(heads)
-        own = heads if self._rotary is None else turned.own(self._rotary).turn(heads)
+        if self._rotary is None:
+            own = heads
+        elif step.dual is None:
+            own = turned.own(self._rotary).turn_(heads)
+        else:
+            own = turned.own(self._rotary).turn(heads)
         query, key = own[:, : self._heads], own[:, self._heads :]
         arena = step.pool.arenas[self._group]
         walk = Walk(arena.keys(self._place), arena.values(self._place), self._scales)
@@ -68,7 +86,7 @@ class Attention:
             unturned = heads[rows, : self._heads]
             return unturned if self._rotary is None else turned.other(self._rotary, rows, angle).turn(unturned)
 
-        return self._out(walk.attend(group, query, key, value, other).flatten(1))
+        return walk.attend(group, query, key, value, other).flatten(1)
 
 
 class Turned:

@@ -1,9 +1,11 @@
 """One decoder for every family: embedding, layers, last norm, head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor
 
+from ullage.engines.runtime.transient import ROWS
 from ullage.frozen import dataclass
 from ullage.runtime.attend.step import Step
 from ullage.runtime.linear.form import Linear
@@ -11,14 +13,22 @@ from ullage.runtime.model.attention import Attention, Turned
 from ullage.runtime.model.embedding import Embedding
 from ullage.runtime.model.norms import NormLayer
 
-FeedForward = Callable[[Tensor], Tensor]
+
+class FeedForward(Protocol):
+    """The second part of a layer. ``rows``: how many it is given at a time."""
+
+    rows: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(rows, hidden) to (rows, hidden)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """One layer. ``after_attention`` and ``after_feed_forward`` are norms of a part's result (Gemma); None where there are none.
 
-    A ``parallel`` layer has one norm that both parts read.
+    Without ``before_feed_forward`` both parts read the same norm, and are added together. Whatever is as wide as a layer is made for a
+    few rows at a time and added to ``hidden`` in place: the peak of a step is the formula of `engines.runtime.transient`.
     """
 
     before_attention: NormLayer
@@ -30,14 +40,18 @@ class Block:
     residual_scale: float = 1.0
 
     def __call__(self, hidden: Tensor, step: Step, turned: Turned) -> Tensor:
-        """(rows, hidden) to (rows, hidden)."""
-        read = self.before_attention(hidden)
-        found = self.attention(read, step, turned)
+        """(rows, hidden), changed in place."""
+        found = self.attention(hidden, self.before_attention, step, turned)
         if self.before_feed_forward is None:
-            return hidden + (found + self.feed_forward(read))
-        hidden = hidden + self._scaled(found, self.after_attention)
-        found = self.feed_forward(self.before_feed_forward(hidden))
-        return hidden + self._scaled(found, self.after_feed_forward)
+            for part, change in zip(hidden.split(self.feed_forward.rows), found.split(self.feed_forward.rows), strict=True):
+                part.add_(self.feed_forward(self.before_attention(part)).add_(change))
+            return hidden
+        for part, change in zip(hidden.split(ROWS), found.split(ROWS), strict=True):
+            part.add_(self._scaled(change, self.after_attention))
+        del found, change
+        for part in hidden.split(self.feed_forward.rows):
+            part.add_(self._scaled(self.feed_forward(self.before_feed_forward(part)), self.after_feed_forward))
+        return hidden
 
     def _scaled(self, found: Tensor, norm: NormLayer | None) -> Tensor:
         if norm is not None:
@@ -68,12 +82,13 @@ class Decoder:
         """Run one step and return the logits of the rows that want them, (rows, vocabulary), in float32."""
         hidden = self._embedding(step.token_ids)
         if self._embedding_scale != 1.0:
-            hidden = hidden * hidden.new_tensor(self._embedding_scale)
+            hidden.mul_(hidden.new_tensor(self._embedding_scale))
         turned = Turned(step, hidden)
         for block in self._blocks:
-            hidden = block(hidden, step, turned)
+            block(hidden, step, turned)
         wanted = self._norm(hidden.index_select(0, step.logit_rows))
+        del hidden, turned
         logits = self._head(wanted).float()
         if self._logit_scale != 1.0:
-            logits = logits * self._logit_scale
-        return logits if self._softcap is None else (logits / self._softcap).tanh_().mul_(self._softcap)
+            logits.mul_(self._logit_scale)
+        return logits if self._softcap is None else logits.div_(self._softcap).tanh_().mul_(self._softcap)

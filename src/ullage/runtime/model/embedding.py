@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ullage.engines.runtime.transient import ROWS
 from ullage.runtime.loading.stored import Stored
 from ullage.runtime.loading.unpack import unpack
 
@@ -29,6 +30,9 @@ class MappedTable:
 
     def __call__(self, ids: Tensor) -> Tensor:
         """The rows of some tokens, unpacked from their blocks, (tokens, hidden)."""
+        return self._some(ids) if len(ids) <= ROWS else torch.cat([self._some(part) for part in ids.split(ROWS)])
+
+    def _some(self, ids: Tensor) -> Tensor:
         rows = self._rows.index_select(0, ids)
         return (rows if self._format.block_elements == 1 else unpack(rows, self._format)).to(self._dtype)
 

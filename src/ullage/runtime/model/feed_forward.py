@@ -1,6 +1,5 @@
 """The feed-forward of one layer."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,21 +21,21 @@ def activate(x: Tensor, kind: Activation) -> Tensor:
 
 
 class DenseMlp:
-    """Gate and up in one product where there is a gate, activation, down. Rows are cut so that its peak is bounded."""
+    """Gate and up in one product where there is a gate, activation, down; asked for at most ``rows`` rows, so that its peak is bounded."""
 
     def __init__(self, *, up: Linear, down: Linear, activation: Activation, gated: bool, rows: int) -> None:
-        self._up, self._down, self._activation, self._gated, self._rows = up, down, activation, gated, rows
+        self._up, self._down, self._activation, self._gated = up, down, activation, gated
+        self.rows = rows
         self.nbytes = up.nbytes + down.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, hidden) to (rows, hidden)."""
-        if x.shape[0] <= self._rows:
-            return self._part(x)
-        return torch.cat([self._part(part) for part in x.split(self._rows)])
+        return self._down(self._inner(x))
 
-    def _part(self, x: Tensor) -> Tensor:
+    def _inner(self, x: Tensor) -> Tensor:
+        """A function of its own, so that what is wide is gone before the way down."""
         wide = self._up(x)
         if not self._gated:
-            return self._down(activate(wide, self._activation))
+            return activate(wide, self._activation)
         gate, up = wide.chunk(2, -1)
-        return self._down(activate(gate, self._activation).mul_(up))
+        return activate(gate, self._activation).mul_(up)

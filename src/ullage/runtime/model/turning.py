@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ullage.engines.runtime.transient import ROWS
 from ullage.runtime.model.traits import Rotary
 
 
@@ -22,9 +23,16 @@ class Angles:
         """(rows, heads, width), the first ``dim`` elements of each head turned, the others as they were."""
         dim = self._dim
         if heads.shape[-1] == dim:
-            return torch.addcmul(heads * self.cos, heads.roll(dim // 2, -1), self.sin)
-        part = heads[..., :dim]
-        return torch.cat((torch.addcmul(part * self.cos, part.roll(dim // 2, -1), self.sin), heads[..., dim:]), -1)
+            return (heads * self.cos).addcmul_(heads.roll(dim // 2, -1), self.sin)
+        return self.turn_(heads.clone())
+
+    def turn_(self, heads: Tensor) -> Tensor:
+        """The same in place, a few rows at a time."""
+        part = heads[..., : self._dim]
+        for some, cos, sin in zip(part.split(ROWS), self.cos.split(ROWS), self.sin.split(ROWS), strict=True):
+            swapped = some.roll(self._dim // 2, -1)
+            some.mul_(cos).addcmul_(swapped, sin)
+        return heads
 
     def only(self, rows: slice) -> "Angles":
         """The angles of some rows."""

@@ -1,0 +1,143 @@
+"""Bytes of a model's weights where they stay, to the byte: the same forms that the runtime puts them in."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from math import prod
+
+from ullage.domain.architecture import FullAttention, Layer, SlidingAttention
+from ullage.domain.case import Case, Model
+from ullage.domain.checkpoint import LINEAR_ROLES, Part, Role, Tensor
+from ullage.engines.runtime.families import FAMILIES, Family
+from ullage.engines.runtime.residence import ELEMENT_BYTES
+from ullage.engines.runtime.weight_forms import runs, runs_bytes, scratch_bytes
+from ullage.frozen import dataclass
+
+_TOGETHER = ((Role.Q, Role.K, Role.V), (Role.GATE, Role.UP))  # matrices that become one
+_NOT_LOADED = frozenset({Role.MTP, Role.VISION, Role.PROJECTOR, Role.POSITION, Role.OTHER})
+_FLOAT = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """In what weights are kept and computed with."""
+
+    asked: str
+    dtype: str
+    device: str
+
+    @property
+    def element(self) -> int:
+        """Bytes of a number in the dtype."""
+        return ELEMENT_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """Bytes by part. ``table``: the token table, in the file's own pages where ``mapped``. ``scratch``: of unpacking one matrix."""
+
+    table: int
+    mapped: bool
+    head: int
+    layers: tuple[int, ...]
+    norm: int
+    scratch: int
+    largest: int  # bytes of the largest matrix in the dtype, which is converted by itself
+
+    @property
+    def nbytes(self) -> int:
+        """All that counts as weights."""
+        return self.table + self.head + sum(self.layers) + self.norm
+
+
+def how(case: Case) -> How:
+    """What a resolved case keeps its weights in."""
+    device = (case.settings.text("device") or "cpu").partition(":")[0]
+    return How(asked=case.settings.text("weights") or "native", dtype=case.settings.text("dtype") or "bfloat16", device=device)
+
+
+@lru_cache(maxsize=64)
+def resident(model: Model, kept: How) -> Resident:
+    """Every byte of the model's weights in one way of keeping them."""
+    architecture = model.architecture
+    family = FAMILIES.get(architecture.model_type, Family())
+    by_layer: dict[int | None, list[Tensor]] = defaultdict(list)
+    for tensor in model.checkpoint.tensors:
+        if tensor.role not in _NOT_LOADED:
+            by_layer[tensor.layer].append(tensor)
+    table, head, norm = _ends(model, by_layer[None], kept, family)
+    layers = tuple(_layer(layer, by_layer[index], kept, family) for index, layer in enumerate(architecture.layers))
+    matrices = [tensor for tensor in model.checkpoint.tensors if tensor.role in {*LINEAR_ROLES, Role.EMBEDDING, Role.HEAD}]
+    return Resident(
+        table=table,
+        mapped=kept.device == "cpu",
+        head=head,
+        layers=layers,
+        norm=norm,
+        scratch=max((_scratch(group, kept) for tensors in by_layer.values() for group in _matrices(tensors)), default=0),
+        largest=max((prod(tensor.shape) for tensor in matrices if tensor.part is Part.WEIGHT), default=0) * kept.element,
+    )
+
+
+def _ends(model: Model, outside: list[Tensor], kept: How, family: Family) -> tuple[int, int, int]:
+    """Bytes of the table, of the head, and of the norm before it. A tied head is a matrix of its own: it is kept in another form."""
+    table = sum(tensor.nbytes if kept.device == "cpu" else tensor.elements * kept.element for tensor in _of(outside, Role.EMBEDDING))
+    head = [] if model.architecture.tied_embeddings else _of(outside, Role.HEAD)
+    rows = _of(head or _of(outside, Role.EMBEDDING), Role.HEAD, Role.EMBEDDING)
+    biases = sum(tensor.elements for tensor in outside if tensor.role is Role.HEAD and tensor.part is Part.BIAS) * kept.element
+    norm = sum(tensor.elements for tensor in outside if tensor.role is Role.NORM) * (_FLOAT if family.float_norms else kept.element)
+    return table, sum(_matrix(part, kept) for part in _matrices(rows)) + biases, norm
+
+
+def _of(tensors: Iterable[Tensor], *roles: Role) -> list[Tensor]:
+    return [tensor for tensor in tensors if tensor.role in roles and tensor.part is Part.WEIGHT]
+
+
+def _matrices(tensors: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """The weights of linear layers, those together that become one matrix."""
+    weights = [tensor for tensor in tensors if tensor.part is Part.WEIGHT and tensor.role is not Role.NORM and len(tensor.shape) > 1]
+    for roles in _TOGETHER:
+        found = tuple(tensor for role in roles for tensor in weights if tensor.role is role)
+        if found:
+            yield found
+    alone = {role for roles in _TOGETHER for role in roles}
+    yield from ((tensor,) for tensor in weights if tensor.role not in alone)
+
+
+def _matrix(parts: tuple[Tensor, ...], kept: How) -> int:
+    width = parts[0].shape[-1]
+    forms = runs(kept.asked, [(part.format.name, _rows(part)) for part in parts], width, dtype=kept.dtype, device=kept.device)
+    return runs_bytes(forms, width, kept.dtype) * parts[0].copies
+
+
+def _rows(tensor: Tensor) -> int:
+    return prod(tensor.shape[:-1])
+
+
+def _scratch(parts: tuple[Tensor, ...], kept: How) -> int:
+    width = parts[0].shape[-1]
+    forms = runs(kept.asked, [(part.format.name, _rows(part)) for part in parts], width, dtype=kept.dtype, device=kept.device)
+    return max(scratch_bytes(run.form, run.out_features, width, kept.dtype) for run in forms)
+
+
+def _layer(layer: Layer, tensors: list[Tensor], kept: How, family: Family) -> int:
+    matrices = sum(_matrix(parts, kept) for parts in _matrices(tensors))
+    small = 0
+    for tensor in tensors:
+        if tensor.role is Role.NORM:
+            small += _norm(layer, tensor, kept, family)
+        elif tensor.part is Part.BIAS or len(tensor.shape) < 2:  # noqa: PLR2004 - vectors
+            small += tensor.elements * kept.element
+    return matrices + small
+
+
+def _norm(layer: Layer, tensor: Tensor, kept: How, family: Family) -> int:
+    """Norms of heads are kept once for each head, so that queries and keys are done at once."""
+    word = tensor.name.rsplit(".", 2)[-2]
+    for mixer in layer.mixers:
+        if isinstance(mixer, FullAttention | SlidingAttention) and tensor.shape == (mixer.key_dim,):
+            if word.endswith("q_norm"):
+                return mixer.query_heads * tensor.elements * kept.element
+            if word.endswith("k_norm"):
+                return mixer.kv_heads * tensor.elements * kept.element
+    return tensor.elements * (_FLOAT if family.float_norms else kept.element)
