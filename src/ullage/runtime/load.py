@@ -5,10 +5,11 @@ import torch
 from ullage import architectures
 from ullage.domain.architecture import Architecture
 from ullage.domain.hyperparameters import Hyperparameters
+from ullage.engines.runtime.extended import extended
 from ullage.engines.runtime.pages import Group, groups_of
 from ullage.engines.runtime.weight_forms import NATIVE, head_word
 from ullage.errors import MalformedFileError
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
 from ullage.runtime.linear.forms import Forms
 from ullage.runtime.linear.scratch import Scratch
 from ullage.runtime.loading.source import Source, open_source
@@ -33,9 +34,18 @@ class Loaded:
     scratch: Scratch  # where linear layers unpack their weights
 
 
-def load(path: str, *, dtype: torch.dtype, device: torch.device, weights: str = NATIVE, head: str | None = None) -> Loaded:
+def load(
+    path: str,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    weights: str = NATIVE,
+    head: str | None = None,
+    dual_chunk: tuple[int, int] | None = None,
+) -> Loaded:
     """Read a directory or a GGUF file; ``weights`` is a word of that setting, ``head`` another for the head than follows from it.
 
+    ``dual_chunk``: tokens of a chunk and of its local part, for a model that is to read further than it was trained to.
     Raises what its parts raise, before any weight is read where it can.
     """
     source = open_source(path)
@@ -43,6 +53,8 @@ def load(path: str, *, dtype: torch.dtype, device: torch.device, weights: str = 
     if not isinstance(config, dict):
         raise MalformedFileError(f"config.json of {path} is no JSON object")
     blueprint = architectures.read(Hyperparameters(config))
+    if dual_chunk is not None:
+        blueprint = replace(blueprint, architecture=extended(blueprint.architecture, *dual_chunk))
     own = traits(Hyperparameters(config), blueprint.architecture)
     groups = groups_of(blueprint.architecture)
     scratch = Scratch(device)

@@ -7,6 +7,7 @@ from typing import Final
 from ullage.domain.architecture import Architecture, FullAttention, SlidingAttention
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
+from ullage.frozen import replace
 from ullage.runtime.model import rotary
 from ullage.runtime.model.traits import Activation, Norm, Rotary, Traits
 
@@ -25,7 +26,8 @@ def traits(config: Hyperparameters, architecture: Architecture) -> Traits:
     if read is None:
         known = ", ".join(sorted(FAMILIES))
         raise UnsupportedModelError(f"the runtime does not run the family {architecture.model_type!r}; it runs {known}")
-    return read(config, architecture)
+    dual = architecture.dual_chunk
+    return replace(read(config, architecture), length_temperature_from=None if dual is None else dual.original_max_tokens or None)
 
 
 def _activation(config: Hyperparameters, default: str = "silu") -> Activation:
@@ -44,13 +46,11 @@ def _head_dim(architecture: Architecture) -> int:
 
 
 def _llama(config: Hyperparameters, architecture: Architecture) -> Traits:
-    dual = architecture.dual_chunk
     return Traits(
         norm=Norm.RMS,
         epsilon=config.number_or("rms_norm_eps", 1e-6),
         activation=_activation(config),
         rotary=rotary.read(config, _head_dim(architecture)),
-        length_temperature_from=None if dual is None else dual.original_max_tokens or None,
     )
 
 
