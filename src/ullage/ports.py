@@ -273,6 +273,9 @@ class Logs(Protocol):
     def lines(self, word: str) -> Iterator[str]:
         """The lines of a file, or of standard input for ``-``. Raises WorldError and InputError."""
 
+    def process(self, pid: int) -> tuple[tuple[str, ...], Iterator[str]]:
+        """The words a process of this machine was started with, and the lines of the file it writes to, if it does. Raises WorldError."""
+
 
 class World(NamedTuple):
     """Everything outside, as one value."""

@@ -4,6 +4,9 @@ import bz2
 import csv
 import gzip
 import lzma
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +16,15 @@ import ullage
 from ullage import cli
 from ullage.commands.diagnose import VERB, make_diagnosis
 from ullage.domain.cause import Diagnosis, Family, Kind, Stage
+from ullage.domain.facts import Fact
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Verdict
+from ullage.domain.reading import EngineReading
 from ullage.errors import InputError, WorldError
+from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import arguments_of, command_of
 from ullage.planning.diagnose_lines import bare, bare_lines
+from ullage.planning.diagnose_live import log_of
 from ullage.units import GiB, MiB
 from ullage.world import logs, real
 
@@ -254,6 +261,38 @@ class TestFiles:
             logs.lines(str(tmp_path / "none"))
         with pytest.raises(InputError, match="directory"):
             logs.lines(str(tmp_path))
+
+
+WAITS = "import time; print('Killed', flush=True); time.sleep(60)"
+
+
+class TestRunning:
+    def test_a_full_pool_with_requests_waiting_is_pressure(self) -> None:
+        facts = (Fact(name="kv_cache_usage", value=0.99), Fact(name="requests_waiting", value=3.0), Fact(name="preemptions", value=0.0))
+        found = diagnose(log_of(EngineReading(at=0.0, url="x", engine="vllm", healthy=True, facts=facts)))
+        assert [cause.kind for cause in found.causes] == [Kind.CACHE_PRESSURE]
+
+    def test_an_idle_engine_has_nothing(self) -> None:
+        facts = (Fact(name="kv_cache_usage", value=0.1), Fact(name="requests_waiting", value=0.0), Fact(name="preemptions", value=0.0))
+        assert not diagnose(log_of(EngineReading(at=0.0, url="x", engine="vllm", healthy=True, facts=facts))).found
+
+    def test_a_process_is_read_by_its_command_and_the_file_it_writes_to(self, tmp_path: Path) -> None:
+        path = tmp_path / "log"
+        with path.open("wb") as file:
+            started = subprocess.Popen([sys.executable, "-c", WAITS], stdout=file, stderr=file)
+        try:
+            while not path.read_bytes():
+                time.sleep(0.01)
+            argv, lines = logs.process(started.pid)
+            assert argv[1] == "-c"
+            assert list(lines) == ["Killed\n"]
+        finally:
+            started.kill()
+            started.wait()
+
+    def test_a_process_that_is_not_there_is_said(self) -> None:
+        with pytest.raises(WorldError, match="no process"):
+            logs.process(2**22 + 1)
 
 
 class TestVerb:

@@ -4,21 +4,25 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ullage import engines
+from ullage.commands.engine_pages import base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
 from ullage.domain.cause import Diagnosis, Log
 from ullage.domain.engine import Engine, Request
-from ullage.errors import InputError, UllageError
+from ullage.errors import InputError, UllageError, WorldError
+from ullage.frozen import replace
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import as_words
 from ullage.planning.diagnose_facts import figures_of
 from ullage.planning.diagnose_gather import gather
+from ullage.planning.diagnose_live import log_of
 from ullage.ports import World
 from ullage.units import format_bytes
 
 _MODEL = Option("model", "text", "The model, where the log names it by a path that is not here, or not at all.", "MODEL", panel="Machine")
 _WHICH = Option("engine", "text", "The engine, where its words do not tell.", "NAME", panel="Engine")
+_PID = Option("pid", "whole", "A running engine of this machine: its command, and the log file it writes to.", "PID", panel="Engine")
 _OUTPUT: Final = (
     Option("json", "flag", "Answer as JSON."),
     Option("output", "text", "Write the answer to a file.", "FILE", ("--output", "-o")),
@@ -30,18 +34,41 @@ _DEGREES: Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_paral
 _ALSO: Final = ("dtype", "quantization", "kv_cache_dtype", "max_model_len", "context_length", "max_seq_len")
 
 
-def make_diagnosis(flags: Flags, lines: Iterable[str], world: World) -> Diagnosis:
-    """The diagnosis of a log's lines. Raises InputError for an engine that is not known; what the case lacks is said in the notes."""
-    wanted = engines.find(flags.text("engine") or "").profile.name if flags.text("engine") else None
+def make_diagnosis(flags: Flags, lines: Iterable[str], world: World, argv: tuple[str, ...] = ()) -> Diagnosis:
+    """The diagnosis of a log's lines; ``argv`` is the command that wrote them, where it is known.
+
+    Raises InputError for an engine that is not known; what the case lacks is said in the notes.
+    """
     known = engines.engines()
-    aids = {name: engines.first_aid(name) for name in known}
-    log = gather(lines, known, aids, wanted)
+    log = gather(lines, known, {name: engines.first_aid(name) for name in known}, _wanted(flags))
+    return _diagnosed(replace(log, commands=(*log.commands, (0, argv))) if argv else log, flags, world)
+
+
+def _wanted(flags: Flags) -> str | None:
+    text = flags.text("engine")
+    return engines.find(text).profile.name if text is not None else None
+
+
+def live_diagnosis(flags: Flags, url: str, world: World) -> Diagnosis:
+    """What a running engine's metrics show. Raises WorldError where nobody answers."""
+    base = base_of(url)
+    reading = read_engine(world.meters, base, world.meters.now(), _wanted(flags), None)
+    if not reading.healthy and reading.facts is None:
+        raise WorldError(f"nobody answers at {shown(base)}: a dead engine is diagnosed from its log, ullage diagnose LOG")
+    found = _diagnosed(log_of(reading), flags, world)
+    told = (f"{shown(base)} is {'healthy' if reading.healthy else 'not healthy: give its log'}",)
+    return replace(found, notes=(*told, *found.notes), model=found.model or reading.model)
+
+
+def _diagnosed(log: Log, flags: Flags, world: World) -> Diagnosis:
+    """With what the log or the options tell of the case."""
+    known = engines.engines()
     name = log.engine
     if name is None:
         note = f"the log does not tell which engine wrote it: settings are named as {DEFAULT_ENGINE} names them; say it with --engine"
-        return diagnose(log, aid=aids.get(DEFAULT_ENGINE), notes=(note,))
+        return diagnose(log, aid=engines.first_aid(DEFAULT_ENGINE), notes=(note,))
     case, notes = _case(flags, world, known[name], log)
-    return diagnose(log, engine=known[name], aid=aids[name], case=case, notes=notes)
+    return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
 
 
 def _request(engine: Engine, log: Log, flags: Flags) -> Request | None:
@@ -140,13 +167,19 @@ def report(diagnosis: Diagnosis, flags: Flags) -> Answer:
 
 def run(flags: Flags, world: World) -> Answer:
     """Read, diagnose and report."""
-    return report(make_diagnosis(flags, world.logs.lines(flags.text("log") or "-"), world), flags)
+    word, pid = flags.text("log"), flags.whole("pid")
+    if pid is not None:
+        argv, lines = world.logs.process(pid)
+        return report(make_diagnosis(flags, world.logs.lines(word) if word is not None else lines, world, argv), flags)
+    if word is not None and word.startswith(("http://", "https://")):
+        return report(live_diagnosis(flags, word, world), flags)
+    return report(make_diagnosis(flags, world.logs.lines(word or "-"), world), flags)
 
 
 VERB = Verb(
     name="diagnose",
     help="Say why an engine died, from its log: the term that overflowed, the phase, ranked causes and the smallest changes that help.",
     run=run,
-    options=(_MODEL, *MACHINE, *PLACEMENT, *WORKLOAD, _WHICH, *ENGINE, *FORMATS, *_OUTPUT),
-    argument=Argument("log", "maybe", "A log file, plain or packed (gz, bz2, xz, zst), or - for standard input."),
+    options=(_MODEL, *MACHINE, *PLACEMENT, *WORKLOAD, _WHICH, _PID, *ENGINE, *FORMATS, *_OUTPUT),
+    argument=Argument("log", "maybe", "A log file, plain or packed (gz, bz2, xz, zst), - for standard input, or a running engine's URL."),
 )

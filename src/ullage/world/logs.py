@@ -27,6 +27,24 @@ def lines(word: str) -> Iterator[str]:
     return _checked(_unpacked(_buffered(file), str(path)), str(path))
 
 
+def process(pid: int) -> tuple[tuple[str, ...], Iterator[str]]:
+    """The command of a process, and what it wrote where that goes to a file. Raises WorldError for one that is not there."""
+    place = Path("/proc") / str(pid)
+    try:
+        words = place.joinpath("cmdline").read_bytes().split(b"\0")
+    except OSError as error:
+        raise WorldError(f"there is no process {pid} whose command can be read: {error.strerror or error}") from error
+    argv = tuple(word.decode("utf-8", "replace") for word in words if word)
+    for number in ("2", "1"):
+        try:
+            target = place.joinpath("fd", number).readlink()
+            if target.is_file():
+                return argv, lines(str(target))
+        except OSError:  # another user's, or gone
+            continue
+    return argv, iter(())
+
+
 def _buffered(file: IO[bytes]) -> IO[bytes]:
     import io
 

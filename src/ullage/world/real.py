@@ -205,6 +205,12 @@ class RealLogs:
 
         return logs.lines(word)
 
+    def process(self, pid: int) -> tuple[tuple[str, ...], Iterator[str]]:
+        """As the port says."""
+        from ullage.world import logs
+
+        return logs.process(pid)
+
 
 def world(*, offline: bool = False) -> World:
     """Everything outside."""
