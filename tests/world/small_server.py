@@ -17,14 +17,15 @@ from typing import Any
 
 BLOCK = {"f16": 32, "q8_0": 17, "q4_0": 9}  # of 64 bytes of keys and values, each kind half
 WORKER = """
-import os, signal, sys, time
+import multiprocessing, os, signal, time
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 os.setsid()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 shared = SharedMemory(create=True, size=1 << 16)
 resource_tracker.unregister(shared._name, "shared_memory")
-print(f"worker {os.getpid()} {shared.name}", flush=True)
+lock = multiprocessing.get_context("spawn").Semaphore(1)
+os.write(1, f"worker {os.getpid()} {shared.name}\\nworker {os.getpid()} sem.{lock._semlock.name[1:]}\\n".encode())
 time.sleep(600)
 """
 

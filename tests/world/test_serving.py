@@ -68,6 +68,7 @@ class Front:
         return int(re.findall(rb'"pid": (\d+)', connection.getresponse().read())[0])
 
     def workers(self) -> list[tuple[int, str]]:
+        """Each worker's process with its shared memory, and again with its semaphore."""
         return [(int(pid), name) for pid, name in re.findall(r"worker (\d+) (\S+)", self.text())]
 
 
@@ -103,7 +104,7 @@ def keeper_of(pid: int) -> int:
 def test_killing_the_front_process_leaves_no_process_and_no_shared_memory(front: Callable[..., Front]) -> None:
     one = front(server="--workers 2")
     one.until_ready()
-    one.until(lambda: len(one.workers()) == 2)
+    one.until(lambda: len(one.workers()) == 4)
     engine = one.engine()
     keeper, workers = keeper_of(engine), one.workers()
     time.sleep(0.6)  # a keeper looks every quarter of a second which memory is whose
@@ -115,7 +116,7 @@ def test_killing_the_front_process_leaves_no_process_and_no_shared_memory(front:
 def test_a_killed_engine_takes_its_workers_with_it_and_is_started_again(front: Callable[..., Front]) -> None:
     one = front(server="--workers 2")
     one.until_ready()
-    one.until(lambda: len(one.workers()) == 2)
+    one.until(lambda: len(one.workers()) == 4)
     engine, workers = one.engine(), one.workers()
     time.sleep(0.6)
     os.kill(engine, signal.SIGKILL)
@@ -127,7 +128,7 @@ def test_a_killed_engine_takes_its_workers_with_it_and_is_started_again(front: C
 def test_a_killed_keeper_leaves_nothing_and_the_engine_is_started_again(front: Callable[..., Front]) -> None:
     one = front(server="--workers 1")
     one.until_ready()
-    one.until(lambda: len(one.workers()) == 1)
+    one.until(lambda: len(one.workers()) == 2)
     engine, workers = one.engine(), one.workers()
     time.sleep(0.6)
     os.kill(keeper_of(engine), signal.SIGKILL)
@@ -141,7 +142,7 @@ def test_a_signal_stops_the_engine_in_order_and_nothing_starts_again(front: Call
     one = front(server="--workers 1")
     one.until_ready()
     engine = one.engine()
-    one.until(lambda: len(one.workers()) == 1)
+    one.until(lambda: len(one.workers()) == 2)
     one.process.send_signal(number)
     assert one.process.wait(timeout=PATIENCE) == 0
     assert not lives(engine)

@@ -22,7 +22,7 @@ _TICK_SECONDS = 0.25
 _GRACE_SECONDS = 2.0  # for workers to leave after the engine itself did
 _SHARED = Path("/dev/shm")  # noqa: S108 - where shared memory is
 _OURS = re.compile(r"psm_|sem\.mp-|vllm_dist_|vllm_|torch_|nccl-|sglang|__KMP_REGISTERED_LIB_")
-_MAPPED = re.compile(rb"/dev/shm/(\S+)")
+_MAPPED = re.compile(rb"(\d+)\s+/dev/shm/")  # by its inode, as a semaphore is mapped under another name than it gets
 
 
 def main(words: list[str]) -> int:
@@ -92,7 +92,7 @@ class _Watch:
         self._code: int | None = None
         self._given_up = False
         self._shared: set[str] = set()
-        self._seen = _listed()
+        self._seen = set(_listed())
         self._unclaimed: dict[str, int] = {}
 
     def run(self) -> int:
@@ -155,13 +155,14 @@ class _Watch:
     def _claim(self, *, again: bool = False) -> None:
         """Note shared memory that appeared and that a process below has mapped; asked a few times, as mapping follows making."""
         there = _listed()
-        for name in there - self._seen:
+        for name in there.keys() - self._seen:
             self._unclaimed[name] = 40
-        self._seen = there
+        self._seen = set(there)
         if not (self._unclaimed or again):
             return
-        mapped = {name for pid in descendants(os.getpid()) for name in _mapped(pid)}
-        for name in {name for name in mapped if _OURS.match(name)} - self._shared:
+        inodes = {inode for pid in descendants(os.getpid()) for inode in _mapped(pid)}
+        mapped = {name for name, inode in there.items() if inode in inodes}
+        for name in mapped - self._shared:
             self._shared.add(name)
             _write(self._status, f"holds {name}")
         self._unclaimed = {name: left - 1 for name, left in self._unclaimed.items() if left > 1 and name not in mapped and name in there}
@@ -204,29 +205,30 @@ def _parents_told() -> list[tuple[int, int]]:
 
 def sweep(names: set[str]) -> None:
     """Remove shared memory of these names that no living process has mapped."""
-    for name in sorted(names & _listed()):
-        if not _is_mapped(name):
+    there = _listed()
+    left = {name: inode for name, inode in there.items() if name in names}
+    mapped = {inode for pid in os.listdir("/proc") if pid.isdigit() for inode in _mapped(int(pid))} if left else set()  # noqa: PTH208 - names alone
+    for name, inode in left.items():
+        if inode not in mapped:
             with suppress(OSError):
                 (_SHARED / name).unlink()
 
 
-def _listed() -> set[str]:
+def _listed() -> dict[str, int]:
+    """The shared memory that is there: names and inodes."""
     try:
-        return {name for name in os.listdir(_SHARED) if _OURS.match(name)}  # noqa: PTH208 - names alone
+        return {entry.name: entry.inode() for entry in os.scandir(_SHARED) if _OURS.match(entry.name)}
     except OSError:
-        return set()
+        return {}
 
 
-def _mapped(pid: int) -> set[str]:
+def _mapped(pid: int) -> set[int]:
+    """The inodes of shared memory that a process has mapped."""
     try:
         text = Path(f"/proc/{pid}/maps").read_bytes()
     except OSError:
         return set()
-    return {match.decode(errors="replace") for match in _MAPPED.findall(text)}
-
-
-def _is_mapped(name: str) -> bool:
-    return any(name in _mapped(int(pid)) for pid in os.listdir("/proc") if pid.isdigit())  # noqa: PTH208 - as above
+    return {int(inode) for inode in _MAPPED.findall(text)}
 
 
 if __name__ == "__main__":
