@@ -92,11 +92,11 @@ def _may_start(serving: Serving, flags: Flags) -> bool:
 
 def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Run, ...]]:
     """The last state and every run on the way."""
-    door, unguarded = open_door(flags, world, serving)
-    is_guarded = door is not None
+    is_guarded = not flags.flag("no_guard") and serving.case is not None
     host, port = (LOCAL, world.processes.free_port()) if is_guarded else (serving.host, serving.port)
     ready = readied(serving, flags, world, host, port, is_private=is_guarded or host == LOCAL)
-    launch = Launch(command=ready(serving.command), case=serving.case)
+    launch = Launch(command=ready(serving.command), case=serving.case)  # before a guard is opened, which may take a while
+    door, unguarded = open_door(flags, world, serving)
     next_step: NextStep = no_step
     if serving.case is not None:
         next_step = adviser(
