@@ -8,11 +8,12 @@ from ullage.errors import InputError
 from ullage.frozen import replace
 
 LOCAL = "127.0.0.1"
+_USUAL = Server(port=8000)
 
 
 def server_of(profile: Profile, argv: tuple[str, ...]) -> Server:
-    """How the command serves. Raises InputError for one that answers once and ends."""
-    for server in profile.servers:
+    """How the command serves; an engine that says nothing of it listens as most do. Raises InputError for one that answers once and ends."""
+    for server in profile.servers or (_USUAL,):
         if not server.program or any(word.endswith(server.program) for word in argv[:4]):
             return server
     raise InputError(f"{' '.join(argv)[:80]!r} is no server of {profile.title}: it answers once and ends; run it as it is")
