@@ -126,6 +126,48 @@ class Assembled:
         return made if self.format.block_elements == 1 else unpack(made, self.format)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reordered:
+    """A stored tensor with its rows in another order: ``order`` names the stored row for each row."""
+
+    stored: Stored
+    order: torch.Tensor
+    is_view: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the stored one."""
+        return self.stored.shape
+
+    @property
+    def format(self) -> TensorFormat:
+        """That of the stored one."""
+        return self.stored.format
+
+    @property
+    def nbytes(self) -> int:
+        """Those of the stored one."""
+        return self.stored.nbytes
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Those of the stored one."""
+        return self.stored.spans
+
+    def raw(self) -> torch.Tensor:
+        """All rows, as a copy."""
+        return self.stored.raw()[self.order]
+
+    def dense(self, dtype: torch.dtype, rows: slice | None = None) -> torch.Tensor:
+        """The values; what is read is what lies between the first and the last row that is asked for."""
+        begin, end = bounds(self.shape[0], rows)
+        wanted = self.order[begin:end]
+        if not len(wanted):
+            return self.stored.dense(dtype, slice(0, 0))
+        first = int(wanted.min())
+        return self.stored.dense(dtype, slice(first, int(wanted.max()) + 1))[wanted - first]
+
+
 def _in_steps(shape: tuple[int, ...], begin: int, end: int, dtype: torch.dtype, values: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
     """Rows ``begin`` to ``end`` of what ``values`` gives in fp32, a bounded number of elements at a time."""
     out = torch.empty((end - begin, *shape[1:]), dtype=dtype)

@@ -6,7 +6,8 @@ from math import sqrt
 
 import torch
 
-from ullage.domain.architecture import DenseFeedForward, FullAttention, Layer, SlidingAttention
+from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, FullAttention, Layer, SlidingAttention
+from ullage.domain.architecture import LatentAttention as Latent
 from ullage.domain.checkpoint import Part, Role
 from ullage.domain.checkpoint import Tensor as Described
 from ullage.domain.family import Blueprint
@@ -20,6 +21,9 @@ from ullage.runtime.model.attention import Attention, HeadNorm
 from ullage.runtime.model.decoder import Block, Decoder, FeedForward
 from ullage.runtime.model.embedding import Embedding, MappedTable, Table
 from ullage.runtime.model.feed_forward import DenseMlp
+from ullage.runtime.model.latent import LatentAttention
+from ullage.runtime.model.latent_parts import latent_attention
+from ullage.runtime.model.mixture_parts import mixture
 from ullage.runtime.model.norms import LayerNorm, NormLayer, RmsNorm
 from ullage.runtime.model.parts import MakeLinear, Parts
 from ullage.runtime.model.traits import Norm, Traits
@@ -109,8 +113,10 @@ class Assembly:
         )
         return block, attention.nbytes + nbytes + sum(norms)
 
-    def _attention(self, index: int, layer: Layer, parts: Parts) -> Attention:
+    def _attention(self, index: int, layer: Layer, parts: Parts) -> Attention | LatentAttention:
         (mixer,) = layer.mixers
+        if isinstance(mixer, Latent):
+            return latent_attention(parts, mixer, self._traits, self._make, self._place(index))
         if not isinstance(mixer, FullAttention | SlidingAttention):
             raise UnsupportedModelError(f"layer {index} is {type(mixer).__name__}")
         roles = (Role.QKV,) if parts.has(Role.QKV) else (Role.Q, Role.K, Role.V)
@@ -118,8 +124,8 @@ class Assembly:
         if weight is None:
             raise UnsupportedModelError(f"layer {index} has no projection of queries, keys and values")
         group, place = self._place(index)
-        windowed = isinstance(mixer, SlidingAttention)
         traits = self._traits
+        rotary = traits.local_rotary if traits.local_rotary and isinstance(mixer, SlidingAttention) else traits.rotary
         return Attention(
             qkv=self._make(weight, parts.rows(*roles, part=Part.BIAS)),
             out=self._make(parts.matrix(Role.O), parts.rows(Role.O, part=Part.BIAS)),
@@ -132,7 +138,7 @@ class Assembly:
                 softcap=traits.attention_softcap,
                 sinks=parts.one(Role.ATTENTION_OTHER) if parts.has(Role.ATTENTION_OTHER) else None,
             ),
-            rotary=(traits.local_rotary or traits.rotary) if windowed else traits.rotary,
+            rotary=None if index in traits.unrotated_layers else rotary,
             head_norm=self._head_norm(parts, mixer.query_heads, mixer.kv_heads),
             group=group,
             place=place,
@@ -153,6 +159,9 @@ class Assembly:
 
     def _feed_forward(self, layer: Layer, parts: Parts) -> tuple[FeedForward, int]:
         outline = layer.feed_forward
+        if isinstance(outline, ExpertFeedForward):
+            mixed = mixture(parts, outline, self._traits, self._make)
+            return mixed, mixed.nbytes
         if not isinstance(outline, DenseFeedForward):
             raise UnsupportedModelError(f"the feed-forward {type(outline).__name__} is not run")
         roles = (Role.GATE_UP,) if parts.has(Role.GATE_UP) else (Role.GATE, Role.UP) if outline.gated else (Role.UP,)

@@ -11,6 +11,7 @@ from ullage.runtime.attend.step import Step
 from ullage.runtime.linear.form import Linear
 from ullage.runtime.model.attention import Attention, Turned
 from ullage.runtime.model.embedding import Embedding
+from ullage.runtime.model.latent import LatentAttention
 from ullage.runtime.model.norms import NormLayer
 
 
@@ -32,7 +33,7 @@ class Block:
     """
 
     before_attention: NormLayer
-    attention: Attention
+    attention: Attention | LatentAttention
     after_attention: NormLayer | None
     before_feed_forward: NormLayer | None
     feed_forward: FeedForward

@@ -1,18 +1,19 @@
 """A mixture of experts: the router, the experts a token goes to, and the shared one that all tokens pass."""
 
-from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ullage.engines.runtime.transient import ROWS
 from ullage.runtime.linear.form import Linear
 from ullage.runtime.model.feed_forward import DenseMlp
 from ullage.runtime.model.traits import Routing, Scoring
 
 
 class Router:
-    """Scores of every expert and the choice among them."""
+    """Scores of every expert and the choice among them. ``correction`` is added to scores for the choice alone."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, correction: Tensor | None, routing: Routing, picked: int) -> None:
         self._weight, self._bias, self._correction = weight, bias, correction
@@ -21,8 +22,8 @@ class Router:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of (rows, hidden): the experts picked, (rows, picked), and their weights in float32."""
-        logits = functional.linear(x.to(self._weight.dtype), self._weight, self._bias).float()
         routing = self._routing
+        logits = self._logits(x)
         if routing.scoring is Scoring.SOFTMAX_PICKED:
             values, experts = logits.topk(self._picked, -1)
             return experts, values.softmax(-1)
@@ -36,44 +37,85 @@ class Router:
             weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
         return experts, weights * routing.factor
 
+    def _logits(self, x: Tensor) -> Tensor:
+        if self._routing.in_float:
+            return functional.linear(x.float(), self._weight.float(), None if self._bias is None else self._bias.float())
+        return functional.linear(x, self._weight, self._bias).float()
+
     def _in_best_groups(self, choice: Tensor) -> Tensor:
-        """Scores outside the best groups become zero, as the families' own code has it."""
+        """No expert outside the best groups is picked."""
         routing = self._routing
         grouped = choice.view(choice.shape[0], routing.groups, -1)
         best = grouped.topk(routing.group_score, -1).values.sum(-1).topk(routing.picked_groups, -1, sorted=False).indices
         kept = torch.zeros(grouped.shape[:2], dtype=torch.bool, device=choice.device).scatter_(1, best, value=True)
-        return grouped.masked_fill(~kept[..., None], 0.0).view_as(choice)
+        return grouped.masked_fill(~kept[..., None], float("-inf")).view_as(choice)
+
+
+class Experts(Protocol):
+    """The experts of a layer, each of which can be asked for where it is computed. ``nbytes``: all of them, wherever they lie."""
+
+    nbytes: int
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int, /) -> DenseMlp:
+        """One of them, to be used before the next is asked for."""
+
+
+class Resident:
+    """Experts that stay where they are computed."""
+
+    def __init__(self, experts: tuple[DenseMlp, ...]) -> None:
+        self._experts = experts
+        self.nbytes = sum(expert.nbytes for expert in experts)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._experts)
+
+    def __getitem__(self, index: int, /) -> DenseMlp:
+        """One of them."""
+        return self._experts[index]
 
 
 class Mixture:
-    """The routed experts, and what every token passes beside them."""
+    """The routed experts, and what every token passes beside them. ``shared_gate`` weighs the shared expert for each token.
 
-    def __init__(
-        self, router: Router, experts: Sequence[DenseMlp], *, shared: DenseMlp | None, shared_gate: Linear | None, rows: int
-    ) -> None:
-        self._router, self._experts, self._shared, self._shared_gate = router, tuple(experts), shared, shared_gate
+    Rows are sorted by expert, so that each expert that some row picked is touched once and multiplies all its rows; what is as wide as an
+    expert is made for ``ROWS`` rows at a time. ``rows``: how many it is given, so that an expert has rows enough to be worth reading.
+    """
+
+    def __init__(self, router: Router, experts: Experts, *, shared: DenseMlp | None, shared_gate: Linear | None, rows: int) -> None:
+        self._router, self._experts, self._shared, self._shared_gate = router, experts, shared, shared_gate
         self.rows = rows
-        self.nbytes = router.nbytes + sum(expert.nbytes for expert in experts)
+        self.nbytes = router.nbytes + experts.nbytes
         self.nbytes += (shared.nbytes if shared else 0) + (shared_gate.nbytes if shared_gate else 0)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(rows, hidden) to (rows, hidden). Only experts that some row picked are touched, one after another."""
-        picked, weights = self._router(x)
-        per_row = picked.shape[1]
-        order = picked.flatten().argsort(stable=True)
-        counts = torch.bincount(picked.flatten(), minlength=len(self._experts)).tolist()
-        rows = order // per_row
-        scale = weights.flatten()[order].to(x.dtype)[:, None]
+        """(rows, hidden) to (rows, hidden)."""
         output = torch.zeros_like(x)
-        start = 0
-        for expert, count in enumerate(counts):
-            if count:
-                mine = rows[start : start + count]
-                output.index_add_(0, mine, self._experts[expert](x[mine]).mul_(scale[start : start + count]))
-                start += count
         if self._shared is not None:
-            always = self._shared(x)
-            if self._shared_gate is not None:
-                always = always * self._shared_gate(x).sigmoid()
-            output += always
+            for part, rows in zip(output.split(ROWS), x.split(ROWS), strict=True):
+                part.copy_(self._always(rows))
+        self._add_picked(x, output)
         return output
+
+    def _always(self, x: Tensor) -> Tensor:
+        assert self._shared is not None  # noqa: S101 - told by the caller
+        found = self._shared(x)
+        return found if self._shared_gate is None else found.mul_(self._shared_gate(x).sigmoid_())
+
+    def _add_picked(self, x: Tensor, output: Tensor) -> None:
+        chosen = [self._router(part) for part in x.split(ROWS)]
+        picked, weights = torch.cat([experts for experts, _ in chosen]), torch.cat([own for _, own in chosen])
+        order = picked.flatten().argsort(stable=True)
+        rows, weights = order // picked.shape[1], weights.flatten()[order].to(x.dtype)[:, None]
+        start = 0
+        for index, count in enumerate(torch.bincount(picked.flatten(), minlength=len(self._experts)).tolist()):
+            if not count:
+                continue
+            expert, end = self._experts[index], start + count
+            for mine, own in zip(rows[start:end].split(ROWS), weights[start:end].split(ROWS), strict=True):
+                output.index_add_(0, mine, expert(x[mine]).mul_(own))
+            start = end

@@ -8,8 +8,8 @@ from ullage.domain.architecture import Architecture, FullAttention, SlidingAtten
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import UnsupportedModelError
 from ullage.frozen import replace
-from ullage.runtime.model import rotary
-from ullage.runtime.model.traits import Activation, Norm, Rotary, Traits
+from ullage.runtime.model import rotary, routing
+from ullage.runtime.model.traits import CLAMP_ALPHA, CLAMP_LIMIT, Activation, Norm, Rotary, Traits
 
 _ACTIVATIONS: Final = {
     "silu": Activation.SILU,
@@ -43,6 +43,19 @@ def _head_dim(architecture: Architecture) -> int:
             if isinstance(mixer, FullAttention | SlidingAttention):
                 return mixer.key_dim
     raise UnsupportedModelError(f"{architecture.model_type} has no layer with ordinary attention")
+
+
+def _turned(config: Hyperparameters, architecture: Architecture, default: float) -> int:
+    """How many elements of a head turn."""
+    stated = config.raw("rope_parameters")
+    if isinstance(stated, dict) and "partial_rotary_factor" in stated:
+        default = config.child("rope_parameters").number("partial_rotary_factor")
+    return int(_head_dim(architecture) * config.number_or("partial_rotary_factor", default))
+
+
+def _refuse_head_norms(config: Hyperparameters) -> None:
+    if config.flag("qk_layernorm", default=False):
+        raise UnsupportedModelError("qk_layernorm is true: norms of heads with a mean and a bias are not run")
 
 
 def _llama(config: Hyperparameters, architecture: Architecture) -> Traits:
@@ -79,6 +92,12 @@ def _local_rotary(config: Hyperparameters, head_dim: int) -> Rotary:
     return Rotary(dim=head_dim, frequencies=rotary.plain(head_dim, config.number_or("rope_local_base_freq", 10_000.0)))
 
 
+def _gemma1(config: Hyperparameters, architecture: Architecture) -> Traits:
+    """Its activation is the tanh one whatever ``hidden_act`` says: the published files say GELU and mean that."""
+    scale = _head_dim(architecture) ** -0.5
+    return replace(_gemma(config, architecture, local=False), activation=Activation.GELU_TANH, attention_scale=scale)
+
+
 def _gemma2(config: Hyperparameters, architecture: Architecture) -> Traits:
     return _gemma(config, architecture, local=False)
 
@@ -88,35 +107,104 @@ def _gemma3(config: Hyperparameters, architecture: Architecture) -> Traits:
 
 
 def _phi(config: Hyperparameters, architecture: Architecture) -> Traits:
-    head_dim = _head_dim(architecture)
-    if config.flag("qk_layernorm", default=False):
-        raise UnsupportedModelError("qk_layernorm is true: norms of heads with a mean and a bias are not run")
+    _refuse_head_norms(config)
     return Traits(
         norm=Norm.LAYER,
         epsilon=config.number_or("layer_norm_eps", 1e-5),
         activation=_activation(config, "gelu_new"),
-        rotary=rotary.read(config, int(head_dim * config.number_or("partial_rotary_factor", 0.5))),
+        rotary=rotary.read(config, _turned(config, architecture, 0.5)),
         parallel=True,
     )
 
 
 def _phi3(config: Hyperparameters, architecture: Architecture) -> Traits:
-    turned = int(_head_dim(architecture) * config.number_or("partial_rotary_factor", 1.0))
     return Traits(
         norm=Norm.RMS,
         epsilon=config.number_or("rms_norm_eps", 1e-5),
         activation=_activation(config),
-        rotary=rotary.read(config, turned),
+        rotary=rotary.read(config, _turned(config, architecture, 1.0)),
+    )
+
+
+def _granite(config: Hyperparameters, architecture: Architecture) -> Traits:
+    """Llama with a number of its own on embeddings, scores, residuals and logits."""
+    return replace(
+        _llama(config, architecture),
+        attention_scale=config.number_or("attention_multiplier", 1.0),
+        embedding_scale=config.number_or("embedding_multiplier", 1.0),
+        residual_scale=config.number_or("residual_multiplier", 1.0),
+        logit_scale=1 / config.number_or("logits_scaling", 1.0),
+    )
+
+
+def _smollm3(config: Hyperparameters, architecture: Architecture) -> Traits:
+    """Llama with layers that go without positions: every fourth, unless they are listed."""
+    layers = len(architecture.layers)
+    period = config.integer_or("no_rope_layer_interval", 4, low=1)
+    listed = config.integers("no_rope_layers", length=layers) if config.has("no_rope_layers") else ()
+    turns = listed or tuple((index + 1) % period for index in range(layers))
+    return replace(
+        _llama(config, architecture),
+        rotary=rotary.read(config, _head_dim(architecture), theta=2_000_000.0),
+        unrotated_layers=frozenset(index for index, turn in enumerate(turns) if not turn),
+    )
+
+
+def _layer_norms(config: Hyperparameters, architecture: Architecture) -> Traits:
+    """StableLM and StarCoder2: Llama with layer norms; StableLM turns a quarter of each head."""
+    _refuse_head_norms(config)
+    stable = architecture.model_type == "stablelm"
+    return Traits(
+        norm=Norm.LAYER,
+        epsilon=config.number_or("layer_norm_eps" if stable else "norm_epsilon", 1e-5),
+        activation=_activation(config, "silu" if stable else "gelu_pytorch_tanh"),
+        rotary=rotary.read(config, _turned(config, architecture, 0.25 if stable else 1.0)),
+    )
+
+
+def _routed(config: Hyperparameters, architecture: Architecture) -> Traits:
+    return replace(_llama(config, architecture), routing=routing.read(config, architecture.model_type))
+
+
+def _gpt_oss(config: Hyperparameters, architecture: Architecture) -> Traits:
+    if config.number_or("swiglu_limit", CLAMP_LIMIT) != CLAMP_LIMIT or config.number_or("swiglu_alpha", CLAMP_ALPHA) != CLAMP_ALPHA:
+        raise UnsupportedModelError(f"swiglu_limit {CLAMP_LIMIT} and swiglu_alpha {CLAMP_ALPHA} are run, no others")
+    return replace(_routed(config, architecture), activation=Activation.CLAMPED_SWIGLU)
+
+
+def _deepseek(config: Hyperparameters, architecture: Architecture) -> Traits:
+    """Rotary pairs are neighbours; YaRN's temperature is part of the scale of attention."""
+    rope, nope = config.integer("qk_rope_head_dim"), config.integer("qk_nope_head_dim")
+    turned = rotary.read(config, rope, interleaved=config.flag("rope_interleave", default=True))
+    return Traits(
+        norm=Norm.RMS,
+        epsilon=config.number_or("rms_norm_eps", 1e-6),
+        activation=_activation(config),
+        rotary=turned,
+        attention_scale=rotary.sharpness(config) / sqrt(nope + rope),
+        routing=routing.read(config, architecture.model_type),
     )
 
 
 FAMILIES: Final[dict[str, Callable[[Hyperparameters, Architecture], Traits]]] = {
+    "deepseek_v2": _deepseek,
+    "deepseek_v3": _deepseek,
+    "gemma": _gemma1,
     "gemma2": _gemma2,
     "gemma3_text": _gemma3,
+    "gpt_oss": _gpt_oss,
+    "granite": _granite,
+    "kimi_k2": _deepseek,
     "llama": _llama,
     "mistral": _llama,
+    "mixtral": _routed,
     "phi": _phi,
     "phi3": _phi3,
     "qwen2": _llama,
+    "qwen2_moe": _routed,
     "qwen3": _llama,
+    "qwen3_moe": _routed,
+    "smollm3": _smollm3,
+    "stablelm": _layer_norms,
+    "starcoder2": _layer_norms,
 }

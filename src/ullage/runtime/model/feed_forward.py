@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ullage.runtime.linear.form import Linear
-from ullage.runtime.model.traits import Activation
+from ullage.runtime.model.traits import CLAMP_ALPHA, CLAMP_LIMIT, Activation
 
 
 def activate(x: Tensor, kind: Activation) -> Tensor:
@@ -38,4 +38,11 @@ class DenseMlp:
         if not self._gated:
             return activate(wide, self._activation)
         gate, up = wide.chunk(2, -1)
-        return activate(gate, self._activation).mul_(up)
+        return _clamped(gate, up) if self._activation is Activation.CLAMPED_SWIGLU else activate(gate, self._activation).mul_(up)
+
+
+def _clamped(gate: Tensor, up: Tensor) -> Tensor:
+    """gpt-oss's gate: x sigmoid(alpha x) (up + 1) within the limit; both are changed in place."""
+    gate.clamp_(max=CLAMP_LIMIT)
+    up.clamp_(-CLAMP_LIMIT, CLAMP_LIMIT).add_(1)
+    return (gate * CLAMP_ALPHA).sigmoid_().mul_(gate).mul_(up)

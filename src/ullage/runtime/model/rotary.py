@@ -98,6 +98,15 @@ def temperature(factor: float, weight: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
 
+def sharpness(config: Hyperparameters) -> float:
+    """What latent attention multiplies its scale by: the square of YaRN's temperature for ``mscale_all_dim``."""
+    scaling = _scaling(config, None)
+    if scaling is None or scaling.text_or("rope_type", scaling.text_or("type", "default")) == "default":
+        return 1.0
+    whole = scaling.number_or("mscale_all_dim", 0.0)
+    return temperature(scaling.number("factor"), whole) ** 2 if whole else 1.0
+
+
 def _longrope(dim: int, base: float, config: Hyperparameters, scaling: Hyperparameters) -> tuple[tuple[float, ...], float]:
     """The long factors where the model is longer than it was trained first, else the short ones (arXiv 2402.13753)."""
     reached = config.number_or("max_position_embeddings", 0.0)

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from ullage.frozen import dataclass
 
+CLAMP_LIMIT, CLAMP_ALPHA = 7.0, 1.702  # of gpt-oss's gate
+
 
 class Norm(StrEnum):
     """How a norm divides."""
@@ -53,7 +55,7 @@ class Routing:
     groups: int = 1  # experts are picked from the best ``picked_groups`` of so many groups
     picked_groups: int = 1
     group_score: int = 1  # how many best experts of a group make its score
-    weighs_input: bool = False  # the weight multiplies the input of an expert instead of its output
+    in_float: bool = False  # logits are computed in float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
