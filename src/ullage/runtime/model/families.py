@@ -194,7 +194,6 @@ FAMILIES: Final[dict[str, Callable[[Hyperparameters, Architecture], Traits]]] = 
     "gemma3_text": _gemma3,
     "gpt_oss": _gpt_oss,
     "granite": _granite,
-    "kimi_k2": _deepseek,
     "llama": _llama,
     "mistral": _llama,
     "mixtral": _routed,

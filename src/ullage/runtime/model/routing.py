@@ -63,7 +63,6 @@ _ROUTINGS: Final[dict[str, Callable[[Hyperparameters], Routing]]] = {
     "deepseek_v2": _deepseek_v2,
     "deepseek_v3": _deepseek_v3,
     "gpt_oss": _gpt_oss,
-    "kimi_k2": _deepseek_v3,
     "mixtral": _mixtral,
     "qwen2_moe": _qwen,
     "qwen3_moe": _qwen,
