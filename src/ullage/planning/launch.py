@@ -12,7 +12,7 @@ _USUAL = Server(port=8000)
 
 
 def server_of(profile: Profile, argv: tuple[str, ...]) -> Server:
-    """How the command serves; an engine that says nothing of it listens as most do. Raises InputError for one that answers once and ends."""
+    """How the command serves; an engine that says nothing of it listens as most do. Raises InputError for one that only answers once."""
     for server in profile.servers or (_USUAL,):
         if not server.program or any(word.endswith(server.program) for word in argv[:4]):
             return server
