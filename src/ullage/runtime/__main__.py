@@ -1,0 +1,29 @@
+"""``python -m ullage.runtime MODEL``: load, say what is promised, and serve."""
+
+import sys
+import time
+
+BEGAN = time.monotonic()
+
+
+def main() -> int:
+    """End with the exit code of the error, or 0 when told to stop."""
+    from ullage.errors import UllageError  # noqa: PLC0415 - keeps the start quick, as below
+    from ullage.runtime import options  # noqa: PLC0415
+
+    words = tuple(sys.argv[1:])
+    if options.asks_for_help(words):
+        print(options.usage())  # noqa: T201 - it was asked for
+        return 0
+    try:
+        asked, remarks = options.read(words)
+        from ullage.runtime.serve.start import run  # noqa: PLC0415
+
+        return run(asked, remarks, BEGAN)
+    except UllageError as error:
+        print(f"ullage.runtime: {error}", file=sys.stderr)  # noqa: T201 - the program's own voice
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

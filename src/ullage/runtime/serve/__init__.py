@@ -1,0 +1,1 @@
+"""The runtime behind OpenAI's interface over HTTP."""
