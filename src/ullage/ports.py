@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ullage.domain.engine import Server
     from ullage.domain.facts import Fact
     from ullage.domain.guard import Guard, GuardOptions, Step
+    from ullage.domain.load import Load, Round
     from ullage.domain.reading import DeviceReading, HostReading
     from ullage.domain.supervision import Action, Event, Launch, State
     from ullage.domain.supervision import Run as EngineRun
@@ -240,6 +241,7 @@ class Care(NamedTuple):
     key: str | None = None
     folder: str | None = None  # where the engine is started; here, when it is not said
     is_quiet: bool = False
+    is_silent: bool = False  # its output is read and shown to nobody
 
 
 class Processes(Protocol):
@@ -253,6 +255,29 @@ class Processes(Protocol):
 
     def keep(self, launch: "Launch", care: Care) -> "State":
         """Run an engine until it is stopped or given up; nothing of it is left then. Raises WorldError."""
+
+
+class LoadDoor(Door, Protocol):
+    """A door that loads the engine when it is ready."""
+
+    @property
+    def rounds(self) -> "tuple[Round, ...]":
+        """What was measured so far."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the load has ended, well or not."""
+
+    @property
+    def problem(self) -> str:
+        """Why it failed; empty where it did not."""
+
+
+class Bench(Protocol):
+    """What measures how an engine answers."""
+
+    def door(self, load: "Load", is_enough: "Callable[[tuple[Round, ...], float], bool]", key: str | None) -> LoadDoor:
+        """One that puts the load on an engine in rounds until it is enough, by what was measured and the seconds it took."""
 
 
 class Guards(Protocol):
@@ -290,3 +315,4 @@ class World(NamedTuple):
     processes: Processes
     guards: Guards
     logs: Logs
+    bench: Bench

@@ -8,7 +8,11 @@ from ullage.domain.engine import Engine
 from ullage.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ullage.domain.case import Case
     from ullage.domain.cause import FirstAid
+    from ullage.domain.tuning import Dial
 
 
 @cache
@@ -68,3 +72,13 @@ def first_aid(name: str) -> "FirstAid":
         from ullage.domain.cause import FirstAid as Nothing  # noqa: PLC0415 - keeps the cold start quick
 
         return Nothing()
+
+
+def dials(name: str) -> "Callable[[Case], tuple[Dial, ...]] | None":
+    """What a tuning of the engine turns: ``dials`` of its folder; None where it has none, and its levers have to do."""
+    try:
+        return cast("Callable[[Case], tuple[Dial, ...]]", import_module(f"{__name__}.{name}.dials").dials)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}.dials":
+            raise
+        return None

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from ullage.domain.admission import State as Admission
     from ullage.domain.baseline import Run, Trial
     from ullage.domain.guard import Guard, GuardOptions, Step
+    from ullage.domain.load import Load, Round
     from ullage.domain.supervision import Launch, State
-    from ullage.ports import Care
+    from ullage.ports import Care, LoadDoor
 
 
 class RealModels:
@@ -212,6 +213,16 @@ class RealLogs:
         return logs.process(pid)
 
 
+class RealBench:
+    """The load generator."""
+
+    def door(self, load: "Load", is_enough: "Callable[[tuple[Round, ...], float], bool]", key: str | None) -> "LoadDoor":
+        """As the port says."""
+        from ullage.world import bench
+
+        return bench.LoadingDoor(load, is_enough, key)
+
+
 def world(*, offline: bool = False) -> World:
     """Everything outside."""
     return World(
@@ -225,4 +236,5 @@ def world(*, offline: bool = False) -> World:
         processes=RealProcesses(),
         guards=RealGuards(),
         logs=RealLogs(),
+        bench=RealBench(),
     )

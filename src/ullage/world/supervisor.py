@@ -139,6 +139,8 @@ class _Loop:
             self._events.put(CouldNotStart(at=time.monotonic(), reason=f"it cannot be started: {error}"))
 
     def _echo(self, chunk: bytes) -> None:
+        if self._care.is_silent:
+            return
         with suppress(OSError, ValueError):  # nobody reads our output any more; the engine goes on
             stream = sys.stderr.buffer if self._care.is_quiet else sys.stdout.buffer
             stream.write(chunk)

@@ -1,0 +1,17 @@
+"""What a tuning turns, each from the safest value to the most daring."""
+
+from ullage.domain.case import Case
+from ullage.domain.tuning import Dial
+from ullage.engines.sglang.ranks import is_capped
+
+_FRACTIONS = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.88, 0.90, 0.92)
+
+
+def dials(case: Case) -> tuple[Dial, ...]:
+    """The settings that speed and memory hang on; the fraction where it sizes the cache."""
+    return (
+        *(() if is_capped(case) else (Dial(setting="mem_fraction_static", values=_FRACTIONS),)),
+        Dial(setting="chunked_prefill_size", values=(1024, 2048, 4096, 8192, 16384)),
+        Dial(setting="max_running_requests", values=(16, 32, 64, 128, 256)),
+        Dial(setting="kv_cache_dtype", values=("auto", "fp8_e5m2"), loses="some quality on long contexts"),
+    )
