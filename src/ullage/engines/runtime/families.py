@@ -7,17 +7,33 @@ from ullage.frozen import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """``float_norms``: norms keep and compute in float32. ``caps_scores``: attention is computed in plain tiles, since no kernel caps."""
+    """What a family does: how its norms compute, whether heads have norms, scores or logits are capped, and both parts run side by side.
 
-    float_norms: bool = False
+    Capped scores are computed in plain tiles, since no kernel caps.
+    """
+
+    float_norms: bool = False  # norms keep and compute in float32
+    layer_norms: bool = False
+    head_norms: bool = False
     caps_scores: bool = False
-    caps_logits: bool = False
+    parallel: bool = False  # attention and feed-forward read the same norm
+    local_angles: bool = False  # layers with a window turn by angles of their own
 
 
 _PLAIN: Final = Family()
+_LAYER_NORMS: Final = Family(layer_norms=True)
 FAMILIES: Final[dict[str, Family]] = {
+    "gemma": Family(float_norms=True),
+    "gemma2": Family(float_norms=True, caps_scores=True),
+    "gemma3_text": Family(float_norms=True, head_norms=True, local_angles=True),
+    "granite": _PLAIN,
     "llama": _PLAIN,
     "mistral": _PLAIN,
+    "phi": Family(layer_norms=True, parallel=True),
+    "phi3": _PLAIN,
     "qwen2": _PLAIN,
-    "qwen3": _PLAIN,
+    "qwen3": Family(head_norms=True),
+    "smollm3": _PLAIN,
+    "stablelm": _LAYER_NORMS,
+    "starcoder2": _LAYER_NORMS,
 }

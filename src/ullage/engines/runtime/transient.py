@@ -1,4 +1,175 @@
-"""What a step needs beside weights and cache: the widest of its moments."""
+"""What a step needs beside weights and cache: the widest of its moments, tensor by tensor as the runtime makes and frees them.
+
+Nothing here grows with the prompt: rows are those of a step. `tests/runtime/test_live_bytes.py` counts the tensors themselves.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from ullage.domain.architecture import Architecture, DenseFeedForward, DualChunk, FullAttention, Layer, SlidingAttention
+from ullage.engines.runtime.families import FAMILIES, Family
+from ullage.frozen import dataclass
 
 ROWS = 512  # rows that wide intermediates are made for at a time; more of them multiply no faster
 PIECE_KEYS = 4096  # keys of one call of the attention kernel
+WINDOW_ROWS = 512  # queries of one block under a window: its edge needs a mask of so many rows and columns
+TILE_ROWS, TILE_KEYS = 256, 1024  # of attention in plain tiles, which holds its scores
+FLOAT = 4
+_DOUBLE = 8  # angles are made in float64
+_INDEX = 8  # of a token id and of a position
+Ordinary = FullAttention | SlidingAttention
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One point of a step: its bytes, and what they are."""
+
+    nbytes: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A step: ``rows`` of prompts, the tokens they see, and the rows that want logits; ``element`` bytes a number."""
+
+    rows: int
+    context: int
+    wanting: int
+    element: int
+
+    @property
+    def cut(self) -> int:
+        """Rows that something wide is made for."""
+        return min(self.rows, ROWS)
+
+
+@lru_cache(maxsize=512)
+def peak(architecture: Architecture, step: Rows) -> Moment:
+    """The widest moment of one step through all layers, logits included."""
+    family = FAMILIES.get(architecture.model_type, Family())
+    found = [Moment(0, "nothing"), _logits(architecture, step, family)]
+    for layer in dict.fromkeys(architecture.layers):
+        found.extend(_moments(architecture, layer, step, family))
+    return max(found, key=lambda moment: moment.nbytes)
+
+
+def streams(architecture: Architecture, step: Rows) -> int:
+    """Alive from the first layer to the last: the hidden rows, token ids and positions, and the angles of every rotary scheme."""
+    kinds = 2 if FAMILIES.get(architecture.model_type, Family()).local_angles else 1
+    turned = kinds * max((table.dim for table in architecture.rotary), default=0)
+    return step.rows * (step.element * (architecture.hidden_size + 2 * turned) + 2 * _INDEX) + step.wanting * _INDEX
+
+
+def _moments(architecture: Architecture, layer: Layer, step: Rows, family: Family) -> Iterator[Moment]:
+    base, hidden = streams(architecture, step), architecture.hidden_size
+    norm = _norm(hidden, step, family)
+    for mixer in layer.mixers:
+        if isinstance(mixer, Ordinary):
+            yield from _attention(mixer, step, family, base, hidden)
+    if isinstance(layer.feed_forward, DenseFeedForward):
+        width = (2 if layer.feed_forward.gated else 1) * layer.feed_forward.intermediate
+        inner = layer.feed_forward.intermediate
+        kept = step.rows * hidden * step.element if family.parallel else 0
+        wide = step.cut * step.element * max(hidden + width + inner, 2 * hidden + inner)
+        because = f"MLP: {step.cut:,} rows at a time of {hidden:,} + {width:,} + {inner:,} numbers of {step.element} bytes"
+        yield Moment(base + kept + max(norm, wide), f"{because}, beside {base + kept:,} bytes of {step.rows:,} rows")
+
+
+def _norm(width: int, step: Rows, family: Family, rows: int | None = None) -> int:
+    """While a norm is computed: its input in float32 and a square of it, or its result beside them."""
+    rows = step.cut if rows is None else rows
+    if family.layer_norms:
+        return rows * (width * step.element + 2 * FLOAT)
+    if step.element == FLOAT:
+        return rows * (width + 2) * FLOAT
+    return rows * (2 * width + 3) * FLOAT
+
+
+def _attention(mixer: Ordinary, step: Rows, family: Family, base: int, hidden: int) -> Iterator[Moment]:
+    element, rows = step.element, step.rows
+    both = (mixer.query_heads + mixer.kv_heads) * mixer.key_dim
+    width = both + mixer.kv_heads * mixer.value_dim
+    projected = rows * width * element
+    part = step.cut * (hidden + width) * element if rows > ROWS else rows * hidden * element
+    norm = _norm(hidden, step, family)
+    because = f"projections: {width:,} numbers of {element} bytes for each of {rows:,} rows"
+    yield Moment(base + max(projected + part, (projected if rows > ROWS else 0) + norm), because)
+    dual = mixer.dual_chunk if isinstance(mixer, FullAttention) else None
+    own = rows * both * element if dual is not None else 0
+    turning = step.cut * both * element
+    heads = _norm(both, step, family) if family.head_norms else 0
+    making = step.cut * (2 * mixer.key_dim // 2 + 1) * _DOUBLE
+    wide = max(turning + own, heads, making)
+    yield Moment(base + projected + wide, f"rotation of {both:,} numbers a row, {step.cut:,} rows at a time")
+    output = rows * mixer.query_heads * mixer.value_dim * element
+    angles, turned = _other_angles(mixer, dual, step)
+    merged, why = _merging(mixer, step, family, dual)
+    held = base + projected + own + output + angles
+    yield Moment(held + turned + merged, f"{why}, beside {held:,} bytes of {rows:,} rows projected and attended")
+
+
+def _other_angles(mixer: Ordinary, dual: DualChunk | None, step: Rows) -> tuple[int, int]:
+    """Under dual chunk attention: cosines and sines of two more angles, and the queries turned to one of them."""
+    if dual is None or step.context <= dual.step_tokens:
+        return 0, 0
+    kinds = 2 if step.context > 2 * dual.step_tokens else 1
+    angles = kinds * step.rows * 2 * mixer.key_dim * step.element
+    return angles, block_rows(mixer, step.rows, dual) * mixer.query_heads * mixer.key_dim * step.element
+
+
+def block_rows(mixer: Ordinary, rows: int, dual: DualChunk | None) -> int:
+    """Queries that are attended to together."""
+    if isinstance(mixer, SlidingAttention):
+        return min(rows, mixer.window_tokens, WINDOW_ROWS)
+    return min(rows, dual.step_tokens) if dual is not None else rows
+
+
+def _merging(mixer: Ordinary, step: Rows, family: Family, dual: DualChunk | None) -> tuple[int, str]:
+    """Results of two pieces of the past on their way to one, in float32, and the logarithms of their sums."""
+    block = block_rows(mixer, step.rows, dual)
+    each, sums = block * mixer.query_heads * mixer.value_dim, FLOAT * block * mixer.query_heads
+    masks = 0
+    if isinstance(mixer, SlidingAttention):
+        masks = block * block * (step.element + 3)
+    tiles = _tiles(mixer, block) if family.caps_scores else 0
+    if step.context <= step.rows and block == step.rows:
+        return each * step.element + sums + max(masks, tiles), f"attention of {block:,} rows to themselves"
+    half = step.element != FLOAT
+    begin = each * (2 * step.element + (FLOAT if half else 0)) + 4 * sums
+    later = each * (FLOAT + step.element) + (min(block, ROWS) * each // block * FLOAT if half else 0) + 3 * sums
+    return max(begin, later, 2 * each * step.element + tiles) + masks, f"pieces of the past of {block:,} rows merged in float32"
+
+
+def _tiles(mixer: Ordinary, block: int) -> int:
+    """Attention in plain tiles: scores of a tile in float32, and its queries, keys and values."""
+    rows = min(block, TILE_ROWS)
+    scores = mixer.query_heads * rows * TILE_KEYS
+    sides = mixer.query_heads * rows * (mixer.key_dim + 2 * mixer.value_dim) + TILE_KEYS * mixer.kv_heads * (
+        mixer.key_dim + mixer.value_dim
+    )
+    return FLOAT * (scores + sides)
+
+
+def _logits(architecture: Architecture, step: Rows, family: Family) -> Moment:
+    wide = step.wanting * architecture.vocab_size * (step.element + (FLOAT if step.element != FLOAT else 0))
+    read = step.wanting * architecture.hidden_size * step.element + _norm(architecture.hidden_size, step, family, step.wanting)
+    hidden = step.rows * (architecture.hidden_size * step.element + 2 * _INDEX)
+    because = f"logits of {step.wanting:,} rows x {architecture.vocab_size:,} in {step.element} and {FLOAT} bytes"
+    return Moment(max(wide + step.wanting * architecture.hidden_size * step.element + 2 * _INDEX * step.rows, hidden + read), because)
+
+
+@lru_cache(maxsize=512)
+def kernel_scratch(architecture: Architecture, *, rows: int, context: int, element: int) -> int:
+    """What a processor's attention kernel copies for itself: keys and values of one call for every query head, in 16 bits only."""
+    if element == FLOAT or rows < PACKING_ROWS:
+        return 0
+    found = [0]
+    for layer in dict.fromkeys(architecture.layers):
+        for mixer in layer.mixers:
+            if isinstance(mixer, Ordinary):
+                keys = min(PIECE_KEYS, context if isinstance(mixer, FullAttention) else mixer.window_tokens)
+                found.append(mixer.query_heads * keys * (mixer.key_dim + mixer.value_dim) * element)
+    return max(found)
+
+
+PACKING_ROWS = 64  # below it PyTorch's kernel packs nothing (ATen/native/cpu/FlashAttentionKernel.cpp, 2.6 to 2.13)

@@ -53,20 +53,22 @@ def attend_plainly(
     batch, heads, rows, dim = query.shape
     kv_heads, keys = key.shape[1], key.shape[2]
     folded = query.reshape(batch, kv_heads, heads // kv_heads, rows, dim).float()
-    logits = torch.einsum("bkgrd,bkcd->bkgrc", folded, key.float()) * scale
+    logits = torch.einsum("bkgrd,bkcd->bkgrc", folded, key.float()).mul_(scale)
     if softcap is not None:
-        logits = torch.tanh(logits / softcap) * softcap
+        logits.div_(softcap).tanh_().mul_(softcap)
     logits = logits.reshape(batch, heads, rows, keys)
     if bias is not None:
-        logits = logits + bias
+        logits.add_(bias)
     if causal:
         later = torch.ones(rows, keys, dtype=torch.bool, device=query.device).triu(1)
-        logits = logits.masked_fill(later, float("-inf"))
-    lse = torch.logsumexp(logits, -1)
-    weights = torch.exp(logits - lse.clamp_min(torch.finfo(lse.dtype).min)[..., None])
-    folded_weights = weights.reshape(batch, kv_heads, heads // kv_heads, rows, keys)
+        logits.masked_fill_(later, float("-inf"))
+    # The softmax in place of its logits; a row that sees nothing gives nothing.
+    best = logits.amax(-1, keepdim=True).clamp_min_(torch.finfo(logits.dtype).min)
+    sums = logits.sub_(best).exp_().sum(-1, keepdim=True)
+    folded_weights = logits.view(batch, kv_heads, heads // kv_heads, rows, keys)
     output = torch.einsum("bkgrc,bkcd->bkgrd", folded_weights, value.float())
-    return output.reshape(batch, heads, rows, value.shape[3]).to(query.dtype), lse
+    output = output.reshape(batch, heads, rows, value.shape[3]).div_(sums.clamp_min(torch.finfo(sums.dtype).tiny))
+    return output.to(query.dtype), best.add_(sums.log_())[..., 0]
 
 
 class Merged:

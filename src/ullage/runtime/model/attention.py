@@ -21,8 +21,10 @@ class HeadNorm:
         self.nbytes = weight.nbytes
 
     def __call__(self, heads: Tensor) -> Tensor:
-        """(rows, heads, dim), the same shape."""
-        return functional.rms_norm(heads, heads.shape[-1:], None, self._epsilon).mul_(self._weight)
+        """(rows, heads, dim), in place and a few rows at a time."""
+        for some in heads.split(ROWS):
+            some.copy_(functional.rms_norm(some, some.shape[-1:], None, self._epsilon).mul_(self._weight))
+        return heads
 
 
 class Attention:

@@ -26,11 +26,17 @@ class MappedTable:
 
     def __init__(self, stored: Stored, dtype: torch.dtype) -> None:
         self._rows, self._format, self._dtype = stored.raw(), stored.format, dtype
+        self._width = stored.shape[-1]
         self.nbytes = stored.nbytes
 
     def __call__(self, ids: Tensor) -> Tensor:
         """The rows of some tokens, unpacked from their blocks, (tokens, hidden)."""
-        return self._some(ids) if len(ids) <= ROWS else torch.cat([self._some(part) for part in ids.split(ROWS)])
+        if len(ids) <= ROWS:
+            return self._some(ids)
+        found = torch.empty(len(ids), self._width, dtype=self._dtype)
+        for part, some in zip(found.split(ROWS), ids.split(ROWS), strict=True):
+            part.copy_(self._some(some))
+        return found
 
     def _some(self, ids: Tensor) -> Tensor:
         rows = self._rows.index_select(0, ids)

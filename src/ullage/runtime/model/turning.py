@@ -13,17 +13,18 @@ class Angles:
     def __init__(self, rotary: Rotary, positions: Tensor, dtype: torch.dtype) -> None:
         # float64, because float32 angles are off by 0.03 rad at a million tokens
         frequencies = torch.tensor(rotary.frequencies, dtype=torch.float64, device=positions.device)
-        turned = torch.outer(positions.to(torch.float64), frequencies)
-        cos, sin = turned.cos() * rotary.magnitude, turned.sin() * rotary.magnitude
-        self.cos = torch.cat((cos, cos), -1)[:, None].to(dtype)
-        self.sin = torch.cat((-sin, sin), -1)[:, None].to(dtype)
-        self._dim = rotary.dim
+        self._dim, half = rotary.dim, rotary.dim // 2
+        self.cos = torch.empty(len(positions), 1, rotary.dim, dtype=dtype, device=positions.device)
+        self.sin = torch.empty_like(self.cos)
+        for some, cosines, sines in zip(positions.split(ROWS), self.cos.split(ROWS), self.sin.split(ROWS), strict=True):
+            turned = torch.outer(some.to(torch.float64), frequencies)[:, None]
+            cosine, sine = turned.cos().mul_(rotary.magnitude), turned.sin_().mul_(rotary.magnitude)
+            cosines[..., :half], cosines[..., half:] = cosine, cosine
+            sines[..., half:] = sine
+            sines[..., :half] = sine.neg_()
 
     def turn(self, heads: Tensor) -> Tensor:
         """(rows, heads, width), the first ``dim`` elements of each head turned, the others as they were."""
-        dim = self._dim
-        if heads.shape[-1] == dim:
-            return (heads * self.cos).addcmul_(heads.roll(dim // 2, -1), self.sin)
         return self.turn_(heads.clone())
 
     def turn_(self, heads: Tensor) -> Tensor:
