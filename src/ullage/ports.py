@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ullage.domain.engine import Server
     from ullage.domain.facts import Fact
     from ullage.domain.guard import Guard, GuardOptions, Step
-    from ullage.domain.load import Load, Round
+    from ullage.domain.load import Bench
     from ullage.domain.reading import DeviceReading, HostReading
     from ullage.domain.supervision import Action, Event, Launch, State
     from ullage.domain.supervision import Run as EngineRun
@@ -257,29 +257,6 @@ class Processes(Protocol):
         """Run an engine until it is stopped or given up; nothing of it is left then. Raises WorldError."""
 
 
-class LoadDoor(Door, Protocol):
-    """A door that loads the engine when it is ready."""
-
-    @property
-    def rounds(self) -> "tuple[Round, ...]":
-        """What was measured so far."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the load has ended, well or not."""
-
-    @property
-    def problem(self) -> str:
-        """Why it failed; empty where it did not."""
-
-
-class Bench(Protocol):
-    """What measures how an engine answers."""
-
-    def door(self, load: "Load", is_enough: "Callable[[tuple[Round, ...], float], bool]", key: str | None) -> LoadDoor:
-        """One that puts the load on an engine in rounds until it is enough, by what was measured and the seconds it took."""
-
-
 class Guards(Protocol):
     """What opens a guard in front of an engine."""
 
@@ -315,4 +292,4 @@ class World(NamedTuple):
     processes: Processes
     guards: Guards
     logs: Logs
-    bench: Bench
+    bench: "Bench"

@@ -1,5 +1,8 @@
 """A load put on a running engine, and what it answered."""
 
+from collections.abc import Callable
+from typing import Protocol
+
 from ullage.frozen import dataclass
 
 
@@ -63,3 +66,28 @@ class Round:
     def first_s(self) -> float:
         """The mean time to the first token."""
         return sum(one.first_s for one in self.good) / max(1, len(self.good))
+
+
+class Loading(Protocol):
+    """A load that is on. All may be asked from any thread."""
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """What was measured so far."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, well or not."""
+
+    @property
+    def problem(self) -> str:
+        """Why it failed; empty where it did not."""
+
+    def wait(self, seconds: float) -> None:
+        """Let it end, at most so long."""
+
+
+# Whether what was measured in so many seconds is enough.
+IsEnough = Callable[[tuple[Round, ...], float], bool]
+# What begins to put a load on the engine that answers at an address and asks for a key.
+Bench = Callable[[str, str | None, Load, IsEnough], Loading]

@@ -1,66 +1,44 @@
-"""A door that loads the engine as soon as it is ready: what stands between the keeper of an engine and the load generator."""
+"""The load generator beside whoever keeps the engine: a thread with a loop of its own."""
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
 
-from ullage.domain.load import Load, Round
+from ullage.domain.load import IsEnough, Load, Round
 from ullage.errors import UllageError
-from ullage.world.load import IsEnough, rounds
-
-if TYPE_CHECKING:
-    from ullage.domain.supervision import Launch
+from ullage.world.load import rounds
 
 
-class LoadingDoor:
-    """Loads one engine, in a thread with a loop of its own."""
+class Loader:
+    """Loads one engine from now on, as the port says."""
 
-    def __init__(self, load: Load, is_enough: IsEnough, key: str | None) -> None:
-        self._load, self._is_enough, self._key = load, is_enough, key
+    def __init__(self, url: str, key: str | None, load: Load, is_enough: IsEnough) -> None:
         self._rounds: tuple[Round, ...] = ()
         self._is_over, self._problem = False, ""
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, args=(url, key, load, is_enough), daemon=True)
+        self._thread.start()
 
     @property
     def rounds(self) -> tuple[Round, ...]:
-        """What was measured so far."""
+        """As the port says."""
         return self._rounds
 
     @property
     def is_over(self) -> bool:
-        """Whether the load has ended."""
+        """As the port says."""
         return self._is_over
 
     @property
     def problem(self) -> str:
-        """Why it failed; empty where it did not."""
+        """As the port says."""
         return self._problem
 
-    def start(self) -> None:
-        """Nothing is held back."""
+    def wait(self, seconds: float) -> None:
+        """As the port says."""
+        self._thread.join(timeout=seconds)
 
-    def stop(self) -> None:
-        """Wait for the load to see that nobody answers any more."""
-        if self._thread is not None:
-            self._thread.join(timeout=5.0)
-
-    def engine_ready(self, url: str, launch: "Launch") -> None:  # noqa: ARG002 - as the port says
-        """Load it."""
-        self._thread = threading.Thread(target=self._run, args=(url,), daemon=True)
-        self._thread.start()
-
-    def engine_died(self) -> None:
-        """The requests under way say so themselves."""
-
-    def engine_gone(self) -> None:
-        """As above."""
-
-    def pulse(self, at: float, page: str) -> None:
-        """What it says of itself is read elsewhere."""
-
-    def _run(self, url: str) -> None:
+    def _run(self, url: str, key: str | None, load: Load, is_enough: IsEnough) -> None:
         try:
-            self._problem = asyncio.run(rounds(url, self._key, self._load, self._is_enough, self._report))
+            self._problem = asyncio.run(rounds(url, key, load, is_enough, self._report))
         except (UllageError, OSError) as error:
             self._problem = str(error)
         finally:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ullage import wire
-from ullage.domain.load import Answered, Asked, Load, Round
+from ullage.domain.load import Answered, Asked, IsEnough, Load, Round
 from ullage.errors import UllageError, WorldError
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ _OK, _REFUSED = 200, frozenset({400, 415, 422})
 _WORD = "the "
 _LONGEST_ERROR = 200
 _EDGE = 16  # the part of a vocabulary at either end that is left out, as special tokens lie there
-
-IsEnough = Callable[[tuple[Round, ...], float], bool]
 
 
 async def rounds(url: str, key: str | None, load: Load, is_enough: IsEnough, report: Callable[[Round], None]) -> str:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from ullage.domain.admission import State as Admission
     from ullage.domain.baseline import Run, Trial
     from ullage.domain.guard import Guard, GuardOptions, Step
-    from ullage.domain.load import Load, Round
+    from ullage.domain.load import Load
     from ullage.domain.supervision import Launch, State
-    from ullage.ports import Care, LoadDoor
+    from ullage.ports import Care
 
 
 class RealModels:
@@ -213,14 +213,11 @@ class RealLogs:
         return logs.process(pid)
 
 
-class RealBench:
-    """The load generator."""
+def _bench(url: str, key: str | None, load: "Load", is_enough: "IsEnough") -> "Loading":
+    """As the port says."""
+    from ullage.world import bench
 
-    def door(self, load: "Load", is_enough: "Callable[[tuple[Round, ...], float], bool]", key: str | None) -> "LoadDoor":
-        """As the port says."""
-        from ullage.world import bench
-
-        return bench.LoadingDoor(load, is_enough, key)
+    return bench.Loader(url, key, load, is_enough)
 
 
 def world(*, offline: bool = False) -> World:
@@ -236,5 +233,5 @@ def world(*, offline: bool = False) -> World:
         processes=RealProcesses(),
         guards=RealGuards(),
         logs=RealLogs(),
-        bench=RealBench(),
+        bench=_bench,
     )

@@ -5,7 +5,7 @@ from ullage.domain.tuning import Dial
 
 
 def dials(case: Case) -> tuple[Dial, ...]:
-    """The settings that speed and memory hang on. Slots share ``ctx_size``: it is theirs together, so they follow the sequences asked for."""
+    """The settings that speed and memory hang on. Slots follow the sequences asked for, as they share the cache."""
     wanted = max(1, case.workload.concurrent_sequences)
     slots = tuple(sorted({max(1, wanted // 4), max(1, wanted // 2), wanted}))
     flash = "on" if case.settings.get("flash_attn") != "off" else "off"
