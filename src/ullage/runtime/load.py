@@ -16,6 +16,7 @@ from ullage.runtime.loading.source import Source, open_source
 from ullage.runtime.model.assemble import Assembly
 from ullage.runtime.model.decoder import Decoder
 from ullage.runtime.model.families import traits
+from ullage.runtime.model.staging import Staging
 from ullage.runtime.model.traits import Traits
 from ullage.wire import loads
 
@@ -32,6 +33,7 @@ class Loaded:
     dtype: torch.dtype
     device: torch.device
     scratch: Scratch  # where linear layers unpack their weights
+    staging: Staging | None = None  # where experts that lie on the host stand when they are used
 
 
 def load(
@@ -42,10 +44,12 @@ def load(
     weights: str = NATIVE,
     head: str | None = None,
     dual_chunk: tuple[int, int] | None = None,
+    staged_experts: int | None = None,
 ) -> Loaded:
     """Read a directory or a GGUF file; ``weights`` is a word of that setting, ``head`` another for the head than follows from it.
 
     ``dual_chunk``: tokens of a chunk and of its local part, for a model that is to read further than it was trained to.
+    ``staged_experts``: experts lie on the host, and so many of them at a time on the device.
     Raises what its parts raise, before any weight is read where it can.
     """
     source = open_source(path)
@@ -58,6 +62,7 @@ def load(
     own = traits(Hyperparameters(config), blueprint.architecture)
     groups = groups_of(blueprint.architecture)
     scratch = Scratch(device)
+    staging = None if staged_experts is None else Staging(staged_experts, device)
     decoder = Assembly(
         blueprint,
         own,
@@ -67,6 +72,7 @@ def load(
         device=device,
         make_linear=Forms(weights, scratch),
         make_head=Forms(head or head_word(weights), scratch),
+        staging=staging,
     ).decoder()
     return Loaded(
         source=source,
@@ -77,4 +83,5 @@ def load(
         dtype=dtype,
         device=device,
         scratch=scratch,
+        staging=staging,
     )

@@ -26,6 +26,11 @@ class Beside(Linear):
         found = torch.cat([part(x) for part in self._parts], dim=-1)
         return found if self._bias is None else found.add_(self._bias)
 
+    def copied(self, device: torch.device) -> "Beside":
+        """The parts are copied too."""
+        bias = None if self._bias is None else self._bias.to(device, copy=True)
+        return Beside(tuple(part.copied(device) for part in self._parts), bias)
+
 
 class Forms:
     """Makes linear layers in the form that was ``asked`` for (a word of the setting ``weights``); all share one scratch."""

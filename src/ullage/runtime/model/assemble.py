@@ -26,13 +26,14 @@ from ullage.runtime.model.latent_parts import latent_attention
 from ullage.runtime.model.mixture_parts import mixture
 from ullage.runtime.model.norms import LayerNorm, NormLayer, RmsNorm
 from ullage.runtime.model.parts import MakeLinear, Parts
+from ullage.runtime.model.staging import Staging
 from ullage.runtime.model.traits import Norm, Traits
 
 
 class Assembly:
     """Builds the layers of one model."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a model is made from and how it is kept
         self,
         blueprint: Blueprint,
         traits: Traits,
@@ -43,10 +44,12 @@ class Assembly:
         device: torch.device,
         make_linear: MakeLinear,
         make_head: MakeLinear | None = None,
+        staging: Staging | None = None,
     ) -> None:
         self._blueprint, self._traits, self._groups, self._source = blueprint, traits, groups, source
         self._dtype, self._device, self._make = dtype, device, make_linear
         self._make_head = make_head or make_linear
+        self._staging = staging
 
     def decoder(self) -> Decoder:
         """The whole model, layer after layer."""
@@ -96,7 +99,7 @@ class Assembly:
 
     def _block(self, index: int, layer: Layer, parts: Parts) -> tuple[Block, int]:
         attention = self._attention(index, layer, parts)
-        feed_forward, nbytes = self._feed_forward(layer, parts)
+        feed_forward, nbytes = self._feed_forward(index, layer, parts)
         first, second = self._norm(parts, "input_layernorm"), self._norm(parts, "post_attention_layernorm")
         third, fourth = self._norm(parts, "pre_feedforward_layernorm"), self._norm(parts, "post_feedforward_layernorm")
         if first is None:
@@ -157,10 +160,10 @@ class Assembly:
                 return group, kept.layers.index(index)
         raise UnsupportedModelError(f"layer {index} keeps nothing")
 
-    def _feed_forward(self, layer: Layer, parts: Parts) -> tuple[FeedForward, int]:
+    def _feed_forward(self, index: int, layer: Layer, parts: Parts) -> tuple[FeedForward, int]:
         outline = layer.feed_forward
         if isinstance(outline, ExpertFeedForward):
-            mixed = mixture(parts, outline, self._traits, self._make)
+            mixed = mixture(parts, outline, self._traits, self._make, layer=index, staging=self._staging)
             return mixed, mixed.nbytes
         if not isinstance(outline, DenseFeedForward):
             raise UnsupportedModelError(f"the feed-forward {type(outline).__name__} is not run")

@@ -1,5 +1,6 @@
 """The feed-forward of one layer."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,6 +32,12 @@ class DenseMlp:
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, hidden) to (rows, hidden)."""
         return self._down(self._inner(x))
+
+    def copied(self, device: torch.device) -> "DenseMlp":
+        """The same with copies of its weights on a device."""
+        return DenseMlp(
+            up=self._up.copied(device), down=self._down.copied(device), activation=self._activation, gated=self._gated, rows=self.rows
+        )
 
     def _inner(self, x: Tensor) -> Tensor:
         """A function of its own, so that what is wide is gone before the way down."""

@@ -9,9 +9,10 @@ from ullage.engines.runtime.mixtures import mixture_rows
 from ullage.engines.runtime.transient import ROWS
 from ullage.errors import UnsupportedModelError
 from ullage.frozen import dataclass
-from ullage.runtime.model.experts import Mixture, Resident, Router
+from ullage.runtime.model.experts import Experts, Mixture, Resident, Router
 from ullage.runtime.model.feed_forward import DenseMlp
 from ullage.runtime.model.parts import MakeLinear, Parts
+from ullage.runtime.model.staging import OnHost, Staging
 from ullage.runtime.model.traits import Traits
 
 _EXPERT = "{expert}"
@@ -32,8 +33,8 @@ class _Names:
         return gate, up, down
 
 
-def mixture(parts: Parts, outline: ExpertFeedForward, traits: Traits, make: MakeLinear) -> Mixture:
-    """Raises UnsupportedModelError for a family whose routing is not known."""
+def mixture(parts: Parts, outline: ExpertFeedForward, traits: Traits, make: MakeLinear, *, layer: int, staging: Staging | None) -> Mixture:
+    """With ``staging`` the experts lie on the host. Raises UnsupportedModelError for a family whose routing is not known."""
     routing = traits.routing
     if routing is None or not outline.gated:
         raise UnsupportedModelError("experts without gates, or of a family whose routing is not known, are not run")
@@ -46,15 +47,24 @@ def mixture(parts: Parts, outline: ExpertFeedForward, traits: Traits, make: Make
         routing,
         outline.experts_per_token,
     )
-    names = _names(parts)
-    experts = Resident(tuple(_expert(parts, names.of(index), traits, make, biased=names.biased) for index in range(outline.experts)))
     return Mixture(
         router,
-        experts,
+        _experts(parts, outline.experts, traits, make, layer=layer, staging=staging),
         shared=_shared(parts, traits, make),
         shared_gate=make(parts.matrix(Role.SHARED_ROUTER), None) if parts.has(Role.SHARED_ROUTER) else None,
         rows=mixture_rows(outline.experts, outline.experts_per_token),
     )
+
+
+def _experts(parts: Parts, count: int, traits: Traits, make: MakeLinear, *, layer: int, staging: Staging | None) -> Experts:
+    names = _names(parts)
+    made = (_expert(parts, names.of(index), traits, make, biased=names.biased) for index in range(count))
+    if staging is None:
+        return Resident(tuple(made))
+    on_host = OnHost(layer, staging)
+    for expert in made:
+        on_host.add(expert)
+    return on_host
 
 
 def _names(parts: Parts) -> _Names:
