@@ -12,6 +12,8 @@ from ullage.errors import InputError, UnsupportedModelError
 from ullage.text._optional import library
 from ullage.text.tokenizer import Tokenizer
 
+_BETWEEN = r"\x20|\x0A\x20{0,32}"  # one space, or a new line and its indent: small models go on with spaces for ever where they may
+
 
 class _Vocabulary:
     """A tokeniser as the library wants it."""
@@ -46,7 +48,7 @@ class Grammars:
             if self._known is None:
                 self._known = guidance.LLTokenizer(_Vocabulary(self._tokenizer, self._size), n_vocab=self._size)
         try:
-            grammar = guidance.LLMatcher.grammar_from_json_schema(wire.dumps(schema))
+            grammar = guidance.LLMatcher.grammar_from_json_schema(wire.dumps(schema), overrides={"whitespace_pattern": _BETWEEN})
         except ValueError as error:
             raise InputError(f"response_format holds no JSON schema: {str(error)[:300]}") from error
         matcher = guidance.LLMatcher(self._known, grammar, log_level=0)
