@@ -12,9 +12,11 @@ from ullage import wire
 from ullage.errors import InputError
 from ullage.frozen import dataclass, replace
 from ullage.runtime.request import Finish, Request
+from ullage.runtime.sample.settings import check
 from ullage.runtime.serve.answer import Answer, Part, Said
 from ullage.runtime.serve.asked import Asked, Prompt
 from ullage.runtime.serve.constrain import Grammars
+from ullage.runtime.serve.fields import WrongFieldError
 from ullage.runtime.serve.metrics import Metrics
 from ullage.runtime.serve.shapes import Shape, usage
 from ullage.runtime.serve.worker import Batch, Worker
@@ -33,6 +35,7 @@ class Service:
     grammars: Grammars
     metrics: Metrics
     model: str
+    vocab_size: int
     longest_tokens: int  # of a sequence, prompt and answer, that fits alone
 
 
@@ -50,6 +53,7 @@ class _FailedError(Exception):
 
 async def requests_of(asked: Asked, service: Service, client: str) -> list[Request]:
     """A request of the engine for each answer. Raises InputError, as NeverFitsError with numbers."""
+    _check_sampling(asked, service.vocab_size)
     total = len(asked.prompts) * asked.copies
     if total > _MOST_ANSWERS:
         raise InputError(
@@ -62,6 +66,14 @@ async def requests_of(asked: Asked, service: Service, client: str) -> list[Reque
         return bare
     masks = await asyncio.to_thread(service.grammars.masks, asked.schema, total)
     return [replace(request, mask=mask) for request, mask in zip(bare, masks, strict=True)]
+
+
+def _check_sampling(asked: Asked, vocab_size: int) -> None:
+    try:
+        check(asked.sampling, vocab_size)
+    except InputError as error:
+        param, _, why = str(error).partition(" ")
+        raise WrongFieldError(param, why) from error
 
 
 def _request(prompt: Prompt, asked: Asked, service: Service, client: str, copy: int) -> Request:

@@ -100,6 +100,7 @@ async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: 
         grammars=Grammars(language.tokenizer, ready.loaded.architecture.vocab_size),
         metrics=Metrics(),
         model=options.served_name,
+        vocab_size=ready.loaded.architecture.vocab_size,
         longest_tokens=longest,
     )
     sized, settings = ready.sized, ready.engine.settings
