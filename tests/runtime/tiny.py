@@ -16,7 +16,7 @@ from ullage.domain.hyperparameters import Hyperparameters
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WORDS = {fmt.name: word for word, fmt in SAFETENSORS_DTYPES.items()}
-_STORED_MINUS_ONE = ("gemma2", "gemma3_text")
+_STORED_MINUS_ONE = ("gemma", "gemma2", "gemma3_text")
 
 _BASE: dict[str, Any] = {
     "hidden_size": 64,
@@ -84,9 +84,13 @@ _ABSENT = object()
 TINY_CONFIGS: dict[str, dict[str, Any]] = {
     "llama": _config("llama", "LlamaForCausalLM"),
     "llama_tied": _config("llama", "LlamaForCausalLM", tie_word_embeddings=True, head_dim=32),
+    "llama_biased": _config("llama", "LlamaForCausalLM", attention_bias=True, mlp_bias=True, num_key_value_heads=1),
+    "llama_linear": _config("llama", "LlamaForCausalLM", rope_scaling={"rope_type": "linear", "factor": 4.0}),
+    "llama_yarn": _config("llama", "LlamaForCausalLM", rope_scaling={**_YARN, "beta_fast": 16.0, "beta_slow": 2.0}),
     "llama_scaled": _config("llama", "LlamaForCausalLM", rope_scaling=_LLAMA3),
     "mistral": _config("mistral", "MistralForCausalLM", sliding_window=24, head_dim=16),
     "qwen2": _config("qwen2", "Qwen2ForCausalLM", use_sliding_window=False, max_window_layers=4, sliding_window=None),
+    "qwen2_windowed": _config("qwen2", "Qwen2ForCausalLM", use_sliding_window=True, max_window_layers=2, sliding_window=24),
     "qwen2_yarn": _config("qwen2", "Qwen2ForCausalLM", use_sliding_window=False, rope_scaling=_YARN, max_position_embeddings=256),
     "qwen2_dual_chunk": _config(
         "qwen2",
@@ -109,6 +113,7 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
         use_sliding_window=False,
     ),
     "qwen3_moe": _config("qwen3_moe", "Qwen3MoeForCausalLM", _QWEN_EXPERTS, norm_topk_prob=True, head_dim=32, mlp_only_layers=[1]),
+    "gemma": _config("gemma", "GemmaForCausalLM", head_dim=32, hidden_act="gelu_pytorch_tanh", tie_word_embeddings=True),
     "gemma2": _config("gemma2", "Gemma2ForCausalLM", _GEMMA, attn_logit_softcapping=20.0, final_logit_softcapping=15.0),
     "gemma3_text": _config("gemma3_text", "Gemma3ForCausalLM", _GEMMA, rope_theta=1000000.0, rope_local_base_freq=10000.0),
     "phi": _config(
@@ -122,6 +127,32 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
     ),
     "phi3": _config("phi3", "Phi3ForCausalLM", _PHI3, sliding_window=40),
     "phi3_longrope": _config("phi3", "Phi3ForCausalLM", _PHI3, original_max_position_embeddings=96, rope_scaling=_LONGROPE),
+    "granite": _config(
+        "granite",
+        "GraniteForCausalLM",
+        embedding_multiplier=6.0,
+        attention_multiplier=0.2,
+        residual_multiplier=0.4,
+        logits_scaling=0.5,
+    ),
+    "smollm3": _config("smollm3", "SmolLM3ForCausalLM", no_rope_layers=[1, 0, 1, 1], use_sliding_window=False),
+    "stablelm": _config(
+        "stablelm",
+        "StableLmForCausalLM",
+        layer_norm_eps=1e-5,
+        partial_rotary_factor=0.25,
+        use_qkv_bias=True,
+        head_dim=_ABSENT,
+        hidden_size=128,
+    ),
+    "starcoder2": _config(
+        "starcoder2",
+        "Starcoder2ForCausalLM",
+        norm_epsilon=1e-5,
+        hidden_act="gelu_pytorch_tanh",
+        sliding_window=24,
+        tie_word_embeddings=True,
+    ),
     "mixtral": _config("mixtral", "MixtralForCausalLM", num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
     "deepseek_v2": _config(
         "deepseek_v2", "DeepseekV2ForCausalLM", _MLA, q_lora_rank=None, topk_method="greedy", norm_topk_prob=False, n_group=1, topk_group=1
