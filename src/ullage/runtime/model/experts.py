@@ -117,5 +117,5 @@ class Mixture:
                 continue
             expert, end = self._experts[index], start + count
             for mine, own in zip(rows[start:end].split(ROWS), weights[start:end].split(ROWS), strict=True):
-                output.index_add_(0, mine, expert(x[mine]).mul_(own))
+                output.index_add_(0, mine, expert(x.index_select(0, mine)).mul_(own))
             start = end
