@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
+from ullage.errors import UnsupportedModelError
 from ullage.formulas.sharding import ceil_div
 
 PACKED_OUT, PACKED_IN = 64, 32  # whole blocks of oneDNN's weights on every processor with bfloat16, so that nothing is padded
@@ -39,8 +40,19 @@ def matrix_bytes(form: WeightForm, out_features: int, in_features: int, element:
             return rows * (in_features // 2 + in_features // GROUP * 4)
 
 
+def cache_groups(width: int) -> int:
+    """Groups along a row of the cache in int4: of ``GROUP`` numbers where that divides it, else one."""
+    return width // GROUP if width % GROUP == 0 else 1
+
+
 def cache_row_bytes(form: str, width: int, element: int) -> int:
-    """One head's key or value of one token; ``form`` is one of the settings' words."""
-    if form != "native":
-        raise NotImplementedError(f"a cache of {form}")
-    return width * element
+    """One head's key or value of one token; ``form`` is one of the settings' words. Scales are bfloat16."""
+    match form:
+        case "native":
+            return width * element
+        case "int8" | "fp8":
+            return width + 2
+        case "int4" if width % 2 == 0:
+            return width // 2 + cache_groups(width) * 4
+        case _:
+            raise UnsupportedModelError(f"a cache of {form} has no rows of {width} numbers")

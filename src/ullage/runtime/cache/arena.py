@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ullage.engines.runtime.pages import Rows, token_bytes
+from ullage.runtime.cache.formats import FORMATS
+from ullage.runtime.cache.held import Held
 from ullage.runtime.cache.occupancy import Occupancy, neighbours
 from ullage.runtime.cache.storage import DeviceStorage, HostStorage, Storage
 
@@ -18,30 +20,47 @@ class Arena:
     """Pages of the layers ``rows`` describes, in one dtype on one device."""
 
     def __init__(
-        self, rows: Sequence[Rows], *, page_tokens: int, lanes: int, lane_pages: int, dtype: torch.dtype, device: torch.device
+        self,
+        rows: Sequence[Rows],
+        *,
+        page_tokens: int,
+        lanes: int,
+        lane_pages: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        keys: str = "native",
+        values: str = "native",
     ) -> None:
+        """``keys`` and ``values`` are words of the setting kv_dtype."""
         self.page_tokens = page_tokens
         self.occupancy = Occupancy(lanes, lane_pages)
         slots = self.occupancy.pages * page_tokens
-        self._stores: list[tuple[Storage, Storage | None]] = [
-            (
-                _store(row.heads, slots, row.key_dim, dtype, device),
-                _store(row.heads, slots, row.value_dim, dtype, device) if row.value_dim else None,
-            )
-            for row in rows
-        ]
-        self.page_bytes = page_tokens * token_bytes(rows, keys="native", values="native", element=dtype.itemsize)
-        smallest = page_tokens * dtype.itemsize * min(min(row.key_dim, row.value_dim or row.key_dim) for row in rows)
+        self._stores: list[Storage] = []
+
+        def side(form: str, heads: int, width: int) -> Held:
+            made = [_store(heads, slots, wide, kind, device) for wide, kind in FORMATS[form].stores(width, dtype)]
+            self._stores.extend(made)
+            return Held(FORMATS[form], width, tuple(store.tensor for store in made))
+
+        self._held: list[tuple[Held, Held]] = []
+        for row in rows:
+            first = side(keys, row.heads, row.key_dim)
+            self._held.append((first, side(values, row.heads, row.value_dim) if row.value_dim else first))
+        self.page_bytes = page_tokens * token_bytes(rows, keys=keys, values=values, element=dtype.itemsize)
+        smallest = page_tokens * min(tensor.shape[2] * tensor.element_size() for tensor in self._tensors())
         self._margin = -(-mmap.PAGESIZE // smallest) if smallest % mmap.PAGESIZE else 0  # neighbours that may lie in one page of the system
 
+    def held(self, layer: int) -> tuple[Held, Held]:
+        """Keys and values of a layer of the group; twice the same where the keys are the values."""
+        return self._held[layer]
+
     def keys(self, layer: int) -> Tensor:
-        """(heads, slots, key_dim) of a layer of the group."""
-        return self._stores[layer][0].tensor
+        """(heads, slots, key_dim) of a layer of the group, where they are native."""
+        return self._held[layer][0].tensor
 
     def values(self, layer: int) -> Tensor:
-        """(heads, slots, value_dim) of a layer of the group; the keys where they are the values."""
-        keys, values = self._stores[layer]
-        return keys.tensor if values is None else values.tensor
+        """(heads, slots, value_dim) of a layer of the group, where they are native."""
+        return self._held[layer][1].tensor
 
     def clear(self, pages: Sequence[int]) -> None:
         """Free pages and return their memory, neighbours together."""
@@ -49,10 +68,8 @@ class Arena:
         size = self.page_tokens
         for run in neighbours(sorted(pages)):
             first, count = self.occupancy.widened(*run, self._margin)
-            for keys, values in self._stores:
-                keys.give_back(first * size, count * size)
-                if values is not None:
-                    values.give_back(first * size, count * size)
+            for store in self._stores:
+                store.give_back(first * size, count * size)
 
     def copy_out(self, pages: Sequence[int], to: torch.device) -> list[Tensor]:
         """What pages hold, in tensors of their own, run after run."""
@@ -74,7 +91,7 @@ class Arena:
 
     def _tensors(self) -> list[Tensor]:
         """Everything kept of the slots, (heads, slots, width) each."""
-        return [store.tensor for pair in self._stores for store in pair if store is not None]
+        return [store.tensor for store in self._stores]
 
     def _parts(self, first: int, count: int) -> list[Tensor]:
         return [tensor[:, first * self.page_tokens : (first + count) * self.page_tokens] for tensor in self._tensors()]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ullage.engines.runtime.pages import Group
+from ullage.engines.runtime.settings import NATIVE, cache_forms
 from ullage.runtime.cache.arena import Arena
 from ullage.runtime.cache.prefix import Match, Prefix
 from ullage.runtime.cache.table import Table
@@ -13,7 +14,7 @@ from ullage.runtime.cache.table import Table
 class Pool:
     """The arenas of all groups under one budget. Nothing is taken until a sequence grows."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of
         self,
         groups: Sequence[Group],
         *,
@@ -24,14 +25,26 @@ class Pool:
         dtype: torch.dtype,
         device: torch.device,
         clock: Callable[[], float] | None = None,
+        kv_dtype: str = NATIVE,
     ) -> None:
-        """``clock`` tells since when a page is idle; without one nothing is kept for another sequence."""
+        """``clock`` tells since when a page is idle; without one nothing is kept for another sequence. ``kv_dtype``: as the setting."""
         self.groups = tuple(groups)
         self.page_tokens = page_tokens
         self.budget_bytes = budget_bytes
         lane_pages = -(-lane_tokens // page_tokens)
+        keys, values = cache_forms(kv_dtype)
         self.arenas = tuple(
-            Arena(group.rows, page_tokens=page_tokens, lanes=lanes, lane_pages=lane_pages, dtype=dtype, device=device) for group in groups
+            Arena(
+                group.rows,
+                page_tokens=page_tokens,
+                lanes=lanes,
+                lane_pages=lane_pages,
+                dtype=dtype,
+                device=device,
+                keys=keys,
+                values=values,
+            )
+            for group in groups
         )
         self._clock = clock
         self._prefix = Prefix([group.window for group in groups], page_tokens)
