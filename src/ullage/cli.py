@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ullage.report.as_text import Look
     from ullage.report.document import Document
 
-VERBS = ("plan", "check", "models", "devices", "engines", "serve", "watch", "diagnose", "baselines", "workload")
+VERBS = ("plan", "check", "models", "devices", "engines", "serve", "watch", "diagnose", "tune", "baselines", "workload")
 _DUMB_WIDTH = 120
 
 

@@ -46,7 +46,7 @@ _OUTPUT = (
 )
 
 
-class _NoDoor:
+class NoDoor:
     """Callers reach the engine itself."""
 
     def start(self) -> None:
@@ -114,7 +114,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         decide=lambda state, event: step(state, event, next_step),
         read_line=serving.engine.read_log_line,
         record=record,
-        door=door or _NoDoor(),
+        door=door or NoDoor(),
         server=serving.server,
         host=LOCAL if host == "0.0.0.0" else host,  # noqa: S104 - compared, not bound
         port=port,

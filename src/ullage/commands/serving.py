@@ -59,7 +59,7 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     outcome = find_best(engine, case) if "parallel" not in case.stated else settle(engine, case)
     plan = as_plan(engine, outcome)
     server = server_of(engine.profile, plan.command.argv)
-    command = _with_program(flags, plan.command)
+    command = with_program(flags, plan.command)
     port = flags.whole("port") or address_of(plan.command, server)[1]
     return Serving(
         engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=question.notes
@@ -104,7 +104,7 @@ def _words(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, st
     return words[count:], tuple((name, value) for name, _, value in pairs)
 
 
-def _with_program(flags: Flags, command: Command) -> Command:
+def with_program(flags: Flags, command: Command) -> Command:
     """With the words of ``--program`` in place of the first one."""
     program = flags.text("program")
     return command if program is None else replace(command, argv=(*split_line(program), *command.argv[1:]))
@@ -140,7 +140,7 @@ def prepared(serving: Serving, ready: Ready, flags: Flags) -> Callable[[Case, Ca
     def prepare(before: Case, after: Case, command: Command) -> Command | None:
         made = engine.command(engine.resolve(after))
         if not serving.is_theirs:
-            return ready(_with_program(flags, made))
+            return ready(with_program(flags, made))
         return patched(engine, command, engine.command(engine.resolve(before)), made)
 
     return prepare

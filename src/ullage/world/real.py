@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ullage.domain.admission import State as Admission
     from ullage.domain.baseline import Run, Trial
     from ullage.domain.guard import Guard, GuardOptions, Step
-    from ullage.domain.load import Load
+    from ullage.domain.load import IsEnough, Load, Loading
     from ullage.domain.supervision import Launch, State
     from ullage.ports import Care
 

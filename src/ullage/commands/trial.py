@@ -1,0 +1,173 @@
+"""One trial: the engine started with its settings, loaded until it is enough, watched meanwhile, and stopped with all it started."""
+
+from typing import NamedTuple
+
+from ullage.commands.serve import NoDoor
+from ullage.commands.serving import key_of
+from ullage.commands.tuning import Tuning
+from ullage.domain.load import Load, Loading, Round
+from ullage.domain.machine import HOST
+from ullage.domain.supervision import Action, Event, Launch, Phase, Policy, Run, Say, Started, State, StopAsked, Tick
+from ullage.domain.tuning import Objective
+from ullage.planning.launch import LOCAL
+from ullage.planning.supervise import begin, step
+from ullage.planning.tune_compare import estimate, half_width, is_enough
+from ullage.ports import Care, World
+from ullage.units import format_bytes
+
+_TERM = 15
+_LOOK_S, _SAY_S, _LEAVE_S = 1.0, 15.0, 10.0
+_LEAST_FREE = 0.02  # of the host: below it a trial is ended before the kernel ends something else
+_FEWEST_ROUNDS = 2
+_START_S = 900.0
+
+
+class Measured(NamedTuple):
+    """What a trial gave. ``problem`` is empty where it went well; ``was_stopped`` where a person ended it."""
+
+    rounds: tuple[Round, ...]
+    seconds: float
+    seen_bytes: int | None
+    device: str
+    problem: str = ""
+    was_stopped: bool = False
+
+
+class _MeasuringDoor(NoDoor):
+    """Loads the engine as soon as it is ready."""
+
+    def __init__(self, world: World, load: Load, key: str | None, enough: "_Enough") -> None:
+        self._world, self._load, self._key, self._enough = world, load, key, enough
+        self.loading: Loading | None = None
+
+    def engine_ready(self, url: str, launch: Launch) -> None:  # noqa: ARG002 - as the port says
+        """Begin."""
+        self.loading = self._world.bench(url, self._key, self._load, self._enough)
+
+
+class _Enough:
+    """Whether rounds tell enough: a narrow interval of what is compared, or the trial's time is out."""
+
+    def __init__(self, objective: Objective, trial_s: float) -> None:
+        self._objective, self._trial_s = objective, trial_s
+        self.unit = "s to the first token" if objective is Objective.TTFT else "tokens/s"
+
+    def values(self, rounds: tuple[Round, ...]) -> list[float]:
+        """What is compared, of each round."""
+        return [one.first_s if self._objective is Objective.TTFT else one.tokens_per_s for one in rounds]
+
+    def __call__(self, rounds: tuple[Round, ...], seconds: float) -> bool:
+        """At least two rounds; then as the class says, where another round would not end in time either."""
+        if len(rounds) < _FEWEST_ROUNDS:
+            return False
+        return is_enough(self.values(rounds)) or seconds + seconds / len(rounds) > self._trial_s
+
+
+class _Watcher:
+    """Decides as the supervisor does, ends the engine when its load is over, and reads memory meanwhile."""
+
+    def __init__(self, world: World, door: _MeasuringDoor, enough: _Enough, device: str) -> None:
+        self._world, self._door, self._enough = world, door, enough
+        self._device = device
+        self._pid: int | None = None
+        self.most_bytes: int | None = None
+        self.low, self.is_done, self.was_stopped = "", False, False
+        self._looked = self._said = 0.0
+
+    def decide(self, state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
+        """The supervisor's answer, without what it would tell a person who serves."""
+        if isinstance(event, StopAsked):
+            self.was_stopped = True
+        if isinstance(event, Started):
+            self._pid = event.pid
+        told: tuple[Action, ...] = ()
+        if isinstance(event, Tick) and self._pid is not None and not state.phase.is_end:
+            self._look(event.at)
+            told = self._progress(event.at)
+        loading = self._door.loading
+        is_over = (loading is not None and loading.is_over) or bool(self.low)
+        if isinstance(event, Tick) and is_over and state.phase is Phase.READY and not state.stop_asked:
+            self.is_done = True
+            event = StopAsked(at=event.at, signal=_TERM)
+        after, actions = step(state, event)
+        return after, (*told, *(action for action in actions if not isinstance(action, Say)))
+
+    def _look(self, at: float) -> None:
+        if at - self._looked < _LOOK_S:
+            return
+        self._looked = at
+        host = self._world.meters.host(self._world.meters.now(), self._pid)
+        processes = host.processes or ()
+        if host.available_bytes is not None and host.total_bytes and host.available_bytes < _LEAST_FREE * host.total_bytes:
+            self.low = f"memory ran low while it was loaded: {format_bytes(host.available_bytes)} were left on the host"
+        if self._device in {HOST, "cpu"}:
+            held = [found for one in processes if (found := one.pss_bytes if one.pss_bytes is not None else one.resident_bytes) is not None]
+            used = sum(held) if held else None
+        else:
+            pids = frozenset(one.pid for one in processes)
+            readings = self._world.meters.devices(self._world.meters.now())
+            used = next((one.held_by(pids) for one in readings if one.device == self._device), None)
+        if used is not None:
+            self.most_bytes = max(self.most_bytes or 0, used)
+
+    def _progress(self, at: float) -> tuple[Action, ...]:
+        """Now and then what is known so far."""
+        loading = self._door.loading
+        if loading is None or not loading.rounds or at - self._said < _SAY_S:
+            return ()
+        self._said = at
+        values = self._enough.values(loading.rounds)
+        found = estimate(values)
+        width = f" +-{half_width(found) / found.mean:.1%}" if found.count > 1 and found.mean else ""
+        return (Say(text=f"  {len(values)} rounds: {found.mean:.4g} {self._enough.unit}{width}"),)
+
+
+def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: Policy, said: str, device: str) -> Measured:
+    """Run one. Raises WorldError."""
+    enough = _Enough(tuning.objective, tuning.trial_s)
+    key = key_of(tuning.serving)
+    door = _MeasuringDoor(world, tuning.load, key, enough)
+    watcher = _Watcher(world, door, enough, device)
+    ended: list[Run] = []
+    began = world.meters.now()
+    state = world.processes.keep(
+        launch,
+        Care(
+            begin=lambda first, at: _begin(first, policy, at, said),
+            decide=watcher.decide,
+            read_line=tuning.engine.read_log_line,
+            record=ended.append,
+            door=door,
+            server=tuning.serving.server,
+            host=LOCAL,
+            port=port,
+            key=key,
+            is_quiet=True,
+            is_silent=True,
+        ),
+    )
+    if door.loading is not None:
+        door.loading.wait(_LEAVE_S)
+    rounds = door.loading.rounds if door.loading is not None else ()
+    problem = _problem(watcher, door, state, ended)
+    was_stopped = watcher.was_stopped and not watcher.is_done
+    return Measured(rounds, world.meters.now() - began, watcher.most_bytes, device, problem, was_stopped)
+
+
+def _begin(first: Launch, policy: Policy, at: float, said: str) -> tuple[State, tuple[Action, ...]]:
+    state, actions = begin(first, policy, at)
+    return state, (Say(text=said), *actions)
+
+
+def _problem(watcher: _Watcher, door: _MeasuringDoor, state: State, ended: list[Run]) -> str:
+    """What went wrong, the engine's own end first."""
+    if watcher.low:
+        return watcher.low
+    if not watcher.is_done:
+        return ended[-1].reason if ended else state.reason
+    return door.loading.problem if door.loading is not None else ""
+
+
+def patience(start_s: int | None) -> Policy:
+    """A trial that fails is not tried again."""
+    return Policy(most_failures=1, most_steps=0, start_seconds=float(start_s or _START_S), grace_seconds=15.0)
