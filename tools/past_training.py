@@ -109,7 +109,7 @@ def _said(reading: Reading, tokenizer: Tokenizer, question: list[int], answer: s
     words = tokenizer.encode(f" {answer}")
     (logits,) = reading.logits([*question, *words], start)
     rows = logits[len(question) - 1 : -1].log_softmax(-1)
-    return sum(rows[index, word].item() for index, word in enumerate(words))
+    return float(sum(rows[index, word].item() for index, word in enumerate(words)))
 
 
 def _settings() -> Iterator[tuple[str, Loaded]]:

@@ -1,6 +1,7 @@
 """Models run step by step, without an engine: any chunk, any page, pages in any disorder, any company."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 
 import torch
@@ -25,7 +26,7 @@ class Stepper:
             dtype=loaded.dtype,
             device=loaded.device,
         )
-        self._draw = None if scattered is None else Random(scattered)
+        self._draw = None if scattered is None else Random(scattered)  # noqa: S311 - disorder, no secret
         self._stranger, self._strange_tokens = self.pool.new_tables(), 0
         self.tables = [self.pool.new_tables() for _ in range(sequences)]
 
@@ -61,12 +62,7 @@ class Stepper:
         """Of all tokens: those of the prompt in chunks, the others one by one."""
         prompt = len(tokens) if prompt is None else prompt
         bounds = [*range(0, prompt, chunk), *range(prompt, len(tokens) + 1)]
-        return torch.cat(
-            [
-                self.step([self.piece(tokens, start, end, max(prompt, end))])
-                for start, end in zip(bounds, bounds[1:], strict=False)
-            ]
-        )  # fmt: skip
+        return torch.cat([self.step([self.piece(tokens, start, end, max(prompt, end))]) for start, end in pairwise(bounds)])
 
     def greedy(self, prompt: Sequence[int], count: int, *, chunk: int) -> tuple[list[int], torch.Tensor]:
         """New tokens, and the logits of the prompt's last one."""

@@ -52,7 +52,7 @@ def test_half_precision_stays_close_to_single(tmp_path: Path) -> None:
 
 def test_a_family_that_is_not_run_is_refused_by_name() -> None:
     config = Hyperparameters({**TINY_CONFIGS["llama"], "model_type": "exaone", "num_layers": 4})
-    with pytest.raises(UnsupportedModelError, match="'exaone'; it runs .*llama"):
+    with pytest.raises(UnsupportedModelError, match="'exaone'"):
         traits(config, read(config).architecture)
 
 
