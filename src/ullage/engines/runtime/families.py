@@ -18,21 +18,28 @@ class Family:
     caps_scores: bool = False
     parallel: bool = False  # attention and feed-forward read the same norm
     local_angles: bool = False  # layers with a window turn by angles of their own
+    corrected: bool = False  # routers keep a float32 correction for each expert
 
 
 _PLAIN: Final = Family()
 _LAYER_NORMS: Final = Family(layer_norms=True)
 FAMILIES: Final[dict[str, Family]] = {
+    "deepseek_v2": _PLAIN,
+    "deepseek_v3": Family(corrected=True),
     "gemma": Family(float_norms=True),
     "gemma2": Family(float_norms=True, caps_scores=True),
     "gemma3_text": Family(float_norms=True, head_norms=True, local_angles=True),
+    "gpt_oss": _PLAIN,
     "granite": _PLAIN,
     "llama": _PLAIN,
     "mistral": _PLAIN,
+    "mixtral": _PLAIN,
     "phi": Family(layer_norms=True, parallel=True),
     "phi3": _PLAIN,
     "qwen2": _PLAIN,
+    "qwen2_moe": _PLAIN,
     "qwen3": Family(head_norms=True),
+    "qwen3_moe": Family(head_norms=True),
     "smollm3": _PLAIN,
     "stablelm": _LAYER_NORMS,
     "starcoder2": _LAYER_NORMS,

@@ -1,19 +1,26 @@
 """Bytes of a model's weights where they stay, to the byte: the same forms that the runtime puts them in."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from math import prod
 
-from ullage.domain.architecture import FullAttention, Layer, SlidingAttention
+from ullage.domain.architecture import ExpertFeedForward, FullAttention, Layer, SlidingAttention
 from ullage.domain.case import Case, Model
 from ullage.domain.checkpoint import LINEAR_ROLES, Part, Role, Tensor
 from ullage.engines.runtime.families import FAMILIES, Family
 from ullage.engines.runtime.residence import ELEMENT_BYTES
-from ullage.engines.runtime.weight_forms import runs, runs_bytes, scratch_bytes
-from ullage.frozen import dataclass
+from ullage.engines.runtime.weight_forms import head_word, runs, runs_bytes, scratch_bytes
+from ullage.frozen import dataclass, replace
 
-_TOGETHER = ((Role.Q, Role.K, Role.V), (Role.GATE, Role.UP))  # matrices that become one
+_TOGETHER = (  # matrices that become one
+    (Role.Q, Role.K, Role.V),
+    (Role.GATE, Role.UP),
+    (Role.EXPERT_GATE, Role.EXPERT_UP),
+    (Role.SHARED_GATE, Role.SHARED_UP),
+)
+# Kept in the dtype whatever is asked for: small, and what decides; or (KV_B) the two halves that queries and outputs go through by heads.
+_IN_DTYPE = frozenset({Role.ROUTER, Role.SHARED_ROUTER, Role.KV_B})
 _NOT_LOADED = frozenset({Role.MTP, Role.VISION, Role.PROJECTOR, Role.POSITION, Role.OTHER})
 _FLOAT = 4
 
@@ -74,7 +81,7 @@ def resident(model: Model, kept: How) -> Resident:
         head=head,
         layers=layers,
         norm=norm,
-        scratch=max((_scratch(group, kept) for tensors in by_layer.values() for group in _matrices(tensors)), default=0),
+        scratch=max(_scratches(by_layer, kept, _head_rows(model, by_layer[None])), default=0),
         largest=max((prod(tensor.shape) for tensor in matrices if tensor.part is Part.WEIGHT), default=0) * kept.element,
     )
 
@@ -82,11 +89,24 @@ def resident(model: Model, kept: How) -> Resident:
 def _ends(model: Model, outside: list[Tensor], kept: How, family: Family) -> tuple[int, int, int]:
     """Bytes of the table, of the head, and of the norm before it. A tied head is a matrix of its own: it is kept in another form."""
     table = sum(tensor.nbytes if kept.device == "cpu" else tensor.elements * kept.element for tensor in _of(outside, Role.EMBEDDING))
-    head = [] if model.architecture.tied_embeddings else _of(outside, Role.HEAD)
-    rows = _of(head or _of(outside, Role.EMBEDDING), Role.HEAD, Role.EMBEDDING)
     biases = sum(tensor.elements for tensor in outside if tensor.role is Role.HEAD and tensor.part is Part.BIAS) * kept.element
     norm = sum(tensor.elements for tensor in outside if tensor.role is Role.NORM) * (_FLOAT if family.float_norms else kept.element)
-    return table, sum(_matrix(part, kept) for part in _matrices(rows)) + biases, norm
+    ends = replace(kept, asked=head_word(kept.asked))
+    return table, sum(_matrix(part, ends) for part in _matrices(_head_rows(model, outside))) + biases, norm
+
+
+def _head_rows(model: Model, outside: list[Tensor]) -> list[Tensor]:
+    """The head's weights, which are the table's where there are no others."""
+    head = [] if model.architecture.tied_embeddings else _of(outside, Role.HEAD)
+    return head or _of(outside, Role.EMBEDDING)
+
+
+def _scratches(by_layer: Mapping[int | None, list[Tensor]], kept: How, head: list[Tensor]) -> Iterator[int]:
+    """What each matrix takes while it is unpacked."""
+    yield from (_scratch(parts, replace(kept, asked=head_word(kept.asked))) for parts in _matrices(head))
+    for layer, tensors in by_layer.items():
+        if layer is not None:
+            yield from (_scratch(parts, kept) for parts in _matrices(tensors))
 
 
 def _of(tensors: Iterable[Tensor], *roles: Role) -> list[Tensor]:
@@ -105,6 +125,8 @@ def _matrices(tensors: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _matrix(parts: tuple[Tensor, ...], kept: How) -> int:
+    if parts[0].role in _IN_DTYPE:
+        return sum(part.elements for part in parts) * kept.element
     width = parts[0].shape[-1]
     forms = runs(kept.asked, [(part.format.name, _rows(part)) for part in parts], width, dtype=kept.dtype, device=kept.device)
     return runs_bytes(forms, width, kept.dtype) * parts[0].copies
@@ -115,6 +137,8 @@ def _rows(tensor: Tensor) -> int:
 
 
 def _scratch(parts: tuple[Tensor, ...], kept: How) -> int:
+    if parts[0].role in _IN_DTYPE:
+        return 0
     width = parts[0].shape[-1]
     forms = runs(kept.asked, [(part.format.name, _rows(part)) for part in parts], width, dtype=kept.dtype, device=kept.device)
     return max(scratch_bytes(run.form, run.out_features, width, kept.dtype) for run in forms)
@@ -128,6 +152,8 @@ def _layer(layer: Layer, tensors: list[Tensor], kept: How, family: Family) -> in
             small += _norm(layer, tensor, kept, family)
         elif tensor.part is Part.BIAS or len(tensor.shape) < 2:  # noqa: PLR2004 - vectors
             small += tensor.elements * kept.element
+    if family.corrected and isinstance(layer.feed_forward, ExpertFeedForward):
+        small += layer.feed_forward.experts * _FLOAT
     return matrices + small
 
 

@@ -9,6 +9,7 @@ from ullage.engines.runtime.mixtures import mixture_rows
 from ullage.engines.runtime.transient import ROWS
 from ullage.errors import UnsupportedModelError
 from ullage.frozen import dataclass
+from ullage.runtime.linear.plain import Plain
 from ullage.runtime.model.experts import Experts, Mixture, Resident, Router
 from ullage.runtime.model.feed_forward import DenseMlp
 from ullage.runtime.model.parts import MakeLinear, Parts
@@ -51,7 +52,7 @@ def mixture(parts: Parts, outline: ExpertFeedForward, traits: Traits, make: Make
         router,
         _experts(parts, outline.experts, traits, make, layer=layer, staging=staging),
         shared=_shared(parts, traits, make),
-        shared_gate=make(parts.matrix(Role.SHARED_ROUTER), None) if parts.has(Role.SHARED_ROUTER) else None,
+        shared_gate=Plain(parts.one(Role.SHARED_ROUTER)) if parts.has(Role.SHARED_ROUTER) else None,
         rows=mixture_rows(outline.experts, outline.experts_per_token),
     )
 
