@@ -119,7 +119,7 @@ class _Watcher:
         values = self._enough.values(loading.rounds)
         found = estimate(values)
         width = f" +-{half_width(found) / found.mean:.1%}" if found.count > 1 and found.mean else ""
-        return (Say(text=f"  {len(values)} rounds: {found.mean:.4g} {self._enough.unit}{width}"),)
+        return (Say(text=f"  {len(values)} round{'s' if len(values) > 1 else ''}: {found.mean:.4g} {self._enough.unit}{width}"),)
 
 
 def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: Policy, said: str, device: str) -> Measured:

@@ -29,6 +29,7 @@ _TUNING = (
     Option("knob", "many", "What to try instead of the engine's own: chunk=256,512,1024, the safest first.", "NAME=VALUES", panel="Tuning"),
     Option("quality", "flag", "Also turn what costs quality, such as narrower weights and keys.", panel="Tuning"),
     Option("most_trials", "whole", "Trials that are run at most; a third of all combinations unless said.", "N", panel="Tuning"),
+    Option("all", "flag", "Try every combination, to compare a search with.", panel="Tuning"),
     Option("study", "text", "The journal's name; the same question goes on with its own unless said.", "NAME", panel="Tuning"),
     Option("replay", "flag", "Show what the journal holds, and start nothing.", panel="Tuning"),
     Option("plot", "text", "Write throughput against memory as a picture.", "FILE.svg", panel="Tuning"),

@@ -77,10 +77,11 @@ def read_tuning(flags: Flags, world: World) -> Tuning:
         start=start,
         more_is_better=objective is not Objective.TTFT,
         ranked=_ranked(objective, dials, outcome),
+        is_exhaustive=flags.flag("all"),
         budget_s=budget_s,
         most_trials=flags.whole("most_trials"),
     )
-    name = flags.text("study") or f"tune-{found}"
+    name = flags.text("study") or f"tune-{found}{'-all' if study.is_exhaustive else ''}"
     return Tuning(engine, serving, base, dials, objective, load, study, found, name, trial_s, outcome, question.notes)
 
 

@@ -70,6 +70,7 @@ class Study:
     least_gain: float = 0.01
     keeps: float = 0.9
     patience: int = 2  # steps of one dial without a gain before it is turned back
+    is_exhaustive: bool = False  # every combination is tried, the safest first
     budget_s: float = float("inf")
     most_trials: int | None = None
 

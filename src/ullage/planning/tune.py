@@ -14,6 +14,7 @@ from ullage.domain.tuning import Ask, Ended, Estimate, Point, Study, Told
 from ullage.planning.tune_compare import Comparison, change, compare
 
 START, ALONE, AROUND, CONFIRM = "start", "alone", "around", "confirm"
+_ENDS = {False: "no step around the best helps any more", True: "every combination was tried"}
 _SWEEPS = 20
 _PROMISING = 0.02  # a pair of steps is tried while the effects seen promise no more than this loss
 _FEWEST_AROUND = 2
@@ -25,7 +26,7 @@ def ask(study: Study, told: Sequence[Told]) -> Ask | Ended:
     """The next trial, or the end. The same study and the same history give the same answer, however often it is asked."""
     known = {one.point: one for one in told}
     ran = [one for one in told if one.state is not TrialState.SKIPPED]
-    search = _planned(study) if study.ranked else _measured(study)
+    search = _everything(study) if study.is_exhaustive else _planned(study) if study.ranked else _measured(study)
     best: Point | None = None
     try:
         wanted = next(search)
@@ -38,13 +39,15 @@ def ask(study: Study, told: Sequence[Told]) -> Ask | Ended:
             wanted = search.send(found)
     except StopIteration as ended:
         winner: Told | None = ended.value
-        return Ended(best=None if winner is None else winner.point, reason="no step around the best helps any more")
+        return Ended(best=None if winner is None else winner.point, reason=_ENDS[study.is_exhaustive])
 
 
 def most_trials(study: Study) -> int:
     """Trials that are run at most: a third of all combinations, or what each dial alone takes where that is more."""
-    alone = 1 + sum(size - 1 for size in study.sizes)
-    return study.most_trials if study.most_trials is not None else max(alone, prod(study.sizes) // 3)
+    alone, all_of_them = 1 + sum(size - 1 for size in study.sizes), prod(study.sizes)
+    if study.most_trials is not None:
+        return study.most_trials
+    return all_of_them if study.is_exhaustive else max(alone, all_of_them // 3)
 
 
 def _stopped(study: Study, ran: Sequence[Told]) -> str:
@@ -67,6 +70,21 @@ def _measured(study: Study) -> Search:
     for dial in range(len(study.sizes)):
         best = yield from _alone(study, best, dial, told)
     return (yield from _around(study, best, told))
+
+
+def _everything(study: Study) -> Search:
+    """Every combination, for a comparison; ends at the best mean."""
+    found: list[Told] = []
+    for point in sorted(product(*map(range, study.sizes)), key=lambda point: (sum(point), point)):
+        best = _first(study, found)
+        found.append((yield Ask(point=point, base=None if best is None else best.point, stage=ALONE)))
+    return _first(study, found)
+
+
+def _first(study: Study, found: Sequence[Told]) -> Told | None:
+    sign = 1 if study.more_is_better else -1
+    measured = [one for one in found if one.speed is not None]
+    return max(measured, key=lambda one: sign * (one.speed.mean if one.speed is not None else 0.0), default=None)
 
 
 def _alone(study: Study, best: Told, dial: int, told: dict[Point, Told]) -> Generator[Ask, Told, Told]:
