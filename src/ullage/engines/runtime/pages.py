@@ -1,6 +1,7 @@
 """What tokens take in the cache: groups of layers, the bytes of their pages, and the pages of a sequence."""
 
 from collections.abc import Sequence
+from math import gcd
 
 from ullage.domain.architecture import Architecture, FullAttention, LatentAttention, SlidingAttention
 from ullage.engines.runtime.residence import cache_row_bytes
@@ -102,6 +103,19 @@ class Form:
             seen = pages if group.window is None else (group.window - 1 + rows - 2) // self.page_tokens + 2
             total += group.page_bytes * min(pages, seen)
         return total
+
+    def aligned_peak_bytes(self, tokens: int, rows: int) -> int:
+        """The same for one that is alone: its steps begin at multiples of ``rows`` and leave no room between."""
+        most = 0
+        for group in self.groups:
+            pages = self.pages(tokens)
+            if group.window is not None:
+                starts = range(0, tokens, rows)
+                period = self.page_tokens // gcd(self.page_tokens, rows) + 1
+                filled = min(len(starts), -(-group.window // rows) + period)
+                pages = max(self.pages(min(at + rows, tokens)) - group.first_kept(at) // self.page_tokens for at in starts[:filled])
+            most += group.page_bytes * pages
+        return most
 
     def longest(self, budget_bytes: int, rows: int, most: int) -> int:
         """The longest sequence, up to ``most`` tokens, that fits in ``budget_bytes`` alone."""

@@ -1,0 +1,56 @@
+"""How many tokens and sequences the memory holds beside weights, the process and one step."""
+
+from ullage.domain.case import Case
+from ullage.domain.ledger import Amount, Ledger, Phase, Purpose
+from ullage.domain.plan import Capacity
+from ullage.engines.runtime.cache import chunk_of, form, page_token_bytes, sequence_bytes
+from ullage.engines.runtime.sizing import MAX_SEQUENCES
+
+_LONGEST = 1 << 24
+_MOST = 1 << 16
+
+
+def capacity(case: Case, planned: Ledger) -> Capacity:
+    """What is left for pages; the ledger itself holds those of the workload."""
+    pages = form(case)
+    room = _room(case, planned)
+    each, bundle = max(1, sequence_bytes(case)[1]), max(1, pages.bundle_bytes)
+    at_once = _MOST if "max_seqs" not in case.stated else case.settings.integer("max_seqs") or MAX_SEQUENCES
+
+    def of(value: int) -> tuple[int, int, int]:
+        return value // bundle, min(at_once, value // each), pages.longest(value, chunk_of(case), _LONGEST)
+
+    low, expected, high = of(room.low), of(room.expected), of(room.high)
+    blocks, sequences, longest = (Amount(*found) for found in zip(low, expected, high, strict=True))
+    return Capacity(
+        kv_bytes_per_token=page_token_bytes(case),
+        kv_cache_bytes=room,
+        kv_blocks=blocks,
+        kv_tokens=Amount(*(count * pages.page_tokens for count in (blocks.low, blocks.expected, blocks.high))),
+        max_context_tokens=longest,
+        max_sequences=sequences,
+        block_tokens=pages.page_tokens,
+        needed_bytes=sequence_bytes(case)[1] * case.workload.concurrent_sequences,
+    )
+
+
+def _room(case: Case, planned: Ledger) -> Amount:
+    """Bytes for pages: what was said, or what the rest of the process leaves of its memory in the fullest phase."""
+    said, memory = case.settings.integer("cache"), case.settings.integer("memory") or 0
+    if not case.devices:
+        return Amount.exactly(0)
+    device = case.devices[0].id
+    rooms = []
+    for phase in (Phase.PREFILL, Phase.DECODE):
+        other = planned.at(device, phase)
+        held, others = planned.of(device, Purpose.KV_CACHE), planned.of(device, Purpose.OTHERS).expected // 2
+        rooms.append(tuple(memory - need + kept + others for need, kept in zip(_ends(other), _ends(held), strict=True)))
+    left = [max(0, min(ends)) for ends in zip(*rooms, strict=True)]
+    if said is not None:
+        left = [min(part, said) for part in left]
+    return Amount(left[0], left[1], left[2])
+
+
+def _ends(amount: Amount) -> tuple[int, int, int]:
+    """The high end of a need is the low end of what is left."""
+    return amount.high, amount.expected, amount.low

@@ -1,0 +1,144 @@
+"""The ledger of a runtime process: weights and cache to the byte, a step by its widest moment, the process itself as measured."""
+
+from collections.abc import Iterator
+
+from ullage.domain.case import Case
+from ullage.domain.ledger import NOTHING, Amount, Entry, Ledger, Phase, Purpose, amount_of
+from ullage.domain.machine import HOST, Device
+from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
+from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
+from ullage.engines.runtime.resolve import architecture_of, element_of
+from ullage.engines.runtime.transient import FLOAT, PIECE_KEYS, Rows, kernel_scratch, peak
+from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS
+from ullage.engines.runtime.weights import How, Resident, how, resident
+from ullage.units import format_bytes
+
+_HELD = 50  # one part in so many: how far a counted step may be from its formula
+_DRAWING = (0, 16, 20)  # bytes beside each logit while a token is drawn: weights, a difference, and their sums in float64
+
+
+def _entry(
+    device: str, purpose: Purpose, phase: Phase, amount: Amount, because: str, *, origin: Origin = FORMULA, budgeted: bool = True
+) -> Entry:
+    return Entry(device=device, purpose=purpose, phase=phase, amount=amount, budgeted=budgeted, because=because, origin=origin)
+
+
+def _constant(device: str, constant: Constant, because: str) -> Iterator[Entry]:
+    origin = Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
+    for phase in (Phase.LOAD, Phase.RESIDENT):
+        yield _entry(device, Purpose.RUNTIME, phase, amount_of(constant), because, origin=origin)
+
+
+def ledger(case: Case) -> Ledger:
+    """Everything on the device, phase by phase. Nothing fills a budget: pages are taken when tokens come."""
+    if not case.devices:
+        return Ledger(entries=())
+    device = case.devices[0]
+    entries = (
+        *_process(case, device),
+        *_weights(case, device.id),
+        *_cache(case, device.id),
+        *_prefill(case, device.id),
+        *_decode(case, device.id),
+        *_others(device),
+        *_host(case, device),
+    )
+    return Ledger(entries=tuple(entry for entry in entries if entry.amount != NOTHING))
+
+
+def _process(case: Case, device: Device) -> Iterator[Entry]:
+    if how(case).device == "cpu":
+        return _constant(device.id, PROCESS, "Python, PyTorch and its libraries, and what the allocator keeps")
+    return _constant(device.id, DEVICE_CONTEXT, "the driver's context and the kernels of PyTorch")
+
+
+def _weights(case: Case, device: str) -> Iterator[Entry]:
+    kept = how(case)
+    found = resident(case.model, kept)
+    origin = EXACT if case.model.checkpoint.exact else FORMULA
+    because = f"{_count(case)} as {case.model.checkpoint.scheme}, kept as {kept.asked} in {kept.dtype}"
+    matrices = Amount.exactly(found.nbytes - found.table)
+    where = "in the file's own pages, which the system may drop and read again" if found.mapped else f"in {kept.dtype}"
+    yield _entry(device, Purpose.STAGING, Phase.LOAD, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
+    yield _entry(
+        device, Purpose.STAGING, Phase.LOAD, Amount(0, found.largest, 2 * found.largest), "one matrix at a time, as read and as kept"
+    )
+    yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
+    yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, Amount.exactly(found.table), f"the token table {where}", origin=origin)
+    yield from _scratch(found, device, kept)
+
+
+def _scratch(found: Resident, device: str, kept: How) -> Iterator[Entry]:
+    if found.scratch:
+        because = f"room to unpack a part of one matrix to {kept.dtype}, where many rows are multiplied"
+        yield _entry(device, Purpose.WORKSPACE, Phase.RESIDENT, Amount(0, found.scratch, found.scratch), because)
+
+
+def _count(case: Case) -> str:
+    return f"{case.model.parameters:,} parameters"
+
+
+def _cache(case: Case, device: str) -> Iterator[Entry]:
+    sequences, pages, tokens = case.workload.concurrent_sequences, form(case), cached_tokens(case)
+    aligned, anywhere = sequence_bytes(case)
+    because = (
+        f"{sequences:,} sequences of {tokens:,} tokens in pages of {pages.page_tokens:,}, {pages.bundle_bytes:,} bytes a page of all layers"
+    )
+    if aligned != anywhere:
+        because += "; layers with a window keep what their window and one step reach"
+    high = max(aligned, anywhere) * sequences
+    yield _entry(device, Purpose.KV_CACHE, Phase.RESIDENT, Amount(aligned * sequences, aligned * sequences, high), because)
+
+
+def prefill_rows(case: Case) -> Rows:
+    """The widest step that the workload has the runtime compute."""
+    context, sequences = case.workload.context_tokens or 1, case.workload.concurrent_sequences
+    rows = min(chunk_of(case), context * sequences)
+    return Rows(rows=rows, context=context, wanting=min(sequences, rows), element=element_of(case))
+
+
+def _prefill(case: Case, device: str) -> Iterator[Entry]:
+    step = prefill_rows(case)
+    widest = peak(architecture_of(case), step)
+    yield _entry(device, Purpose.ACTIVATIONS, Phase.PREFILL, _about(widest.nbytes), f"{widest.because}; no more however long the prompt")
+    if how(case).device == "cpu":
+        scratch = kernel_scratch(architecture_of(case), rows=step.rows, context=step.context, element=step.element)
+        because = f"keys and values of up to {PIECE_KEYS:,} tokens, copied by the attention kernel for every query head"
+        yield _entry(device, Purpose.WORKSPACE, Phase.PREFILL, Amount(0, scratch, scratch), because)
+
+
+def _about(nbytes: int) -> Amount:
+    return Amount(nbytes - nbytes // _HELD, nbytes, nbytes + nbytes // _HELD)
+
+
+def _decode(case: Case, device: str) -> Iterator[Entry]:
+    sequences, context = case.workload.concurrent_sequences, case.workload.context_tokens or 1
+    step = Rows(rows=sequences, context=context, wanting=sequences, element=element_of(case))
+    widest = peak(architecture_of(case), step)
+    masks = sequences * context * (step.element + 1) + FLOAT * 2 * context if sequences > 1 else 0
+    amount = Amount(0, widest.nbytes, widest.nbytes + widest.nbytes // _HELD + masks)
+    yield _entry(device, Purpose.ACTIVATIONS, Phase.DECODE, amount, f"{sequences:,} rows: {widest.because}")
+    logits = sequences * architecture_of(case).vocab_size
+    because = f"while a token is drawn for {sequences:,} sequences; nothing where the best is taken"
+    yield _entry(device, Purpose.LOGITS, Phase.DECODE, Amount(*(logits * each for each in _DRAWING)), because)
+
+
+def _others(device: Device) -> Iterator[Entry]:
+    if device.reserved_bytes:
+        held = Amount.exactly(device.reserved_bytes)
+        for phase in (Phase.LOAD, Phase.RESIDENT):
+            yield _entry(device.id, Purpose.OTHERS, phase, held, "held by other processes", origin=EXACT, budgeted=False)
+
+
+def _host(case: Case, device: Device) -> Iterator[Entry]:
+    """Beside an accelerator: the process, and what it puts aside. On a processor the device is the host."""
+    host, swap = case.machine.host, case.settings.integer("swap") or 0
+    on_host = HOST if how(case).device != "cpu" else device.id
+    if host is None and on_host == HOST:
+        return
+    if on_host == HOST and host is not None:
+        yield from _constant(HOST, HOST_PROCESS, "Python, PyTorch and its libraries")
+        yield from _others(host)
+    if swap:
+        because = f"pages of sequences that wait, up to {format_bytes(swap)}"
+        yield _entry(on_host, Purpose.SWAP, Phase.RESIDENT, Amount(0, swap, swap), because)

@@ -1,0 +1,73 @@
+"""What can be changed, what it relieves and what it costs."""
+
+from collections.abc import Iterator
+
+from ullage.domain.case import Case, Value
+from ullage.domain.placement import Parallel
+from ullage.domain.plan import Lever, Limit
+from ullage.engines.runtime.cache import chunk_of
+from ullage.engines.runtime.settings import CACHE_FORMS, NATIVE, WEIGHT_FORMS
+from ullage.engines.runtime.weights import How, how, resident
+
+_CACHE, _WORKSPACE, _WEIGHTS = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS
+_GROWTH, _EVERYTHING = frozenset({_CACHE, _WORKSPACE}), frozenset({_CACHE, _WORKSPACE, _WEIGHTS})
+_CHUNKS = (4096, 2048, 1024, 512, 256, 128, 64)
+_SHORTEST = 512
+_PAGES = (64, 16)
+
+
+def layouts(_case: Case) -> tuple[Parallel, ...]:
+    """One device."""
+    return (Parallel(),)
+
+
+def levers(case: Case) -> tuple[Lever, ...]:
+    """Every lever, in the order to try."""
+    return (*_step(case), *_forms(case), *_work(case))
+
+
+def _step(case: Case) -> Iterator[Lever]:
+    smaller = tuple(size for size in _CHUNKS if size < chunk_of(case))
+    if smaller:
+        yield Lever(setting="chunk", values=smaller, relieves=_EVERYTHING, cost="slower prompts", cost_rank=1, searched=smaller[:2])
+    pages = tuple(size for size in _PAGES if size < (case.settings.integer("page_tokens") or 0))
+    if pages and case.workload.concurrent_sequences > 1:
+        yield Lever(
+            setting="page_tokens", values=pages, relieves=frozenset({_CACHE}), cost="more and smaller runs to attend to", cost_rank=1
+        )
+
+
+def _forms(case: Case) -> Iterator[Lever]:
+    if case.settings.text("dtype") == "float32" and case.model.architecture.dtype != "float32":
+        yield Lever(setting="dtype", values=("bfloat16",), relieves=_EVERYTHING, cost="none: the checkpoint holds no more", cost_rank=0)
+    kept = how(case)
+    now = resident(case.model, kept).nbytes
+    fewer = tuple(
+        form
+        for form in WEIGHT_FORMS
+        if form != kept.asked and resident(case.model, How(asked=form, dtype=kept.dtype, device=kept.device)).nbytes < now
+    )
+    if fewer:
+        yield Lever(setting="weights", values=fewer, relieves=_EVERYTHING, cost="fewer bits a weight: some quality", cost_rank=3)
+    if case.settings.text("kv_dtype") == NATIVE and len(CACHE_FORMS) > 1:
+        yield Lever(setting="kv_dtype", values=_cache_forms(), relieves=_GROWTH, cost="a cache of fewer bits: some speed", cost_rank=3)
+
+
+def _cache_forms() -> tuple[Value, ...]:
+    return tuple(form for form in ("int8", "int4") if form in CACHE_FORMS)
+
+
+def _halves(count: int, least: int) -> tuple[Value, ...]:
+    found: list[Value] = []
+    while count // 2 >= least:
+        count //= 2
+        found.append(count)
+    return tuple(found)
+
+
+def _work(case: Case) -> Iterator[Lever]:
+    rows, context = case.workload.concurrent_sequences, case.workload.context_tokens or 0
+    if _halves(rows, 1):
+        yield Lever(setting="concurrency", values=_halves(rows, 1), relieves=_GROWTH, cost="the others wait", cost_rank=2)
+    if _halves(context, _SHORTEST):
+        yield Lever(setting="context", values=_halves(context, _SHORTEST), relieves=_GROWTH, cost="shorter sequences", cost_rank=2)

@@ -1,0 +1,82 @@
+"""What the unsaid settings become."""
+
+from functools import lru_cache
+
+from ullage.domain.architecture import Architecture
+from ullage.domain.case import Case, Value
+from ullage.engines.runtime.extended import extended
+from ullage.engines.runtime.residence import ELEMENT_BYTES
+from ullage.engines.runtime.settings import AUTO, NATIVE, dual_chunk
+from ullage.engines.runtime.sizing import (
+    CPU,
+    FALLBACK_TOKENS,
+    MAX_SEQUENCES,
+    PAGE_TOKENS,
+    choose_chunk,
+    default_dtype,
+    default_memory,
+)
+from ullage.engines.runtime.versions import DEVICE_CONTEXT, PROCESS
+from ullage.engines.runtime.weights import how, resident
+from ullage.errors import UnsupportedModelError
+from ullage.frozen import replace
+
+
+def resolve(case: Case) -> Case:
+    """The case with every default said. Where nothing names a context, it is the longest sequence the runtime is told of."""
+    said = case.settings
+    sequences = case.workload.concurrent_sequences
+    kind = case.devices[0].kind if case.devices else CPU
+    device = said.text("device") or kind
+    dtype = said.text("dtype") or AUTO
+    context = case.workload.context_tokens or said.integer("max_len") or case.model.architecture.max_context_tokens or FALLBACK_TOKENS
+    values: dict[str, Value] = {
+        "weights": NATIVE,
+        "kv_dtype": NATIVE,
+        "page_tokens": PAGE_TOKENS,
+        "max_seqs": max(MAX_SEQUENCES, sequences),
+        "max_len": context,
+        "prefix_cache": True,
+        **{name: value for name, value in said.items if value is not None},
+        "device": device,
+        "dtype": default_dtype(case.model.architecture.dtype, device.partition(":")[0]) if dtype == AUTO else dtype,
+    }
+    if "memory" not in values:
+        values["memory"] = default_memory(min((d.total_bytes - d.reserved_bytes for d in case.devices), default=0))
+    named = replace(case, settings=said.with_(**values), workload=replace(case.workload, context_tokens=context))
+    if said.get("chunk") not in {None, AUTO}:
+        return named
+    return named.with_settings(chunk=_chunk(named))
+
+
+def _chunk(case: Case) -> int:
+    device = (case.settings.text("device") or CPU).partition(":")[0]
+    base = PROCESS.value if device == CPU else DEVICE_CONTEXT.value
+    left = (case.settings.integer("memory") or 0) - resident(case.model, how(case)).nbytes - base
+    return choose_chunk(
+        architecture_of(case),
+        context=case.settings.integer("max_len") or 1,
+        sequences=case.settings.integer("max_seqs") or 1,
+        element=element_of(case),
+        left_bytes=left,
+        device=device,
+    )
+
+
+def element_of(case: Case) -> int:
+    """Bytes of a number in what is computed in."""
+    return ELEMENT_BYTES[case.settings.text("dtype") or "bfloat16"]
+
+
+def architecture_of(case: Case) -> Architecture:
+    """The model's, with the dual chunk attention that was asked for; its own where it cannot take that, which is objected to."""
+    asked = case.settings.text("dual_chunk")
+    return case.model.architecture if asked is None else _with_chunks(case.model.architecture, asked)
+
+
+@lru_cache(maxsize=64)
+def _with_chunks(architecture: Architecture, asked: str) -> Architecture:
+    try:
+        return extended(architecture, *dual_chunk(asked))
+    except UnsupportedModelError:
+        return architecture

@@ -1,0 +1,35 @@
+"""The runtime's release is the package's own; what it takes that no formula gives."""
+
+from ullage.domain.case import Version
+from ullage.domain.provenance import Assumed, Constant, Measured
+from ullage.units import MiB
+
+OLDEST = NEWEST = DEFAULT = Version.of("0.1.0")  # the package's own, as a test holds
+
+PROCESS = Constant(
+    name="runtime_process",
+    value=265 * MiB,
+    unit="bytes",
+    low=240 * MiB,
+    high=320 * MiB,
+    source=Measured(record="runtime-process-cpu: Python 3.11, PyTorch 2.13 for processors, resident bytes beside weights, cache and step"),
+)
+DEVICE_CONTEXT = Constant(
+    name="runtime_device_context",
+    value=520 * MiB,
+    unit="bytes",
+    low=300 * MiB,
+    high=760 * MiB,
+    source=Assumed(
+        why="a CUDA context with PyTorch's kernels and cuBLAS, as other engines on PyTorch show; the runtime is unmeasured there"
+    ),
+)
+HOST_PROCESS = Constant(
+    name="runtime_host_process",
+    value=1200 * MiB,
+    unit="bytes",
+    low=600 * MiB,
+    high=2500 * MiB,
+    source=Assumed(why="Python and PyTorch with the libraries of CUDA, of which nobody has stored an observation"),
+)
+CONSTANTS = (PROCESS, DEVICE_CONTEXT, HOST_PROCESS)
