@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ullage import wire
 from ullage.errors import UllageError
 from ullage.frozen import dataclass, replace
 from ullage.text.tokenizer import Tokenizer
@@ -89,47 +88,19 @@ def _words(value: Any) -> Iterator[str]:
 
 def counter_of(documents: Mapping[str, bytes], metadata: Mapping[str, object], item_tokens: int) -> PromptCounter:
     """The counter of a model's files or of its GGUF metadata; the bound where neither holds a vocabulary that can be read."""
-    try:
-        counter = _of_files(documents) if "tokenizer.json" in documents else _of_metadata(metadata) if metadata else PromptCounter()
-    except UllageError:
-        counter = PromptCounter()
+    counter = _reader_of(documents, metadata)
     counter = replace(counter, item_tokens=item_tokens)
     counter.count(Asked(document={}, messages=({"role": "user", "content": "first"},)))  # what is made on first use is made now
     return counter
 
 
-def _of_files(documents: Mapping[str, bytes]) -> PromptCounter:
-    from ullage.text import chat, opening
+def _reader_of(documents: Mapping[str, bytes], metadata: Mapping[str, object]) -> PromptCounter:
+    from ullage.text.language import language_of
 
-    settings = wire.loads(documents["tokenizer_config.json"]) if "tokenizer_config.json" in documents else {}
-    words = settings if isinstance(settings, dict) else {}
-    return PromptCounter(
-        tokenizer=opening.open_tokenizer(documents),
-        template=chat.chat_template(documents),
-        bos_token=_word(words.get("bos_token")),
-        eos_token=_word(words.get("eos_token")),
-    )
-
-
-def _of_metadata(metadata: Mapping[str, object]) -> PromptCounter:
-    from ullage.text import chat, opening
-
-    pieces = metadata.get("tokenizer.ggml.tokens")
-    known = pieces if isinstance(pieces, list | tuple) else ()
-
-    def word(name: str) -> str | None:
-        at = metadata.get(f"tokenizer.ggml.{name}_token_id")
-        return str(known[at]) if isinstance(at, int) and 0 <= at < len(known) else None
-
-    return PromptCounter(
-        tokenizer=opening.tokenizer_from_gguf(metadata),
-        template=chat.chat_template_from_gguf(metadata),
-        bos_token=word("bos"),
-        eos_token=word("eos"),
-    )
-
-
-def _word(said: object) -> str | None:
-    """A token's text, or the ``content`` of its object."""
-    found = said.get("content") if isinstance(said, dict) else said
-    return found if isinstance(found, str) else None
+    if "tokenizer.json" not in documents and not metadata:
+        return PromptCounter()
+    try:
+        found = language_of(documents, metadata)
+    except UllageError:
+        return PromptCounter()
+    return PromptCounter(tokenizer=found.tokenizer, template=found.template, bos_token=found.bos_token, eos_token=found.eos_token)
