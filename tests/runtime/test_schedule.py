@@ -2,7 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -175,6 +177,28 @@ def test_a_long_prompt_is_read_while_short_ones_keep_coming_and_they_do_not_wait
         play.step()
     assert play.first_rows[0] <= 2 * 4000 / 128  # half of the rows at least are its own
     assert max(play.first_rows[id_] - play.asks[id_].at for id_ in range(1, 61)) <= 3
+
+
+def test_of_prompts_that_came_later_the_shortest_is_read_first() -> None:
+    rows = tuple(Row(id_, tokens, 0, 0, tokens) for id_, tokens in enumerate((500, 300, 20, 70)))
+    form = Form(16, (Kept(None, 1),))
+    state = State(form=form, budget_bytes=1000, used_bytes=0, chunk_tokens=100, reserve_tokens=0, turn=0, rows=rows)
+    assert plan(state) == (Piece(0, 0, 50), Piece(2, 0, 20), Piece(3, 0, 30))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 8])
+def test_more_sequences_than_rows_get_their_tokens_in_turns_beside_a_prompt(chunk: int) -> None:
+    form = Form(16, (Kept(None, 1),))
+    rows = (*(Row(id_, 9, 8, 16, 99) for id_ in range(12)), Row(12, 5000, 0, 5008, 5008))
+    advanced: list[set[int]] = []
+    for turn in range(96):
+        state = State(form=form, budget_bytes=1000, used_bytes=0, chunk_tokens=chunk, reserve_tokens=0, turn=turn, rows=rows)
+        found = plan(state)
+        assert isinstance(found, tuple)
+        advanced.append({piece.id for piece in found})
+    for id_ in range(13):
+        waits = [turn for turn, ids in enumerate(advanced) if id_ in ids]
+        assert max(after - before for before, after in pairwise([0, *waits, 96])) <= 2 * 12
 
 
 def test_a_burst_of_ten_times_the_budget_waits_and_preempts_nobody_when_answers_are_reserved() -> None:

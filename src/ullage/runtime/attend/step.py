@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ullage.domain.architecture import DualChunk
 from ullage.engines.runtime.pages import Group
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
+from ullage.runtime.attend.lanes import Lane, Together, grouped
 from ullage.runtime.attend.segments import Angle, Segment, blocks, full_segments, key_position, query_position, window_segments
 from ullage.runtime.cache.pool import Pool
 from ullage.runtime.cache.table import Table
@@ -48,23 +49,20 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """A sequence with one query row: its keys' runs by segment."""
-
-    row: int
-    position: int
-    segments: tuple[tuple[Segment, tuple[tuple[int, int], ...]], ...]
-    sharpness: float
-
-
-@dataclass(frozen=True, slots=True)
 class GroupStep:
     """A step as one group of layers sees it."""
 
     blocks: tuple[Block, ...]
-    lanes: tuple[Lane, ...]
+    together: tuple[Together, ...]  # single rows that one call attends to
+    lanes: tuple[Lane, ...]  # the other single rows
     writes: tuple[tuple[slice, int], ...]  # rows of the batch and the first slot of the run they go to
-    scattered: tuple[slice, Tensor] | None  # the rows of the lanes, and the slot of each
+    scattered: tuple[slice, Tensor] | None  # the single rows, and the slot of each
+
+    def single_rows(self) -> "GroupStep":
+        """The same with nothing but its single rows, counted from the first of them."""
+        first = self.scattered[0].start if self.scattered else 0
+        together = tuple(part.moved(first) for part in self.together)
+        return replace(self, blocks=(), together=together, lanes=tuple(replace(lane, row=lane.row - first) for lane in self.lanes))
 
 
 class Step:
@@ -131,7 +129,8 @@ class Step:
                 found.append(Block(slice(first, first + end - start), start, placed, self._sharpness(piece)))
             row += len(piece.tokens)
         scattered = (slice(row - len(slots), row), torch.tensor(slots, dtype=torch.long, device=self._device)) if slots else None
-        return GroupStep(tuple(found), tuple(lanes), tuple(writes), scattered)
+        together, alone = grouped(lanes, self.pool.arenas[index].occupancy.pages * self.pool.page_tokens, self._device)
+        return GroupStep(tuple(found), together, alone, tuple(writes), scattered)
 
     def _lane_segments(self, table: Table, group: Group, piece: Piece) -> tuple[tuple[Segment, tuple[tuple[int, int], ...]], ...]:
         """A single query sees what is before it and itself, which is in the cache when it attends."""

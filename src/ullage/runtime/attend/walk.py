@@ -1,7 +1,6 @@
 """Attention of a packed batch over the cache: the segments of each block, and the lanes of single tokens together."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -9,12 +8,14 @@ from torch import Tensor
 from ullage.engines.runtime.transient import PIECE_KEYS
 from ullage.frozen import dataclass
 from ullage.runtime.attend.kernels import Merged, attend, attend_plainly
+from ullage.runtime.attend.lanes import Lane, Together
+from ullage.runtime.attend.quantised import attend_folded
 from ullage.runtime.attend.segments import Angle, Segment
-from ullage.runtime.attend.step import Block, GroupStep, Lane
+from ullage.runtime.attend.step import Block, GroupStep
+from ullage.runtime.cache.held import Held, Lie, scaled
 
 _TILE_KEYS = 1024  # of the plain kernel, which holds its logits
 _TILE_ROWS = 256
-_SIMILAR = 2  # lanes are attended to together when the longest is at most so many times the shortest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,32 +31,26 @@ Turned = Callable[[slice, Angle], Tensor]  # queries of some rows at another ang
 
 
 class Walk:
-    """One layer's attention over its keys and values, (kv_heads, slots, dim)."""
+    """One layer's attention over its keys and values."""
 
-    def __init__(self, keys: Tensor, values: Tensor, scales: Scales) -> None:
+    def __init__(self, keys: Held, values: Held, scales: Scales) -> None:
         self._keys, self._values, self._scales = keys, values, scales
+        self._fused = keys.is_native and values.is_native and scales.softcap is None
 
-    def write(self, step: GroupStep, key: Tensor, value: Tensor | None) -> None:
-        """Put the rows' keys and values, (rows, kv_heads, dim), where the step says."""
-        for store, rows in ((self._keys, key), (self._values, value)):
-            if rows is None:
-                continue
-            turned = rows.transpose(0, 1)
-            for part, slot in step.writes:
-                store[:, slot : slot + part.stop - part.start] = turned[:, part]
-            if step.scattered is not None:
-                part, slots = step.scattered
-                store.index_copy_(1, slots, turned[:, part])
+    def write(self, step: GroupStep, key: Tensor, value: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Put the rows' keys and values, (rows, kv_heads, dim), where the step says; gives them back as they are read there."""
+        seen = _put(self._keys, step, key)
+        return seen, seen if value is None else _put(self._values, step, value)
 
     def attend(self, step: GroupStep, query: Tensor, key: Tensor, value: Tensor, turned: Turned) -> Tensor:
         """(rows, heads, dim) of queries at their own angle, with the rows' own keys and values; the same shape comes out."""
         output = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
         for block in step.blocks:
             output[block.rows] = self._block(block, query, key, value, turned)
-        for lanes in _alike(step.lanes):
-            rows = [lane.row for lane in lanes]
-            part = slice(rows[0], rows[-1] + 1) if rows == list(range(rows[0], rows[-1] + 1)) else torch.tensor(rows)
-            output[part] = self._lanes(lanes, query[part], turned)
+        for part in step.together:
+            output[part.rows] = self._together(part, query[part.rows])
+        for lane in step.lanes:
+            output[lane.row : lane.row + 1] = self._lane(lane, query[lane.row : lane.row + 1], turned)
         return output
 
     def _block(self, block: Block, query: Tensor, key: Tensor, value: Tensor, turned: Turned) -> Tensor:
@@ -70,7 +65,7 @@ class Walk:
                 continue
             at = segment.start
             for slot, count in _cut(runs):
-                keys, values = self._keys[None, :, slot : slot + count], self._values[None, :, slot : slot + count]
+                keys, values = self._keys.read(slot, count, query.dtype)[None], self._values.read(slot, count, query.dtype)[None]
                 self._piece(merged, queries, keys, values, scale, _Seen(block.start, at, segment))
                 at += count
         return merged.result(self._scales.sinks)[0].transpose(0, 1)
@@ -93,32 +88,31 @@ class Walk:
             sums.append(lse)
         merged.add(torch.cat(outputs, 2), torch.cat(sums, 2))
 
-    def _lanes(self, lanes: Sequence[Lane], query: Tensor, turned: Turned) -> Tensor:
-        """Single rows of several sequences with the same segments, (lanes, heads, dim)."""
-        if len(lanes) == 1 or not _evenly_spaced(lanes):
-            return torch.cat([self._lane(lane, query[at : at + 1], turned) for at, lane in enumerate(lanes)])
-        starts = [lane.segments[0][1][0][0] for lane in lanes]
-        counts = [lane.segments[0][1][0][1] for lane in lanes]
-        longest, apart = max(counts), starts[1] - starts[0]
-        kv_heads, slots, dim = self._keys.shape
-        width = self._values.shape[2]
-        keys = self._keys.as_strided((len(lanes), kv_heads, longest, dim), (apart * dim, slots * dim, dim, 1), starts[0] * dim)
-        values = self._values.as_strided(
-            (len(lanes), kv_heads, longest, width), (apart * width, slots * width, width, 1), starts[0] * width
-        )
-        folded = query.view(len(lanes), kv_heads, -1, dim)
-        if any(lane.sharpness != 1.0 for lane in lanes):
-            folded = folded * torch.tensor([lane.sharpness for lane in lanes], dtype=query.dtype)[:, None, None, None]
-        bias = None
-        if min(counts) != longest:
-            beyond = torch.arange(longest)[None] >= torch.tensor(counts)[:, None]
-            bias = torch.zeros(len(lanes), 1, 1, longest, dtype=query.dtype).masked_fill_(beyond[:, None, None], float("-inf"))
+    def _together(self, part: Together, query: Tensor) -> Tensor:
+        """Single rows of several sequences, (lanes, heads, dim)."""
+        folded = query.view(part.lanes, self._keys.heads, -1, query.shape[2])
+        if part.sharpness is not None:
+            folded = folded * part.sharpness.to(query.dtype)
         merged = Merged()
-        if self._scales.softcap is None:
-            merged.add(*attend(folded, keys, values, self._scales.scale, bias=bias))
-        else:
-            merged.add(*attend_plainly(folded, keys, values, self._scales.scale, bias=bias, softcap=self._scales.softcap))
-        return self._unfolded(merged, len(lanes), query.shape[1])
+        for slot, count in part.shared:
+            merged.add(*self._shared(folded, Lie(slot, count)))
+        lie = Lie(part.first, part.longest, part.lanes, part.apart)
+        merged.add(*self._attended(folded, lie, self._scales.scale, part.hidden))
+        return self._unfolded(merged, part.lanes, query.shape[1])
+
+    def _shared(self, folded: Tensor, lie: Lie) -> tuple[Tensor, Tensor]:
+        """Queries of all lanes, (lanes, kv_heads, group, dim), against keys and values that all of them see."""
+        lanes, kv_heads, group, dim = folded.shape
+        together = folded.transpose(0, 1).reshape(1, kv_heads, lanes * group, dim)
+        output, lse = self._attended(together, lie, self._scales.scale, None)
+        return output.reshape(kv_heads, lanes, group, -1).transpose(0, 1), lse.reshape(kv_heads, lanes, group).transpose(0, 1)
+
+    def _attended(self, query: Tensor, lie: Lie, scale: float, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Few queries, (lanes, kv_heads, group, dim), against what lies there."""
+        if self._fused:
+            (keys,), (values,) = self._keys.strided(lie), self._values.strided(lie)
+            return attend(query, keys, values, scale, bias=bias)
+        return attend_folded(query, self._keys, self._values, lie, scale, bias=bias, softcap=self._scales.softcap)
 
     def _unfolded(self, merged: Merged, rows: int, heads: int) -> Tensor:
         sinks = self._scales.sinks
@@ -131,18 +125,26 @@ class Walk:
 
     def _lane(self, lane: Lane, query: Tensor, turned: Turned) -> Tensor:
         merged = Merged()
-        kv_heads = self._keys.shape[0]
+        kv_heads = self._keys.heads
         scale = self._scales.scale * lane.sharpness
         for segment, runs in lane.segments:
             own = query if segment.angle is Angle.OWN else turned(slice(lane.row, lane.row + 1), segment.angle)
             folded = own.reshape(1, kv_heads, -1, own.shape[2])
             for slot, count in runs:
-                keys, values = self._keys[None, :, slot : slot + count], self._values[None, :, slot : slot + count]
-                if self._scales.softcap is None:
-                    merged.add(*attend(folded, keys, values, scale))
-                else:
-                    merged.add(*attend_plainly(folded, keys, values, scale, softcap=self._scales.softcap))
+                merged.add(*self._attended(folded, Lie(slot, count), scale, None))
         return self._unfolded(merged, 1, query.shape[1])
+
+
+def _put(held: Held, step: GroupStep, rows: Tensor) -> Tensor:
+    """Write (rows, kv_heads, width) and give back what readers will see."""
+    parts = held.form.quantise(rows.transpose(0, 1))
+    for store, turned in zip(held.parts, parts, strict=True):
+        for part, slot in step.writes:
+            store[:, slot : slot + part.stop - part.start] = turned[:, part]
+        if step.scattered is not None:
+            part, slots = step.scattered
+            store.index_copy_(1, slots, turned[:, part])
+    return rows if held.is_native else scaled(held.form, parts, rows.dtype).transpose(0, 1)
 
 
 def _cut(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -170,33 +172,3 @@ class _Seen:
         if self.segment.window is not None:
             hidden = hidden | (columns <= rows - self.segment.window)
         return torch.zeros(hidden.shape, dtype=query.dtype, device=query.device).masked_fill_(hidden, float("-inf"))
-
-
-def _single_run(lane: Lane) -> bool:
-    return len(lane.segments) == 1 and len(lane.segments[0][1]) == 1
-
-
-def _evenly_spaced(lanes: Sequence[Lane]) -> bool:
-    if not all(_single_run(lane) for lane in lanes):
-        return False
-    starts = [lane.segments[0][1][0][0] for lane in lanes]
-    gaps = {after - before for before, after in pairwise(starts)}
-    return len(gaps) == 1 and min(gaps) > 0
-
-
-def _alike(lanes: Sequence[Lane]) -> list[list[Lane]]:
-    """Lanes that can be attended to in one call: in one run each, equally far apart, of similar length; the others one by one."""
-    ordered = sorted((lane for lane in lanes if _single_run(lane)), key=lambda lane: lane.segments[0][1][0][0])
-    found: list[list[Lane]] = [[lane] for lane in lanes if not _single_run(lane)]
-    for lane in ordered:
-        last = found[-1] if found and _single_run(found[-1][0]) else None
-        if last is not None and _similar([*last, lane]) and (len(last) == 1 or _evenly_spaced([*last[-2:], lane])):
-            last.append(lane)
-        else:
-            found.append([lane])
-    return found
-
-
-def _similar(lanes: Sequence[Lane]) -> bool:
-    counts = [lane.segments[0][1][0][1] for lane in lanes]
-    return max(counts) <= _SIMILAR * min(counts)

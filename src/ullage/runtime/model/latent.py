@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ullage.engines.runtime.latents import expanded_heads
 from ullage.engines.runtime.transient import PIECE_KEYS, ROWS
-from ullage.frozen import replace
 from ullage.runtime.attend.kernels import Merged, attend
 from ullage.runtime.attend.segments import Angle
-from ullage.runtime.attend.step import Block, GroupStep, Step
+from ullage.runtime.attend.step import Block, Step
 from ullage.runtime.attend.walk import Scales, Walk
+from ullage.runtime.cache.held import Held
 from ullage.runtime.linear.form import Linear
 from ullage.runtime.model.attention import Turned
 from ullage.runtime.model.norms import NormLayer
@@ -73,15 +73,15 @@ class LatentAttention:
             angles.turn_(query[..., self._nope :])
             angles.turn_(own[:, None, self._latent :])
         arena, group = step.pool.arenas[self._group], step.groups[self._group]
-        walk = Walk(arena.keys(self._place), arena.values(self._place), Scales(scale=self._scale))
-        walk.write(group, own[:, None], None)
+        walk = Walk(*arena.held(self._place), Scales(scale=self._scale))
+        own = walk.write(group, own[:, None], None)[0][:, 0]
         found = hidden.new_empty(hidden.shape[0], self._heads, self._value_up.shape[2])
         for block in group.blocks:
-            found[block.rows] = self._block(block, query[block.rows], own, arena.keys(self._place)[0])
+            found[block.rows] = self._block(block, query[block.rows], own, arena.held(self._place)[0])
         if group.scattered is not None:
             rows = group.scattered[0]
             down, seen = self._taken_down(query[rows]), own[rows, None]
-            found[rows] = self._taken_up(walk.attend(_lanes_alone(group, rows.start), down, seen, seen, _no_other))
+            found[rows] = self._taken_up(walk.attend(group.single_rows(), down, seen, seen, _no_other))
         return self._out(found.flatten(1))
 
     def _projected(self, hidden: Tensor, norm: NormLayer) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ class LatentAttention:
         latents = mixed[..., : self._latent].transpose(0, 1).to(self._value_up.dtype)
         return torch.bmm(latents, self._value_up).transpose(0, 1)
 
-    def _block(self, block: Block, query: Tensor, own: Tensor, cached: Tensor) -> Tensor:
+    def _block(self, block: Block, query: Tensor, own: Tensor, cached: Held) -> Tensor:
         """One block's queries, (rows, heads, nope + rope), to (rows, heads, value)."""
         rows = query.shape[0]
         if self._expand_from is None or rows < self._expand_from:
@@ -124,7 +124,7 @@ class LatentAttention:
             found[:, heads] = merged.result()[0, :, :, : found.shape[2]].transpose(0, 1)
         return found
 
-    def _absorbed(self, down: Tensor, block: Block, own: Tensor, cached: Tensor) -> Tensor:
+    def _absorbed(self, down: Tensor, block: Block, own: Tensor, cached: Held) -> Tensor:
         """(rows, heads, latent + rope), a mixture of the rows that are kept."""
         merged = Merged()
         for kept, causal in _met(block, own, cached):
@@ -143,22 +143,15 @@ class LatentAttention:
         return key, value
 
 
-def _met(block: Block, own: Tensor, cached: Tensor) -> Iterator[tuple[Tensor, bool]]:
+def _met(block: Block, own: Tensor, cached: Held) -> Iterator[tuple[Tensor, bool]]:
     """What is kept of the keys that a block meets, at most ``PIECE_KEYS`` of the cache at a time; True for its own rows."""
     for segment, runs in block.segments:
         if segment.diagonal:
             yield own[block.rows], True
             continue
         for slot, count in runs:
-            for part in cached[slot : slot + count].split(PIECE_KEYS):
-                yield part, False
-
-
-def _lanes_alone(group: GroupStep, first: int) -> GroupStep:
-    """The single rows of a step by themselves, the first of which was row ``first`` of it."""
-    if not first:
-        return group
-    return replace(group, blocks=(), lanes=tuple(replace(lane, row=lane.row - first) for lane in group.lanes))
+            for first in range(slot, slot + count, PIECE_KEYS):
+                yield cached.read(first, min(PIECE_KEYS, slot + count - first), own.dtype)[0], False
 
 
 def _no_other(rows: slice, angle: Angle) -> Tensor:

@@ -89,12 +89,14 @@ def _wanted(state: State) -> dict[int, int]:
     """Rows for each sequence before memory is asked: those that decode first, then prompts."""
     decoding = [row.id for row in state.rows if row.left == 1]
     reading = [row for row in state.rows if row.left > 1]
-    chunk = state.chunk_tokens
+    chunk, turn = state.chunk_tokens, state.turn
     most = chunk
     if reading:
-        most = chunk - max(1, chunk // _PREFILL_SHARE) or state.turn % 2
+        most = chunk - max(1, chunk // _PREFILL_SHARE)
+        if not most:  # one row: every other step is for those that decode
+            turn, most = divmod(turn, 2)
     if len(decoding) > most:
-        first = state.turn * most % len(decoding)
+        first = turn * most % len(decoding)
         decoding = (decoding + decoding)[first : first + most]
     wanted = dict.fromkeys(decoding, 1)
     if reading and len(decoding) < chunk:
