@@ -41,6 +41,11 @@ def head_word(asked: str) -> str:
     return "int8" if asked == "int4" else asked
 
 
+def shares_table(asked: str, stored: str, in_features: int, *, dtype: str, device: str) -> bool:
+    """Whether a head that is the token table multiplies by the table itself: where that is in memory in the dtype, as on no processor."""
+    return device != "cpu" and form_of(head_word(asked), stored, in_features, dtype=dtype, device=device) is WeightForm.DENSE
+
+
 def runs(asked: str, stored: Iterable[tuple[str, int]], in_features: int, *, dtype: str, device: str) -> tuple[Run, ...]:
     """The forms of a matrix made of several stored ones, (format, rows) each, above one another."""
     each = [Run(form_of(asked, fmt, in_features, dtype=dtype, device=device), rows) for fmt, rows in stored]

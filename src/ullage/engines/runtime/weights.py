@@ -7,10 +7,10 @@ from math import prod
 
 from ullage.domain.architecture import ExpertFeedForward, FullAttention, Layer, SlidingAttention
 from ullage.domain.case import Case, Model
-from ullage.domain.checkpoint import LINEAR_ROLES, Part, Role, Tensor
+from ullage.domain.checkpoint import EXPERT_ROLES, LINEAR_ROLES, Part, Role, Tensor
 from ullage.engines.runtime.families import FAMILIES, Family
 from ullage.engines.runtime.residence import ELEMENT_BYTES
-from ullage.engines.runtime.weight_forms import head_word, runs, runs_bytes, scratch_bytes
+from ullage.engines.runtime.weight_forms import head_word, runs, runs_bytes, scratch_bytes, shares_table
 from ullage.frozen import dataclass, replace
 
 _TOGETHER = (  # matrices that become one
@@ -22,6 +22,7 @@ _TOGETHER = (  # matrices that become one
 # Kept in the dtype whatever is asked for: small, and what decides; or (KV_B) the two halves that queries and outputs go through by heads.
 _IN_DTYPE = frozenset({Role.ROUTER, Role.SHARED_ROUTER, Role.KV_B})
 _NOT_LOADED = frozenset({Role.MTP, Role.VISION, Role.PROJECTOR, Role.POSITION, Role.OTHER})
+_CONVERTED = frozenset({*LINEAR_ROLES, Role.EMBEDDING, Role.HEAD})
 _FLOAT = 4
 
 
@@ -69,12 +70,12 @@ def resident(model: Model, kept: How) -> Resident:
     architecture = model.architecture
     family = FAMILIES.get(architecture.model_type, Family())
     by_layer: dict[int | None, list[Tensor]] = defaultdict(list)
-    for tensor in model.checkpoint.tensors:
-        if tensor.role not in _NOT_LOADED:
-            by_layer[tensor.layer].append(tensor)
+    for stored in model.checkpoint.tensors:
+        if stored.role not in _NOT_LOADED:
+            by_layer[stored.layer].append(_apart(stored, architecture.hidden_size))
     table, head, norm = _ends(model, by_layer[None], kept, family)
     layers = tuple(_layer(layer, by_layer[index], kept, family) for index, layer in enumerate(architecture.layers))
-    matrices = [tensor for tensor in model.checkpoint.tensors if tensor.role in {*LINEAR_ROLES, Role.EMBEDDING, Role.HEAD}]
+    matrices = [tensor for tensors in by_layer.values() for tensor in tensors if tensor.role in _CONVERTED]
     return Resident(
         table=table,
         mapped=kept.device == "cpu",
@@ -86,12 +87,24 @@ def resident(model: Model, kept: How) -> Resident:
     )
 
 
+def _apart(tensor: Tensor, hidden: int) -> Tensor:
+    """The experts of a layer as so many (out, in) matrices; some files have them in one tensor, some of these the other way round."""
+    if tensor.role not in EXPERT_ROLES or tensor.part is not Part.WEIGHT:
+        return tensor
+    *stacked, rows, width = tensor.shape
+    side = rows if tensor.role is Role.EXPERT_DOWN else width
+    return replace(tensor, shape=(rows, width) if side == hidden else (width, rows), copies=prod(stacked) * tensor.copies)
+
+
 def _ends(model: Model, outside: list[Tensor], kept: How, family: Family) -> tuple[int, int, int]:
-    """Bytes of the table, of the head, and of the norm before it. A tied head is a matrix of its own: it is kept in another form."""
+    """Bytes of the table, of the head, and of the norm before it. A tied head of another form is a matrix of its own."""
     table = sum(tensor.nbytes if kept.device == "cpu" else tensor.elements * kept.element for tensor in _of(outside, Role.EMBEDDING))
     biases = sum(tensor.elements for tensor in outside if tensor.role is Role.HEAD and tensor.part is Part.BIAS) * kept.element
     norm = sum(tensor.elements for tensor in outside if tensor.role is Role.NORM) * (_FLOAT if family.float_norms else kept.element)
     ends = replace(kept, asked=head_word(kept.asked))
+    tied = _of(outside, Role.EMBEDDING) if model.architecture.tied_embeddings else []
+    if any(shares_table(kept.asked, one.format.name, one.shape[-1], dtype=kept.dtype, device=kept.device) for one in tied):
+        table = 0  # counted as the head
     return table, sum(_matrix(part, ends) for part in _matrices(_head_rows(model, outside))) + biases, norm
 
 
