@@ -1,13 +1,15 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.tiny import TINY_CONFIGS, tiny_model
 
 from ullage.catalog.tensor_formats import GGML_BY_NAME
 from ullage.engines.runtime.residence import ELEMENT_BYTES, WeightForm, matrix_bytes, packs
-from ullage.engines.runtime.weight_forms import form_of, head_word, runs, runs_bytes, scratch_bytes, tile_rows
+from ullage.engines.runtime.weight_forms import form_of, head_word, runs, runs_bytes, scratch_bytes, shares_table, tile_rows
 from ullage.runtime.linear import bytewise, int4, nibbles, steps
 from ullage.runtime.linear.form import Linear
 from ullage.runtime.linear.forms import Beside, Forms
@@ -16,6 +18,7 @@ from ullage.runtime.linear.nibbles import CENTRE, order_of_kernel, pack, unpack_
 from ullage.runtime.linear.plain import Packed, Plain
 from ullage.runtime.linear.scratch import Scratch
 from ullage.runtime.linear.weights import Given, Weights, weights_of
+from ullage.runtime.load import load
 from ullage.runtime.loading.stored import Lying
 
 CPU = torch.device("cpu")
@@ -278,3 +281,13 @@ def test_a_tensor_in_memory_is_read_as_one_in_a_file() -> None:
     assert weights.stored == (("float32", 6),)
     assert torch.equal(weights.dense(), values)
     assert weights.dense().data_ptr() != values.data_ptr()
+
+
+def test_a_head_that_is_the_table_is_one_tensor_with_it_where_the_table_is_in_memory(tmp_path: Path) -> None:
+    """Away from the processor the table is no mapped file; a device without memory stands in for one."""
+    folder = str(tiny_model(tmp_path, TINY_CONFIGS["llama_tied"]))
+    here, away = (load(folder, dtype=torch.float32, device=torch.device(name)) for name in ("cpu", "meta"))
+    assert here.decoder.weight_bytes - away.decoder.weight_bytes == 320 * 64 * 4
+    assert shares_table("native", "float32", 64, dtype="float32", device="meta")
+    assert not shares_table("int8", "float32", 64, dtype="float32", device="meta")
+    assert not shares_table("native", "float32", 64, dtype="float32", device="cpu")

@@ -16,14 +16,14 @@ class Plain(Linear):
     """(out, in) weights, as PyTorch multiplies them."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight = weight
+        self.weight = weight
         self._bias = bias
         self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
         self.out_features = weight.shape[0]
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, in) to (rows, out)."""
-        return functional.linear(x, self._weight, self._bias)
+        return functional.linear(x, self.weight, self._bias)
 
 
 class Packed(Linear):

@@ -16,6 +16,7 @@ from ullage.engines.runtime.transient import ROWS
 from ullage.errors import UnsupportedModelError
 from ullage.runtime.attend.walk import Scales
 from ullage.runtime.linear.form import Linear
+from ullage.runtime.linear.plain import Plain
 from ullage.runtime.loading.source import Source
 from ullage.runtime.model.attention import Attention, HeadNorm
 from ullage.runtime.model.decoder import Block, Decoder, FeedForward
@@ -77,13 +78,16 @@ class Assembly:
         )
 
     def _ends(self, outside: Parts) -> tuple[Embedding, Linear]:
-        """The table and the head. A head that is the table has its own packed form where one multiplies faster than the table."""
+        """The table and the head. A head that is the table has its own form where one multiplies faster; else they are one tensor."""
+        bias = outside.rows(Role.HEAD, part=Part.BIAS)
+        tied = not outside.has(Role.HEAD)
+        head = self._make_head(outside.matrix(Role.EMBEDDING if tied else Role.HEAD), bias)
+        if tied and self._device.type != "cpu" and isinstance(head, Plain):
+            return Table(head.weight, nbytes=0), head
         name = outside.name(Role.EMBEDDING)
         stored = self._source.stored(name)
         mapped = self._device.type == "cpu" and stored.is_view
         embedding = MappedTable(stored, self._dtype) if mapped else Table(outside.named(name).to(self._device))
-        bias = outside.rows(Role.HEAD, part=Part.BIAS)
-        head = self._make_head(outside.matrix(Role.HEAD if outside.has(Role.HEAD) else Role.EMBEDDING), bias)
         return embedding, head
 
     def _parts(self, described: Iterable[Described]) -> Parts:

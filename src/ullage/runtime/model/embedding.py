@@ -10,11 +10,11 @@ from ullage.runtime.loading.unpack import unpack
 
 
 class Table:
-    """(vocabulary, hidden) values in memory."""
+    """(vocabulary, hidden) values in memory; ``nbytes`` is told where the head counts them."""
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, *, nbytes: int | None = None) -> None:
         self._values = values
-        self.nbytes = values.nbytes
+        self.nbytes = values.nbytes if nbytes is None else nbytes
 
     def __call__(self, ids: Tensor) -> Tensor:
         """The rows of some tokens, (tokens, hidden)."""
