@@ -162,7 +162,7 @@ def main() -> None:
         if options.lengths:
             memories([peer for peer in found if "int" not in peer.name], [int(word) for word in options.lengths.split(",")])
         print(
-            f"\nbefore: {before}; after: load average {os.getloadavg()[0]:.2f}; threads wait: {os.environ.get('OMP_WAIT_POLICY', 'default')}"
+            f"\nbefore: {before}; after: load average {os.getloadavg()[0]:.2f}; threads: {os.environ.get('OMP_WAIT_POLICY', 'default')}"
         )
 
 
