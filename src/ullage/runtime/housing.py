@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ullage.engines.runtime.settings import NATIVE
 from ullage.frozen import dataclass
 from ullage.runtime.cache.pool import Pool
 from ullage.runtime.cache.prefix import Match
@@ -11,7 +12,7 @@ from ullage.runtime.load import Loaded
 from ullage.runtime.schedule.form import Form, Kept
 from ullage.runtime.schedule.plan import Candidate
 
-_SPARE_LANES = 2  # lanes for each sequence that runs where beginnings are kept: one for itself and one for what it leaves behind
+_SPARE_LANES = 4  # lanes for each sequence that runs where beginnings are kept: one for itself and others for what was left behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class EngineSettings:
     budget_bytes: int  # of the cache
     max_len: int  # tokens of one sequence, prompt and answer together
     page_tokens: int = 256
+    kv_dtype: str = NATIVE  # as the setting: int8, or k=int8,v=int4
     chunk_tokens: int = 1024  # rows of one step
     max_sequences: int = 16  # that run at once
     prefix_cache: bool = True
@@ -44,9 +46,11 @@ class Housing:
             dtype=loaded.dtype,
             device=loaded.device,
             clock=clock if settings.prefix_cache else None,
+            kv_dtype=settings.kv_dtype,
         )
         groups = zip(self.pool.groups, self.pool.arenas, strict=True)
         self.form = Form(settings.page_tokens, tuple(Kept(group.window, arena.page_bytes) for group, arena in groups))
+        self.max_len = min(settings.max_len, self.pool.longest_tokens)
         self.swapped_bytes = 0
 
     def candidate(self, live: Live) -> tuple[Candidate, Match | None]:

@@ -80,9 +80,9 @@ class Attention:
             own = turned.own(self._rotary).turn(heads)
         query, key = own[:, : self._heads], own[:, self._heads :]
         arena = step.pool.arenas[self._group]
-        walk = Walk(arena.keys(self._place), arena.values(self._place), self._scales)
+        walk = Walk(*arena.held(self._place), self._scales)
         group = step.groups[self._group]
-        walk.write(group, key, value)
+        key, value = walk.write(group, key, value)
 
         def other(rows: slice, angle: Angle) -> Tensor:
             unturned = heads[rows, : self._heads]
