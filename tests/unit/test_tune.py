@@ -1,0 +1,197 @@
+"""A tuning's words, its journal, its dials and its pictures."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ullage import engines
+from ullage.commands.tune import VERB
+from ullage.commands.tuning import from_levers, read_tuning, seconds
+from ullage.commands.verb import Flags
+from ullage.domain.baseline import Trial, TrialState
+from ullage.domain.case import Settings
+from ullage.domain.ledger import Amount
+from ullage.domain.load import Answered, Asked, Load, Round
+from ullage.domain.plan import Verdict
+from ullage.domain.tuning import Dial, Estimate, Objective, Study
+from ullage.errors import InputError
+from ullage.frozen import replace
+from ullage.planning.answer import answer
+from ullage.planning.tune_journal import figure, figures_of, point_of, speed_of, told_of
+from ullage.planning.tune_words import gain, in_words, judged
+from ullage.report.pareto_svg import svg
+from ullage.report.pareto_text import drawn
+from ullage.report.tune_result import Tuned, marks
+from ullage.world import real
+
+DIALS = (Dial(setting="chunk", values=(256, 512, 1024)), Dial(setting="max_seqs", values=(None, 8)))
+ASKED = {"gpu": "24GiB", "engine": "vllm", "workload": "512:64", "offline": True}
+
+
+def tuning(model: str = "Qwen3-0.6B", **said: object) -> object:
+    return read_tuning(flags(model, **said), real.world(offline=True))
+
+
+def flags(model: str = "Qwen3-0.6B", **said: object) -> Flags:
+    return VERB.flags({"model": model, **ASKED, **said})
+
+
+def rounds(*speeds: float, first_s: float = 0.1) -> tuple[Round, ...]:
+    return tuple(Round(seconds=10 / speed, answered=(Answered(first_s=first_s, last_s=first_s + 0.9, tokens=10),)) for speed in speeds)
+
+
+def trial(number: int, point: tuple[int, int], *speeds: float, seen: int | None = None, state: TrialState = TrialState.DONE) -> Trial:
+    settings = {dial.setting: dial.values[at] for dial, at in zip(DIALS, point, strict=True) if dial.values[at] is not None}
+    return Trial(
+        study="s",
+        number=number,
+        at=datetime(2026, 11, 21, tzinfo=UTC),
+        settings=Settings.of(settings),
+        state=state,
+        figures=figures_of(rounds(*speeds), 12.0, seen),
+        peak=Amount.exactly(100 * number),
+        because="a <step> & more",
+    )
+
+
+def test_a_step_names_what_was_turned_what_it_brought_and_whether_it_stays() -> None:
+    assert in_words(DIALS, (0, 0), (1, 0)) == "chunk 256 -> 512"
+    assert in_words(DIALS, (0, 0), (1, 1)) == "chunk 256 -> 512, max_seqs default -> 8"
+    assert in_words(DIALS, None, (2, 0)) == "start at chunk=1024, max_seqs=default"
+    before, after = Estimate(mean=100, deviation=1, count=5), Estimate(mean=111, deviation=1, count=5)
+    assert gain(Objective.THROUGHPUT, before, after) == "+11 % throughput (+10 to +12)"
+    assert gain(Objective.TTFT, after, before).startswith("-10 % time to the first token")
+    study = Study(sizes=(3, 2), start=(0, 0))
+    assert judged(study, Objective.THROUGHPUT, before, after) == (True, "kept")
+    assert judged(study, Objective.TTFT, before, after) == (False, "worse, rolled back")
+    assert "no difference" in judged(study, Objective.THROUGHPUT, before, before)[1]
+    planned = replace(study, ranked=((0, 0),))
+    slow = Estimate(mean=80, deviation=1, count=5)
+    assert judged(planned, Objective.MEMORY, before, slow) == (False, "slower by more than 10%, rolled back")
+
+
+def test_a_journal_is_read_back_as_what_the_search_was_told() -> None:
+    trials = (trial(1, (0, 0), 10, 11, 12), trial(2, (1, 0), 20, 20, state=TrialState.STARTED), trial(3, (2, 1), state=TrialState.FAILED))
+    told = told_of(trials, DIALS, Objective.THROUGHPUT)
+    assert [one.point for one in told] == [(0, 0), (2, 1)]
+    assert told[0].speed == Estimate(mean=pytest.approx(11.0), deviation=pytest.approx(1.0), count=3)
+    assert told[1].speed is None
+    assert told[0].seconds == 12.0
+    first = speed_of(trials[0], Objective.TTFT)
+    assert first is not None
+    assert first.mean == pytest.approx(0.1)
+    assert figure(trials[0], "between_tokens") == pytest.approx(0.1)
+    with pytest.raises(InputError, match="--study"):
+        point_of(replace(trials[0], settings=Settings.of({"chunk": 7})), DIALS)
+
+
+def result(*trials: Trial) -> Tuned:
+    load = Load(requests=(Asked(0.0, 1, 1),), clients=1, vocabulary=10)
+    best = trials[-1] if trials else None
+    return Tuned("s", Objective.THROUGHPUT, DIALS, trials, best, None, "because", 0, load, ())
+
+
+def test_the_front_holds_what_nothing_beats_in_speed_and_memory() -> None:
+    found = marks(result(trial(1, (0, 0), 10, 10), trial(2, (1, 0), 9, 9), trial(3, (2, 0), 30, 30), trial(4, (2, 1), 20, 20)))
+    assert [one.trial.number for one in found if one.is_front] == [1, 3]
+    assert [one.trial.number for one in found if one.is_best] == [4]
+    mixed = marks(result(trial(1, (0, 0), 10, 10, seen=5000), trial(2, (1, 0), 9, 9)))
+    assert [one.nbytes for one in mixed] == [100, 200], "promised where one was not seen"
+
+
+def test_the_pictures_show_every_trial_once() -> None:
+    tuned = result(trial(1, (0, 0), 10, 10), trial(2, (1, 0), 19, 19), trial(3, (2, 0), 30, 30))
+    text = drawn(marks(tuned))
+    assert (text.count("@"), text.count("*"), text.count("o ")) == (2, 3, 1)
+    root = ET.fromstring(svg(tuned))  # noqa: S314 - our own
+    assert len(root.findall(".//{*}circle")) == 3
+    assert ET.fromstring(svg(result())) is not None  # noqa: S314 - as above
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang", "llama_cpp", "runtime"])
+def test_every_dial_is_a_setting_of_its_engine_with_values_it_takes(name: str) -> None:
+    engine = engines.find(name)
+    turned = engines.dials(name)
+    assert turned is not None
+    gpu = "cpu" if name == "runtime" else "24GiB"
+    found: Mapping[str, object] = {"gpu": gpu, "engine": name, "workload": "512:64", "quality": True, "host_memory": "32GiB"}
+    asked = read_tuning(VERB.flags({"model": "Qwen3-0.6B", **found}), real.world(offline=True))
+    assert len(asked.dials) >= 3
+    for dial in asked.dials:
+        for value in dial.values:
+            assert value is None or engine.validate(dial.setting, value) == value
+        assert len(set(dial.values)) == len(dial.values)
+
+
+def test_an_engine_without_dials_is_turned_by_its_levers() -> None:
+    assert engines.dials("transformers") is None
+    engine = engines.find("ipex_llm")
+    asked = read_tuning(VERB.flags({"model": "Qwen3-0.6B", **ASKED}), real.world(offline=True))
+    dials = from_levers(engines.find("vllm"), asked.base)
+    assert {"max_num_batched_tokens", "max_num_seqs"} <= {dial.setting for dial in dials}
+    assert "max_model_len" not in {dial.setting for dial in dials}
+    assert engine.profile.name == "ipex_llm"
+
+
+def test_the_start_is_the_safest_point_that_fits_and_quality_is_left_alone() -> None:
+    asked = read_tuning(flags(), real.world(offline=True))
+    assert asked.dials[0].setting == "gpu_memory_utilization"
+    assert asked.study.start == (0,) * len(asked.dials)
+    assert all(not dial.loses for dial in asked.dials)
+    found = asked.outcome(asked.study.start)
+    assert not isinstance(found, str)
+    assert found.verdict is Verdict.FITS
+    tight = read_tuning(flags("Qwen3-8B", workload="4096:512"), real.world(offline=True))
+    assert tight.study.start[0] > 0, "a fraction of 0.6 does not hold 15 GiB of weights on 24 GiB"
+
+
+def test_the_longest_context_is_ranked_by_the_ledger() -> None:
+    asked = read_tuning(flags(objective="context"), real.world(offline=True))
+    best, worst = asked.outcome(asked.study.ranked[0]), asked.outcome(asked.study.ranked[-1])
+    assert not isinstance(best, str)
+    assert not isinstance(worst, str)
+    assert best.capacity.max_context_tokens.expected >= worst.capacity.max_context_tokens.expected
+    least = read_tuning(flags(objective="memory"), real.world(offline=True))
+    small = least.outcome(least.study.ranked[0])
+    assert not isinstance(small, str)
+    assert small.peak_bytes <= best.peak_bytes
+    assert answer(least.engine, small.asked).verdict is Verdict.FITS
+
+
+def test_another_question_is_another_journal() -> None:
+    names = {
+        read_tuning(flags(**said), real.world(offline=True)).name
+        for said in (
+            {},
+            {"objective": "ttft"},
+            {"workload": "513:64"},
+            {"knob": ("max_num_seqs=16,32",)},
+            {"concurrency": 3},
+            {"all": True},
+        )
+    }
+    assert len(names) == 6
+    assert read_tuning(flags(), real.world(offline=True)).name == read_tuning(flags(budget="1h"), real.world(offline=True)).name
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"objective": "speed"}, "throughput, ttft, context, memory"),
+        ({"budget": "soon"}, "30m"),
+        ({"workload": None}, "--workload"),
+        ({"knob": ("max_num_seqs=16,16",)}, "twice"),
+        ({"knob": ("max_num_sequences=16,32",)}, "max_num_seqs"),
+        ({"rate": "2", "concurrency": 2}, "give one"),
+        ({"workload": "9000:64", "context": "4096"}, "--context"),
+    ],
+)
+def test_a_wrong_word_is_refused_with_the_right_ones(said: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        tuning(**said)
+
+
+def test_a_time_may_be_written_in_seconds_minutes_and_hours() -> None:
+    assert [seconds(flags(budget=text), "budget", 1.0) for text in ("90s", "30m", "1h", "2")] == [90.0, 1800.0, 3600.0, 120.0]
