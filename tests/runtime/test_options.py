@@ -50,21 +50,21 @@ def test_the_usage_names_every_setting() -> None:
     [("float32", "cpu", "float32"), ("float16", "cpu", "bfloat16"), ("float16", "cuda", "float16"), ("bfloat16", "cpu", "bfloat16")],
 )
 def test_a_model_is_computed_in_its_own_dtype_unless_the_device_has_none(own: str, device: str, expected: str) -> None:
-    assert dtype_word("auto", {"torch_dtype": own}, device=device) == expected
+    assert dtype_word("auto", own, device=device) == expected
 
 
 def test_float16_on_a_processor_is_refused() -> None:
     with pytest.raises(InputError, match="bfloat16"):
-        dtype_word("float16", {}, device="cpu")
+        dtype_word("float16", "float16", device="cpu")
 
 
 def test_the_cache_takes_what_weights_and_a_step_leave_but_no_more_than_all_sequences_can_fill() -> None:
     form = Form(16, (Kept(None, 16 * 1024),))
     architecture = tiny_llama()
-    short = size(read("--memory", "64MiB"), architecture, form, element=4, free_bytes=1 << 40, taken_bytes=60 << 20, is_cpu=True)
-    assert short.cache_bytes == (4 << 20) - short.transient_bytes
-    assert short.transient_bytes <= (4 << 20) // 8
-    rich = size(read("--memory", "8GiB"), architecture, form, element=4, free_bytes=1 << 40, taken_bytes=60 << 20, is_cpu=True)
+    short = size(read("--memory", "64MiB"), architecture, form, element=4, free_bytes=1 << 40, taken_bytes=60 << 20, device="cpu")
+    assert short.cache_bytes == (4 << 20) - short.step_bytes
+    assert short.step_bytes <= (4 << 20) // 8
+    rich = size(read("--memory", "8GiB"), architecture, form, element=4, free_bytes=1 << 40, taken_bytes=60 << 20, device="cpu")
     assert rich.cache_bytes == 16 * form.peak_bytes(rich.max_len, rich.chunk_tokens)
     assert rich.chunk_tokens > short.chunk_tokens
 
@@ -72,7 +72,7 @@ def test_the_cache_takes_what_weights_and_a_step_leave_but_no_more_than_all_sequ
 def test_too_little_memory_is_said_with_numbers() -> None:
     form = Form(256, (Kept(None, 256 * 1024),))
     with pytest.raises(InputError, match=r"one page takes 256\.0 KiB"):
-        size(read("--memory", "60MiB"), tiny_llama(), form, element=4, free_bytes=1 << 40, taken_bytes=60 << 20, is_cpu=True)
+        size(read("--memory", "60MiB"), tiny_llama(), form, element=4, free_bytes=1 << 40, taken_bytes=60 << 20, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.runtime.served import Server, runtime
 
+from ullage.engines.runtime.log import read_log_line, read_metrics
+
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 FRANCE = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
 STORY = {"messages": [{"role": "user", "content": "Tell me a story about a fox."}], "temperature": 0, "max_tokens": 40}
@@ -202,6 +204,15 @@ def test_weights_are_what_was_promised_and_the_cache_no_more(server: Server) -> 
     weights, cache = ('ullage_runtime_{}_bytes{{purpose="' + word + '"}}' for word in ("weights", "kv_cache"))
     assert seen[weights.format("seen")] == seen[weights.format("promised")]
     assert seen[cache.format("seen")] <= seen[cache.format("promised")] == CACHE_BYTES
+
+
+def test_the_log_and_the_metrics_are_what_the_planner_reads(server: Server) -> None:
+    facts = {fact.name: fact for line in server.log.read_text().splitlines() if (fact := read_log_line(line)) is not None}
+    assert facts.keys() == {"weights_bytes", "kv_bytes", "chunk_tokens", "listening"}
+    assert facts["kv_bytes"].value == CACHE_BYTES
+    told = {fact.name: fact.value for fact in read_metrics(server.ask("/metrics").body)}
+    assert told["seen.weights"] == told["promised.weights"] == facts["weights_bytes"].value
+    assert told["kv_bytes"] == CACHE_BYTES
 
 
 def test_the_log_says_nothing_of_what_was_asked(server: Server) -> None:

@@ -13,10 +13,10 @@ from ullage import wire
 from ullage.domain.guard import GuardOptions
 from ullage.domain.hyperparameters import Json
 from ullage.errors import UllageError, WorldError
+from ullage.runtime.memory import Memory
 from ullage.runtime.serve import asked
 from ullage.runtime.serve.exchange import Exchange, NeverFitsError, Service, requests_of
 from ullage.runtime.serve.fields import Fields, WrongFieldError
-from ullage.runtime.serve.memory import Memory
 from ullage.world.proxy import headers, said
 from ullage.world.proxy.keys import read_keys
 
@@ -32,7 +32,6 @@ class App:
     def __init__(self, service: Service, memory: Memory, keys: tuple[bytes, ...]) -> None:
         self._service, self._memory, self._keys = service, memory, keys
         self._created = int(time.time())
-        self.failure: BaseException | None = None
         self._routes: dict[str, tuple[str, Handler]] = {
             "/v1/chat/completions": ("POST", self._generate),
             "/v1/completions": ("POST", self._generate),
@@ -117,9 +116,7 @@ class App:
 
     def _health(self) -> web.Response:
         stats = self._service.worker.engine.stats()
-        status = "ok" if self.failure is None else f"the engine failed: {type(self.failure).__name__}"
-        body: dict[str, Json] = {"status": status, "running": stats.running, "waiting": stats.waiting}
-        return _json(body, 200 if self.failure is None else 503)
+        return _json({"status": "ok", "running": stats.running, "waiting": stats.waiting})
 
     def _unknown_model(self, name: str) -> web.Response:
         return said.error(404, f"There is no model {name[:200]!r} here; {self._service.model!r} is.", code="model_not_found", param="model")
