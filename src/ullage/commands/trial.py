@@ -33,10 +33,10 @@ class Measured(NamedTuple):
     was_stopped: bool = False
 
 
-class _MeasuringDoor(NoDoor):
+class MeasuringDoor(NoDoor):
     """Loads the engine as soon as it is ready."""
 
-    def __init__(self, world: World, load: Load, key: str | None, enough: "_Enough") -> None:
+    def __init__(self, world: World, load: Load, key: str | None, enough: "Enough") -> None:
         self._world, self._load, self._key, self._enough = world, load, key, enough
         self.loading: Loading | None = None
 
@@ -45,7 +45,7 @@ class _MeasuringDoor(NoDoor):
         self.loading = self._world.bench(url, self._key, self._load, self._enough)
 
 
-class _Enough:
+class Enough:
     """Whether rounds tell enough: a narrow interval of what is compared, or the trial's time is out."""
 
     def __init__(self, objective: Objective, trial_s: float) -> None:
@@ -63,10 +63,10 @@ class _Enough:
         return is_enough(self.values(rounds)) or seconds + seconds / len(rounds) > self._trial_s
 
 
-class _Watcher:
+class Watcher:
     """Decides as the supervisor does, ends the engine when its load is over, and reads memory meanwhile."""
 
-    def __init__(self, world: World, door: _MeasuringDoor, enough: _Enough, device: str) -> None:
+    def __init__(self, world: World, door: MeasuringDoor, enough: Enough, device: str) -> None:
         self._world, self._door, self._enough = world, door, enough
         self._device = device
         self._pid: int | None = None
@@ -124,10 +124,10 @@ class _Watcher:
 
 def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: Policy, said: str, device: str) -> Measured:
     """Run one. Raises WorldError."""
-    enough = _Enough(tuning.objective, tuning.trial_s)
+    enough = Enough(tuning.objective, tuning.trial_s)
     key = key_of(tuning.serving)
-    door = _MeasuringDoor(world, tuning.load, key, enough)
-    watcher = _Watcher(world, door, enough, device)
+    door = MeasuringDoor(world, tuning.load, key, enough)
+    watcher = Watcher(world, door, enough, device)
     ended: list[Run] = []
     began = world.meters.now()
     state = world.processes.keep(
@@ -159,7 +159,7 @@ def _begin(first: Launch, policy: Policy, at: float, said: str) -> tuple[State, 
     return state, (Say(text=said), *actions)
 
 
-def _problem(watcher: _Watcher, door: _MeasuringDoor, state: State, ended: list[Run]) -> str:
+def _problem(watcher: Watcher, door: MeasuringDoor, state: State, ended: list[Run]) -> str:
     """What went wrong, the engine's own end first."""
     if watcher.low:
         return watcher.low

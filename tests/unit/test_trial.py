@@ -1,0 +1,115 @@
+"""A trial's decisions: when it has measured enough, and what ends it early."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ullage.commands.trial import Enough, MeasuringDoor, Watcher, patience
+from ullage.domain.load import Answered, Load, Round
+from ullage.domain.plan import Command
+from ullage.domain.reading import HostReading, ProcessMemory
+from ullage.domain.supervision import (
+    AnsweredARequest,
+    Exited,
+    Healthy,
+    Launch,
+    Phase,
+    RecordRun,
+    Say,
+    Started,
+    State,
+    Stop,
+    StopAsked,
+    Tick,
+)
+from ullage.domain.tuning import Objective
+from ullage.planning.supervise import begin
+
+GIB = 1 << 30
+
+
+def rounds(*speeds: float) -> tuple[Round, ...]:
+    return tuple(Round(seconds=10 / speed, answered=(Answered(first_s=0.1 / speed, last_s=1.0, tokens=10),)) for speed in speeds)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_a_trial_repeats_until_it_knows_enough_or_its_time_is_out(objective: Objective) -> None:
+    enough = Enough(objective, 60.0)
+    assert not enough(rounds(10.0), 1.0)
+    assert not enough(rounds(10.0, 14.0, 7.0), 3.0)
+    assert enough(rounds(10.0, 10.01, 9.99, 10.0), 4.0)
+    assert enough(rounds(10.0, 14.0, 7.0), 59.0)
+    assert not enough(rounds(10.0), 600.0), "one round says nothing of its scatter"
+
+
+class Meters:
+    def __init__(self, available: int) -> None:
+        self.available = available
+
+    def now(self) -> float:
+        return 0.0
+
+    def host(self, at: float, pid: int | None) -> HostReading:
+        used = (
+            ProcessMemory(pid=pid or 0, parent=0, name="engine", pss_bytes=3 * GIB),
+            ProcessMemory(pid=2, parent=1, name="w", anon_bytes=GIB),
+        )
+        return HostReading(at=at, total_bytes=100 * GIB, available_bytes=self.available, processes=used)
+
+
+class Loading:
+    rounds: tuple[Round, ...] = ()
+    is_over, problem = False, ""
+
+
+def ready(available: int = 50 * GIB) -> tuple[Watcher, State, Loading]:
+    loading = Loading()
+    world: Any = SimpleNamespace(meters=Meters(available), bench=lambda *_: loading)
+    enough = Enough(Objective.THROUGHPUT, 60.0)
+    door = MeasuringDoor(world, Load(requests=(), clients=1, vocabulary=9), None, enough)
+    watcher = Watcher(world, door, enough, "cpu")
+    launch = Launch(command=Command(argv=("engine",)))
+    state, _ = begin(launch, patience(None), 0.0)
+    for event in (Started(at=0.0, pid=7), Healthy(at=1.0), AnsweredARequest(at=2.0)):
+        state, _ = watcher.decide(state, event)
+    door.engine_ready("http://127.0.0.1:1", launch)
+    assert state.phase is Phase.READY
+    return watcher, state, loading
+
+
+def test_the_engine_is_stopped_when_its_load_is_over_and_nobody_is_told_of_serving() -> None:
+    watcher, state, loading = ready()
+    state, actions = watcher.decide(state, Tick(at=3.0))
+    assert not any(isinstance(action, Stop | Say) for action in actions)
+    assert watcher.most_bytes == 4 * GIB
+    loading.rounds, loading.is_over = rounds(10.0), True
+    state, actions = watcher.decide(state, Tick(at=20.0))
+    assert any(isinstance(action, Stop) for action in actions)
+    assert [action.text for action in actions if isinstance(action, Say)] == ["  1 round: 10 tokens/s"]
+    state, actions = watcher.decide(state, Exited(at=21.0, code=0))
+    assert state.phase is Phase.STOPPED
+    assert any(isinstance(action, RecordRun) for action in actions)
+    assert watcher.is_done
+    assert not watcher.was_stopped
+
+
+def test_a_trial_ends_before_the_host_runs_out() -> None:
+    watcher, state, _ = ready(available=GIB)
+    _, actions = watcher.decide(state, Tick(at=3.0))
+    assert any(isinstance(action, Stop) for action in actions)
+    assert "1.00 GiB were left" in watcher.low
+
+
+def test_an_engine_that_dies_under_its_load_is_not_started_again() -> None:
+    watcher, state, _ = ready()
+    state, _ = watcher.decide(state, Exited(at=4.0, signal=9))
+    assert state.phase is Phase.GIVEN_UP
+    assert not watcher.is_done
+
+
+def test_a_person_who_stops_it_is_not_taken_for_the_end_of_the_load() -> None:
+    watcher, state, _ = ready()
+    watcher.decide(state, StopAsked(at=4.0, signal=2))
+    assert watcher.was_stopped
+    assert not watcher.is_done
