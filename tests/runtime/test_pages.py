@@ -175,6 +175,42 @@ def test_sequences_with_the_same_beginning_go_on_equally_far_apart() -> None:
     assert all(len(list(tables[0].runs(12, 20))) == 1 for tables in (first, *others))
 
 
+def test_what_lies_idle_never_puts_sequences_out_of_step() -> None:
+    pool = small_pool(100, (None,), lanes=4)
+    for turn in range(30):
+        crowd = [pool.new_tables() for _ in range(2)]
+        for at, tables in enumerate(crowd):
+            assert pool.grow(tables, 16)
+            digests: list[bytes] = []
+            extend(digests, [turn, at] * 8, page_tokens=PAGE, pages=4, salt=b"")
+            pool.remember(tables, digests, 0)
+        assert {tables[0].slot(0) % LENGTH for tables in crowd} == {0}
+        assert all(list(tables[0].runs(0, 16)) == [(tables[0].slot(0), 16)] for tables in crowd)
+        for tables in crowd:
+            pool.release(tables)
+    assert pool.idle_bytes == 4 * 4 * pool.arenas[0].page_bytes  # each lane still holds what was left in it last
+
+
+def test_slabs_are_paid_by_the_budget() -> None:
+    for budget_pages, lanes in ((64, 4), (7, 4), (2, 4)):
+        group = Group(window=None, layers=(0,), rows=(ROW,))
+        pool = Pool(
+            [group, Group(window=5, layers=(1,), rows=(ROW,))],
+            budget_bytes=budget_pages * 2 * PAGE * 4 * 4,
+            page_tokens=PAGE,
+            lanes=lanes,
+            lane_tokens=LENGTH,
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+            in_slabs=True,
+        )
+        taken = sum(store.tensor.nbytes for arena in pool.arenas for store in arena._stores)
+        assert 0 < taken <= pool.budget_bytes
+        tables = pool.new_tables()
+        assert not pool.grow(tables, pool.longest_tokens + 1)
+        assert pool.grow(tables, pool.longest_tokens)
+
+
 @given(st.integers(1, 200), st.integers(1, 200), st.none() | st.integers(1, 150))
 def test_only_what_the_length_temperature_left_alone_is_shared_between_lengths(prompt: int, tokens: int, sharp_from: int | None) -> None:
     most, salt = shareable(prompt, sharp_from, tokens)

@@ -49,6 +49,7 @@ class Play:
     ended: list[int] = field(default_factory=list)
     first_rows: dict[int, int] = field(default_factory=dict)
     turn: int = 0
+    places: int = 10_000
     preempted: Counter[int] = field(default_factory=Counter)
 
     def state(self) -> State:
@@ -56,6 +57,7 @@ class Play:
             form=self.form,
             budget_bytes=self.budget,
             used_bytes=sum(self.form.held_bytes(row.cached, row.reach) for row in self.rows),
+            free_pages=self.places - sum(self.form.pages(row.reach) for row in self.rows),
             chunk_tokens=self.chunk,
             reserve_tokens=self.reserve,
             turn=self.turn,
@@ -100,6 +102,7 @@ class Play:
         grown = replace(row, reach=max(row.reach, self.form.pages(piece.end) * size))
         self.rows[at] = grown
         assert self.state().used_bytes <= self.budget
+        assert self.state().free_pages >= 0
         self.rows[at] = replace(grown, cached=piece.end)
         if piece.end < row.tokens:
             return
@@ -114,8 +117,9 @@ class Play:
 
 def plays(**fixed: st.SearchStrategy[int]) -> st.SearchStrategy[Play]:
     def build(form: Form, wanted: list[Ask], slack: int, chunk: int, most: int, reserve: int) -> Play:
+        places = max(form.pages(ask.limit) for ask in wanted) * (slack if slack % 2 else 1000) // 4
         budget = max(form.peak_bytes(ask.limit, form.page_tokens) for ask in wanted) * slack // 4
-        return Play(form, budget, chunk, most, reserve, wanted)
+        return Play(form, budget, chunk, most, reserve, wanted, places=places)
 
     return st.builds(
         build,
@@ -182,7 +186,7 @@ def test_a_long_prompt_is_read_while_short_ones_keep_coming_and_they_do_not_wait
 def test_of_prompts_that_came_later_the_shortest_is_read_first() -> None:
     rows = tuple(Row(id_, tokens, 0, 0, tokens) for id_, tokens in enumerate((500, 300, 20, 70)))
     form = Form(16, (Kept(None, 1),))
-    state = State(form=form, budget_bytes=1000, used_bytes=0, chunk_tokens=100, reserve_tokens=0, turn=0, rows=rows)
+    state = State(form=form, budget_bytes=1000, used_bytes=0, free_pages=1000, chunk_tokens=100, reserve_tokens=0, turn=0, rows=rows)
     assert plan(state) == (Piece(0, 0, 50), Piece(2, 0, 20), Piece(3, 0, 30))
 
 
@@ -192,7 +196,9 @@ def test_more_sequences_than_rows_get_their_tokens_in_turns_beside_a_prompt(chun
     rows = (*(Row(id_, 9, 8, 16, 99) for id_ in range(12)), Row(12, 5000, 0, 5008, 5008))
     advanced: list[set[int]] = []
     for turn in range(96):
-        state = State(form=form, budget_bytes=1000, used_bytes=0, chunk_tokens=chunk, reserve_tokens=0, turn=turn, rows=rows)
+        state = State(
+            form=form, budget_bytes=1000, used_bytes=0, free_pages=1000, chunk_tokens=chunk, reserve_tokens=0, turn=turn, rows=rows
+        )
         found = plan(state)
         assert isinstance(found, tuple)
         advanced.append({piece.id for piece in found})

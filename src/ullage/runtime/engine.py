@@ -82,8 +82,8 @@ class Engine:
     def refusal(self, request: Request) -> Refusal | None:
         """Why the request can never run here, in numbers; None where it can."""
         tokens = len(request.prompt) + request.max_new_tokens
-        settings = self.settings
-        return refusal(self._housing.form, budget_bytes=settings.budget_bytes, max_len=settings.max_len, tokens=tokens, limit=tokens - 1)
+        housing, budget = self._housing, self.settings.budget_bytes
+        return refusal(housing.form, budget_bytes=budget, max_len=housing.max_len, tokens=tokens, limit=tokens - 1)
 
     def submit(self, request: Request) -> int:
         """Take a request in; its tokens come out of `step`. Raises InputError for what is none: no prompt, a value out of range."""
@@ -135,7 +135,7 @@ class Engine:
             idle_bytes=pool.idle_bytes,
             swapped_bytes=housing.swapped_bytes,
             swap_budget_bytes=settings.swap_bytes,
-            budget_tokens=housing.form.longest(settings.budget_bytes, settings.page_tokens, settings.max_len),
+            budget_tokens=housing.form.longest(settings.budget_bytes, settings.page_tokens, housing.max_len),
             used_tokens=sum(live.cached for live in list(self._running)),
             waiting=len(self._queue) + len(self._arrivals),
             running=len(self._running),
@@ -188,6 +188,7 @@ class Engine:
             form=self._housing.form,
             budget_bytes=self.settings.budget_bytes,
             used_bytes=self._housing.pool.used_bytes,
+            free_pages=self._housing.pool.free_pages,
             chunk_tokens=self.settings.chunk_tokens,
             reserve_tokens=self.settings.reserve_tokens,
             turn=self._turn,

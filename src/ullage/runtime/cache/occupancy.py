@@ -5,6 +5,7 @@ another goes on in a lane of its own at the place where those pages would end, s
 far apart. A page without holders is *idle* until it is freed: its content is kept in case somebody comes back for it.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 
 
@@ -15,8 +16,9 @@ class Occupancy:
         self.lanes, self.lane_pages = lanes, lane_pages
         self.pages = lanes * lane_pages
         self._taken = bytearray(self.pages)
-        self._holders = [0] * self.pages
+        self._holders = array("H", bytes(2 * self.pages))
         self._in_lane = [0] * lanes
+        self._held_in_lane = [0] * lanes
         self.taken_pages = 0
 
     @property
@@ -40,7 +42,7 @@ class Occupancy:
 
     def _mark(self, page: int) -> int:
         self._taken[page] = 1
-        self._holders[page] = 1
+        self.hold(page)
         self._in_lane[page // self.lane_pages] += 1
         self.taken_pages += 1
         return page
@@ -48,16 +50,36 @@ class Occupancy:
     def hold(self, page: int) -> bool:
         """One more holder of a page with content; whether it was idle."""
         self._holders[page] += 1
-        return self._holders[page] == 1
+        if self._holders[page] > 1:
+            return False
+        self._held_in_lane[page // self.lane_pages] += 1
+        return True
 
     def let_go(self, page: int) -> bool:
         """One holder fewer; whether the page is idle now."""
         self._holders[page] -= 1
-        return not self._holders[page]
+        if self._holders[page]:
+            return False
+        self._held_in_lane[page // self.lane_pages] -= 1
+        return True
 
     def is_held(self, page: int) -> bool:
         """Whether somebody holds it."""
         return self._holders[page] > 0
+
+    def needs_lane(self, after: int | None) -> bool:
+        """Whether the page after ``after`` would be taken in another lane and none is empty."""
+        goes_on = after is not None and (after + 1) % self.lane_pages and not self._taken[after + 1]
+        return not goes_on and 0 not in self._in_lane
+
+    def is_loose(self, page: int) -> bool:
+        """Whether nobody holds any page of its lane."""
+        return not self._held_in_lane[page // self.lane_pages]
+
+    def beside(self, page: int) -> list[int]:
+        """All pages with content in its lane."""
+        first = page // self.lane_pages * self.lane_pages
+        return [other for other in range(first, first + self.lane_pages) if self._taken[other]]
 
     def free(self, pages: Iterable[int]) -> None:
         """Pages whose content is not needed any more."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ullage.engines.runtime.pages import Group
+from ullage.engines.runtime.pages import Group, form_of
 from ullage.engines.runtime.settings import NATIVE, cache_forms
 from ullage.runtime.cache.arena import Arena
 from ullage.runtime.cache.prefix import Match, Prefix
@@ -26,13 +26,22 @@ class Pool:
         device: torch.device,
         clock: Callable[[], float] | None = None,
         kv_dtype: str = NATIVE,
+        in_slabs: bool | None = None,
     ) -> None:
-        """``clock`` tells since when a page is idle; without one nothing is kept for another sequence. ``kv_dtype``: as the setting."""
+        """``clock`` tells since when a page is idle; without one nothing is kept for another sequence. ``kv_dtype``: as the setting.
+
+        ``in_slabs``: places have memory before they are taken, so there are no more of them than the budget pays; None: off a CPU.
+        """
         self.groups = tuple(groups)
         self.page_tokens = page_tokens
         self.budget_bytes = budget_bytes
         lane_pages = -(-lane_tokens // page_tokens)
         keys, values = cache_forms(kv_dtype)
+        if device.type != "cpu" if in_slabs is None else in_slabs:
+            form = form_of(groups, page_tokens=page_tokens, keys=keys, values=values, element=dtype.itemsize)
+            most = max(1, budget_bytes // form.bundle_bytes)
+            lanes = min(lanes, most)
+            lane_pages = min(lane_pages, most // lanes)
         self.arenas = tuple(
             Arena(
                 group.rows,
@@ -63,6 +72,17 @@ class Pool:
     def used_bytes(self) -> int:
         """Bytes of pages that sequences hold."""
         return self.taken_bytes - self.idle_bytes
+
+    @property
+    def free_pages(self) -> int:
+        """Pages that every arena can still give, of idle ones too."""
+        idle = zip(self.arenas, self._prefix.idle_pages, strict=True)
+        return min(arena.occupancy.free_pages + pages for arena, pages in idle)
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens that the places of every arena hold."""
+        return min(arena.occupancy.pages for arena in self.arenas) * self.page_tokens
 
     def new_tables(self) -> tuple[Table, ...]:
         """Empty tables of one sequence."""
@@ -98,13 +118,19 @@ class Pool:
         return sum(table.missing(tokens) * arena.page_bytes for table, arena in zip(tables, self.arenas, strict=True))
 
     def grow(self, tables: Sequence[Table], tokens: int) -> bool:
-        """Give a sequence room for ``tokens`` tokens, idle pages making way; or nothing and False when the budget does not allow it."""
+        """Give a sequence room for ``tokens`` tokens, idle pages making way; or nothing and False when there is not so much."""
         if not any(table.missing(tokens) for table in tables):
             return True
-        over = self.taken_bytes + self.missing_bytes(tables, tokens) - self.budget_bytes
-        if over > self.idle_bytes:
+        if (
+            self.used_bytes + self.missing_bytes(tables, tokens) > self.budget_bytes
+            or max(table.missing(tokens) for table in tables) > self.free_pages
+        ):
             return False
-        self._make_way(over, [table.missing(tokens) for table in tables])
+        needs = [table.missing(tokens) for table in tables]
+        for group, table in enumerate(tables):
+            if needs[group] and self.arenas[group].occupancy.needs_lane(table.pages[-1] if table.pages else None):
+                self._clear_lane(group)
+        self._make_way(self.taken_bytes + self.missing_bytes(tables, tokens) - self.budget_bytes, needs)
         for table, arena in zip(tables, self.arenas, strict=True):
             table.grow(arena, tokens)
         return True
@@ -137,6 +163,16 @@ class Pool:
         gone = [page for page in reversed(pages) if arena.occupancy.let_go(page) and not self._prefix.rest(group, page, now)]
         if gone:
             arena.clear(gone)
+
+    def _clear_lane(self, group: int) -> None:
+        """Throw away what lies idle in a lane that nobody is in, so that sequences stay equally far apart and in one run each."""
+        occupancy = self.arenas[group].occupancy
+        page = self._prefix.oldest_where(group, occupancy.is_loose)
+        if page is not None:
+            gone = occupancy.beside(page)
+            for idle in gone:
+                self._prefix.forget(group, idle)
+            self.arenas[group].clear(gone)
 
     def _make_way(self, over_bytes: int, pages: Sequence[int]) -> None:
         """Throw idle pages away until ``over_bytes`` and so many pages of each arena are free."""

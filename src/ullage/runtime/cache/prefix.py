@@ -4,7 +4,7 @@ A page's digest is of its tokens and of the digest of the page before it, the fi
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from ullage.frozen import dataclass
@@ -107,6 +107,10 @@ class Prefix:
         for (group, page), at in self._idle.items():
             return group, page, at
         return None
+
+    def oldest_where(self, group: int, fits: Callable[[int], bool]) -> int | None:
+        """The page of one group that has been idle longest of those that fit."""
+        return next((page for own, page in self._idle if own == group and fits(page)), None)
 
     def forget(self, group: int, page: int) -> None:
         """An idle page's content goes."""

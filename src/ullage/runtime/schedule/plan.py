@@ -32,6 +32,7 @@ class State:
     form: Form
     budget_bytes: int
     used_bytes: int  # of pages that some sequence holds
+    free_pages: int  # of every group there are places for
     chunk_tokens: int  # rows of one step at most
     reserve_tokens: int  # growth that is kept free for each sequence when another is let in
     turn: int  # counts steps
@@ -66,21 +67,22 @@ class Candidate:
 def plan(state: State) -> tuple[Piece, ...] | Preempt:
     """The rows of the next step, senior sequences first; or whom to preempt before asking again."""
     wanted = _wanted(state)
-    form, free = state.form, state.budget_bytes - state.used_bytes
+    form, free, places = state.form, state.budget_bytes - state.used_bytes, state.free_pages
     bundle = form.bundle_bytes
     found = []
     for row in state.rows:
         want = wanted.get(row.id, 0)
         if not want:
             continue
-        affordable = free // bundle if bundle else form.pages(row.limit)
+        affordable = min(free // bundle, places)
         end = min(row.cached + want, row.reach + affordable * form.page_tokens)
         if end <= row.cached:
             youngest = state.rows[-1]
             if youngest.id != row.id:
                 return Preempt(youngest.id)
             continue  # it is the youngest: it waits, and gives its pages when a senior one needs them
-        free -= bundle * max(0, form.pages(end) - form.pages(row.reach))
+        grown = max(0, form.pages(end) - form.pages(row.reach))
+        free, places = free - bundle * grown, places - grown
         found.append(Piece(row.id, row.cached, end))
     return tuple(found)
 
