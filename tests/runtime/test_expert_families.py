@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ullage.architectures import read
 from ullage.domain.hyperparameters import Hyperparameters
-from ullage.engines.runtime.mixtures import mixture_rows
-from ullage.engines.runtime.transient import ROWS
+from ullage.engines.runtime.transient import ROWS, mixture_rows
 from ullage.errors import UnsupportedModelError
 from ullage.runtime.linear.plain import Plain
 from ullage.runtime.load import load

@@ -18,18 +18,20 @@ class Family:
     caps_scores: bool = False
     parallel: bool = False  # attention and feed-forward read the same norm
     local_angles: bool = False  # layers with a window turn by angles of their own
+    sinks: bool = False  # heads have a logit more, which results are divided by in float32
+    float_router: bool = False  # router logits are computed in float32
     corrected: bool = False  # routers keep a float32 correction for each expert
 
 
 _PLAIN: Final = Family()
 _LAYER_NORMS: Final = Family(layer_norms=True)
 FAMILIES: Final[dict[str, Family]] = {
-    "deepseek_v2": _PLAIN,
-    "deepseek_v3": Family(corrected=True),
+    "deepseek_v2": Family(float_router=True),
+    "deepseek_v3": Family(float_router=True, corrected=True),
     "gemma": Family(float_norms=True),
     "gemma2": Family(float_norms=True, caps_scores=True),
     "gemma3_text": Family(float_norms=True, head_norms=True, local_angles=True),
-    "gpt_oss": _PLAIN,
+    "gpt_oss": Family(sinks=True),
     "granite": _PLAIN,
     "llama": _PLAIN,
     "mistral": _PLAIN,

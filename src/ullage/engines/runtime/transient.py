@@ -6,8 +6,18 @@ Nothing here grows with the prompt: rows are those of a step. `tests/runtime/tes
 from collections.abc import Iterator
 from functools import lru_cache
 
-from ullage.domain.architecture import Architecture, DenseFeedForward, DualChunk, FullAttention, Layer, SlidingAttention
+from ullage.domain.architecture import (
+    Architecture,
+    DenseFeedForward,
+    DualChunk,
+    ExpertFeedForward,
+    FullAttention,
+    LatentAttention,
+    Layer,
+    SlidingAttention,
+)
 from ullage.engines.runtime.families import FAMILIES, Family
+from ullage.engines.runtime.latents import expand_from, expanded_heads
 from ullage.frozen import dataclass
 
 ROWS = 512  # rows that wide intermediates are made for at a time; more of them multiply no faster
@@ -15,6 +25,7 @@ PIECE_KEYS = 4096  # keys of one call of the attention kernel
 WINDOW_ROWS = 512  # queries of one block under a window: its edge needs a mask of so many rows and columns
 TILE_ROWS, TILE_KEYS = 256, 1024  # of attention in plain tiles, which holds its scores
 FLOAT = 4
+_MIXTURE_CUTS = 8  # times ROWS, at most, go to a mixture of experts: two tensors as wide as the model are held for so many rows
 _DOUBLE = 8  # angles are made in float64
 _INDEX = 8  # of a token id and of a position
 Ordinary = FullAttention | SlidingAttention
@@ -66,6 +77,10 @@ def _moments(architecture: Architecture, layer: Layer, step: Rows, family: Famil
     for mixer in layer.mixers:
         if isinstance(mixer, Ordinary):
             yield from _attention(mixer, step, family, base, hidden)
+        elif isinstance(mixer, LatentAttention):
+            yield from _latent(mixer, step, family, base, hidden)
+    if isinstance(layer.feed_forward, ExpertFeedForward):
+        yield from _mixture(layer.feed_forward, step, family, base, hidden)
     if isinstance(layer.feed_forward, DenseFeedForward):
         width = (2 if layer.feed_forward.gated else 1) * layer.feed_forward.intermediate
         inner = layer.feed_forward.intermediate
@@ -73,6 +88,56 @@ def _moments(architecture: Architecture, layer: Layer, step: Rows, family: Famil
         wide = step.cut * step.element * max(hidden + width + inner, 2 * hidden + inner)
         because = f"MLP: {step.cut:,} rows at a time of {hidden:,} + {width:,} + {inner:,} numbers of {step.element} bytes"
         yield Moment(base + kept + max(norm, wide), f"{because}, beside {base + kept:,} bytes of {step.rows:,} rows")
+
+
+def mixture_rows(experts: int, per_token: int) -> int:
+    """Rows a mixture is given at a time: about ``ROWS`` for each expert, so that reading an expert's weights is paid back."""
+    return ROWS * max(1, min(_MIXTURE_CUTS, experts // per_token))
+
+
+def _mixture(outline: ExpertFeedForward, step: Rows, family: Family, base: int, hidden: int) -> Iterator[Moment]:
+    """Norm, router, shared expert, and one routed expert's share of the rows after another."""
+    element, rows = step.element, min(step.rows, mixture_rows(outline.experts, outline.experts_per_token))
+    cut, picked = min(rows, ROWS), rows * outline.experts_per_token
+    yield Moment(base + _norm(hidden, step, family, rows), f"norm of {rows:,} rows before experts")
+    held = base + 2 * rows * hidden * element
+    wide = cut * max(hidden + 3 * outline.intermediate, 2 * hidden + outline.intermediate)
+    shared = cut * max(3 * outline.shared_intermediate, outline.shared_intermediate + hidden) if outline.shared_intermediate else 0
+    moving = max(picked * (_INDEX + element) + wide * element, shared * element)
+    yield Moment(held + moving, f"experts: up to {cut:,} rows at a time of {outline.intermediate:,} numbers, beside {rows:,} rows")
+    chosen = picked * (_INDEX + FLOAT) + cut * outline.experts * 3 * FLOAT
+    floats = (cut + outline.experts) * hidden * FLOAT if family.float_router and element != FLOAT else 0
+    yield Moment(held + chosen + max(floats, 2 * picked * _INDEX), f"routing of {rows:,} rows over {outline.experts:,} experts")
+
+
+def _latent(mixer: LatentAttention, step: Rows, family: Family, base: int, hidden: int) -> Iterator[Moment]:
+    """Queries and latents of all rows; then the past, absorbed by all heads or expanded for some of them at a time."""
+    element, rows, heads = step.element, step.rows, mixer.query_heads
+    width, kept = mixer.nope_dim + mixer.rope_dim, mixer.latent_dim + mixer.rope_dim
+    held = base + rows * (heads * width + kept) * element
+    down = 2 * (mixer.query_latent_dim or 0)
+    projecting = max(_norm(hidden, step, family), step.cut * (hidden + down + heads * width) * element)
+    yield Moment(held + projecting, f"projections: {heads * width + kept:,} numbers of {element} bytes for each of {rows:,} rows")
+    found = rows * heads * mixer.value_dim * element
+    first = expand_from(latent=mixer.latent_dim, rope=mixer.rope_dim, nope=mixer.nope_dim, value=mixer.value_dim)
+    if first is None or rows < first:
+        absorbed = FullAttention(query_heads=heads, kv_heads=1, key_dim=kept, value_dim=kept)
+        met = found + rows * heads * kept * element + _merging(absorbed, step, family, None)[0]
+        yield Moment(held + met, f"latents met by {rows:,} rows")
+        return
+    held += 2 * found
+    some = expanded_heads(heads, max(rows, PIECE_KEYS), width, element)
+    each, sums = rows * some * width, FLOAT * rows * some
+    past = step.context - rows
+    pieces = [rows, *(min(PIECE_KEYS, past - first) for first in range(0, min(past, 2 * PIECE_KEYS), PIECE_KEYS))]
+    for index, keys in enumerate(pieces):
+        state = 0 if not index else each * (element if index == 1 else FLOAT) + sums
+        making = some * keys * max(width + mixer.nope_dim, 2 * width + mixer.value_dim) * element
+        wide = state + max(making, 2 * some * keys * width * element + each * element + sums)
+        yield Moment(held + wide, f"latents of {keys:,} keys expanded for {some} heads, beside {held:,} bytes of {rows:,} rows")
+    expanded = FullAttention(query_heads=some, kv_heads=some, key_dim=width, value_dim=width)
+    merged, why = _merging(expanded, step, family, None)
+    yield Moment(held + merged, f"{why}, {some} heads at a time")
 
 
 def _norm(width: int, step: Rows, family: Family, rows: int | None = None) -> int:
@@ -132,8 +197,9 @@ def _merging(mixer: Ordinary, step: Rows, family: Family, dual: DualChunk | None
     if isinstance(mixer, SlidingAttention):
         masks = block * block * (step.element + 3)
     tiles = _tiles(mixer, block) if family.caps_scores else 0
+    sinks = min(block, ROWS) * each // block * FLOAT + 2 * sums if family.sinks and step.element != FLOAT else 0
     if step.context <= step.rows and block == step.rows:
-        return each * step.element + sums + max(masks, tiles), f"attention of {block:,} rows to themselves"
+        return each * step.element + sums + max(masks, tiles, sinks), f"attention of {block:,} rows to themselves"
     half = step.element != FLOAT
     begin = each * (2 * step.element + (FLOAT if half else 0)) + 4 * sums
     later = each * (FLOAT + step.element) + (min(block, ROWS) * each // block * FLOAT if half else 0) + 3 * sums

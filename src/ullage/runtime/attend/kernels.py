@@ -13,6 +13,7 @@ from ullage.engines.runtime.transient import ROWS
 _flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - as above
 _flash_cuda = torch.ops.aten._scaled_dot_product_flash_attention  # noqa: SLF001 - as above
 _HALVES = (torch.bfloat16, torch.float16)
+_WIDEST = 256  # elements of a head that the kernel of accelerators takes
 
 
 def attend(
@@ -24,7 +25,7 @@ def attend(
         if bias is not None:  # the kernel says 0 of a query that sees no key, which would weigh as much as one key in a merge
             lse = lse.masked_fill(torch.isneginf(bias).all(-1), float("-inf"))
         return output, lse
-    if bias is None and query.dtype in _HALVES:
+    if bias is None and query.dtype in _HALVES and query.shape[3] <= _WIDEST:
         repeated = query.shape[1] // key.shape[1]
         if repeated > 1:
             key, value = key.repeat_interleave(repeated, 1), value.repeat_interleave(repeated, 1)
@@ -100,5 +101,7 @@ class Merged:
         output, lse = self.pair()
         if sink is None:
             return output
-        total = torch.logaddexp(lse, sink.float()[None, :, None])
-        return output.float() * torch.exp(lse - total)[..., None]
+        share = torch.exp(lse - torch.logaddexp(lse, sink.float()[None, :, None]))[..., None]
+        for some, own in zip(output.split(ROWS, 2), share.split(ROWS, 2), strict=True):
+            some.copy_(some.float().mul_(own))
+        return output

@@ -107,15 +107,21 @@ class Mixture:
         return found if self._shared_gate is None else found.mul_(self._shared_gate(x).sigmoid_())
 
     def _add_picked(self, x: Tensor, output: Tensor) -> None:
-        chosen = [self._router(part) for part in x.split(ROWS)]
-        picked, weights = torch.cat([experts for experts, _ in chosen]), torch.cat([own for _, own in chosen])
-        order = picked.flatten().argsort(stable=True)
-        rows, weights = order // picked.shape[1], weights.flatten()[order].to(x.dtype)[:, None]
+        mine, weights, counts = self._sorted(x)
         start = 0
-        for index, count in enumerate(torch.bincount(picked.flatten(), minlength=len(self._experts)).tolist()):
+        for index, count in enumerate(counts):
             if not count:
                 continue
             expert, end = self._experts[index], start + count
-            for mine, own in zip(rows[start:end].split(ROWS), weights[start:end].split(ROWS), strict=True):
-                output.index_add_(0, mine, expert(x.index_select(0, mine)).mul_(own))
+            for rows, own in zip(mine[start:end].split(ROWS), weights[start:end].split(ROWS), strict=True):
+                output.index_add_(0, rows, expert(x.index_select(0, rows)).mul_(own))
             start = end
+
+    def _sorted(self, x: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """The row and the weight, (, 1), of every pair of a row and an expert, expert after expert; how many pairs each expert has."""
+        chosen = [self._router(part) for part in x.split(ROWS)]
+        picked, weights = torch.cat([experts for experts, _ in chosen]), torch.cat([own for _, own in chosen])
+        flat = picked.flatten()
+        order = flat.argsort(stable=True)
+        counts: list[int] = torch.bincount(flat, minlength=len(self._experts)).tolist()
+        return order // picked.shape[1], weights.flatten()[order].to(x.dtype)[:, None], counts

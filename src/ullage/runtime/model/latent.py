@@ -119,10 +119,14 @@ class LatentAttention:
             heads = slice(first, first + step)
             merged = Merged()
             for kept, causal in _met(block, own, cached):
-                key, value = self._expanded(kept, heads)
-                merged.add(*attend(query[None, :, heads].transpose(1, 2), key, value, self._scale, causal=causal))
+                merged.add(*self._over(query, kept, heads, causal=causal))
             found[:, heads] = merged.result()[0, :, :, : found.shape[2]].transpose(0, 1)
         return found
+
+    def _over(self, query: Tensor, kept: Tensor, heads: slice, *, causal: bool) -> tuple[Tensor, Tensor]:
+        """A function of its own, so that what was expanded is gone before the next is."""
+        key, value = self._expanded(kept, heads)
+        return attend(query[None, :, heads].transpose(1, 2), key, value, self._scale, causal=causal)
 
     def _absorbed(self, down: Tensor, block: Block, own: Tensor, cached: Held) -> Tensor:
         """(rows, heads, latent + rope), a mixture of the rows that are kept."""

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.checkpoint import Part, Role
-from ullage.engines.runtime.mixtures import mixture_rows
-from ullage.engines.runtime.transient import ROWS
+from ullage.engines.runtime.transient import ROWS, mixture_rows
 from ullage.errors import UnsupportedModelError
 from ullage.frozen import dataclass
 from ullage.runtime.linear.plain import Plain
