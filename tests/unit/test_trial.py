@@ -40,7 +40,8 @@ def test_a_trial_repeats_until_it_knows_enough_or_its_time_is_out(objective: Obj
     assert not enough(rounds(10.0, 14.0, 7.0), 3.0)
     assert enough(rounds(10.0, 10.01, 9.99, 10.0), 4.0)
     assert enough(rounds(10.0, 14.0, 7.0), 59.0)
-    assert not enough(rounds(10.0), 600.0), "one round says nothing of its scatter"
+    assert not enough(rounds(10.0), 600.0), "one round says nothing of its scatter, and two little"
+    assert not enough(rounds(10.0, 10.0), 600.0)
 
 
 class Meters:

@@ -18,7 +18,7 @@ from ullage.units import format_bytes
 _TERM = 15
 _LOOK_S, _SAY_S, _LEAVE_S = 1.0, 15.0, 10.0
 _LEAST_FREE = 0.02  # of the host: below it a trial is ended before the kernel ends something else
-_FEWEST_ROUNDS = 2
+_FEWEST_ROUNDS = 3
 _START_S = 900.0
 
 
@@ -57,7 +57,7 @@ class Enough:
         return [one.first_s if self._objective is Objective.TTFT else one.tokens_per_s for one in rounds]
 
     def __call__(self, rounds: tuple[Round, ...], seconds: float) -> bool:
-        """At least two rounds; then as the class says, where another round would not end in time either."""
+        """At least three rounds; then as the class says, where another round would not end in time either."""
         if len(rounds) < _FEWEST_ROUNDS:
             return False
         return is_enough(self.values(rounds)) or seconds + seconds / len(rounds) > self._trial_s
