@@ -23,7 +23,7 @@ def loaded(name: str) -> Loaded:
     return load(str(folder), dtype=torch.float32, device=torch.device("cpu"))
 
 
-def small(name: str, **settings: int | bool) -> Engine:
+def small(name: str, **settings: int | bool | str) -> Engine:
     """An engine with room for everything, unless the settings say otherwise."""
     return Engine(
         loaded(name), EngineSettings(**({"budget_bytes": PLENTY, "max_len": 256, "page_tokens": 8, "chunk_tokens": 64} | settings))

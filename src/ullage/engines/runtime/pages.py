@@ -54,6 +54,10 @@ def groups_of(architecture: Architecture) -> tuple[Group, ...]:
 
 def token_bytes(rows: Sequence[Rows], *, keys: str, values: str, element: int) -> int:
     """What one token takes over the layers of a group; ``keys`` and ``values`` are forms of the cache."""
+    if keys != values and any(not row.value_dim for row in rows):
+        raise UnsupportedModelError(
+            f"latent attention keeps one row for key and value: kv_dtype k={keys},v={values} cannot tell them apart"
+        )
     total = 0
     for row in rows:
         each = cache_row_bytes(keys, row.key_dim, element) + (cache_row_bytes(values, row.value_dim, element) if row.value_dim else 0)

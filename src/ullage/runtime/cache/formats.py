@@ -60,7 +60,7 @@ class Int8:
     def quantise(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Codes rounded to the nearest."""
         scale = _scale(rows, 127.0)
-        return rows.float().div_(scale.float()).round_().clamp_(-127, 127).to(torch.int8), scale
+        return (rows / scale.float()).round_().clamp_(-127, 127).to(torch.int8), scale
 
     def numbers(self, parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
         """Whole numbers, which every dtype has."""
@@ -81,7 +81,7 @@ class Fp8:
     def quantise(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Codes rounded to the nearest."""
         scale = _scale(rows, 448.0)
-        return rows.float().div_(scale.float()).clamp_(-448, 448).to(torch.float8_e4m3fn).view(torch.int8), scale
+        return (rows / scale.float()).clamp_(-448, 448).to(torch.float8_e4m3fn).view(torch.int8), scale
 
     def numbers(self, parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
         """By moving bits: e4m3 is float16 with a narrower exponent, so 256 times too small there, its subnormal numbers included.
