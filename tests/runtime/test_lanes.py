@@ -62,6 +62,19 @@ def test_who_wrote_the_beginning_and_who_shares_it_are_one_call() -> None:
     assert (together[0].first, together[0].apart, together[0].lanes) == (32, 100, 4)
 
 
+def test_the_longest_of_a_call_ends_inside_the_arena() -> None:
+    together, alone = grouped([lane(row, ((250 + row * 60, 60 - 15 * (row == 2)),)) for row in range(3)], SLOTS, CPU)
+    assert [part.lanes for part in together] == [2]
+    assert [one.row for one in alone] == [2]
+
+
+def test_tokens_of_one_sequence_that_are_computed_again_are_one_call() -> None:
+    lanes = [lane(row, ((40, 30 + row),)) for row in range(5)]
+    together, alone = grouped(lanes, SLOTS, CPU)
+    assert (len(together), together[0].apart, alone) == (1, 0, ())
+    assert seen(lanes)[3] == list(range(40, 73))
+
+
 def test_a_short_and_a_long_sequence_are_not_padded_to_one_another() -> None:
     together, alone = grouped([lane(0, ((0, 10),)), lane(1, ((100, 90),))], SLOTS, CPU)
     assert (together, len(alone)) == ((), 2)

@@ -190,6 +190,13 @@ def test_of_prompts_that_came_later_the_shortest_is_read_first() -> None:
     assert plan(state) == (Piece(0, 0, 50), Piece(2, 0, 20), Piece(3, 0, 30))
 
 
+def test_places_that_run_out_before_bytes_cut_a_prompt_and_put_the_youngest_aside() -> None:
+    form, rows = Form(16, (Kept(None, 1),)), (Row(0, 100, 0, 0, 100), Row(1, 50, 0, 0, 50))
+    state = State(form=form, budget_bytes=1000, used_bytes=0, free_pages=2, chunk_tokens=100, reserve_tokens=0, turn=0, rows=rows)
+    assert plan(state) == (Piece(0, 0, 32),)
+    assert plan(replace(state, free_pages=0)) == Preempt(1)
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 8])
 def test_more_sequences_than_rows_get_their_tokens_in_turns_beside_a_prompt(chunk: int) -> None:
     form = Form(16, (Kept(None, 1),))

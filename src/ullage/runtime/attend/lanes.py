@@ -90,7 +90,7 @@ def _evenly(owners: Sequence[tuple[Run, Lane]], slots: int) -> list[list[tuple[R
 def _fits(runs: Sequence[Run], new: Run, slots: int) -> bool:
     counts = [count for _, count in (*runs, new)]
     starts = [slot for slot, _ in (*runs[-2:], new)]
-    even = len({after - before for before, after in pairwise(starts)}) == 1 and starts[-1] > starts[-2]
+    even = len({after - before for before, after in pairwise(starts)}) == 1
     return even and max(counts) <= _SIMILAR * min(counts) and new[0] + max(counts) <= slots
 
 
