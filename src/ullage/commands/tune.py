@@ -1,7 +1,6 @@
 """``ullage tune MODEL``: one setting at a time under a real load, then the best combinations around the winner."""
 
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT
 from ullage.commands.trial import Measured, patience, run_trial
@@ -10,7 +9,7 @@ from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.baseline import Exit, Seen, Trial, TrialState
 from ullage.domain.case import Settings
 from ullage.domain.supervision import Launch
-from ullage.domain.tuning import Ask, Ended, Objective, Point
+from ullage.domain.tuning import Ask, Ended, Estimate, Objective, Point
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning import tune_words as words
@@ -18,6 +17,7 @@ from ullage.planning.answer import as_plan
 from ullage.planning.fit import Outcome
 from ullage.planning.record import run_of, summarise
 from ullage.planning.tune import ask, most_trials
+from ullage.planning.tune_compare import scatter
 from ullage.planning.tune_journal import HEADER, case_of, figures_of, point_of, speed_of, told_of
 from ullage.ports import World
 from ullage.report.tune_result import Tuned
@@ -90,6 +90,11 @@ class _Journal:
         ended = (one for one in self.trials.values() if one.state is not TrialState.STARTED)
         return next((one for one in ended if point_of(one, self._tuning.dials) == point), None)
 
+    def speeds(self) -> tuple[Estimate, ...]:
+        """What was measured so far, of every trial that went well."""
+        found = (speed_of(self.trials[number], self._tuning.objective) for number in sorted(self.trials))
+        return tuple(one for one in found if one is not None)
+
     def _trial(self, number: int, settings: Settings, state: TrialState, because: str) -> Trial:
         return Trial(
             study=self._tuning.name,
@@ -100,12 +105,6 @@ class _Journal:
             because=because,
             parallel=self._tuning.base.parallel,
         )
-
-
-class _Stopped(NamedTuple):
-    """Why the search ended before its end."""
-
-    reason: str
 
 
 def run(flags: Flags, world: World) -> Answer:
@@ -186,9 +185,10 @@ def _told(world: World, tuning: Tuning, journal: _Journal, wanted: Ask, trial: T
     after = speed_of(ended, tuning.objective)
     if wanted.base is None or before is None or after is None:
         return replace(ended, kept=True, because=f"{trial.because}: the safe start")
-    is_kept, verdict = words.judged(tuning.study, tuning.objective, before, after)
+    known = scatter((*journal.speeds(), after))
+    is_kept, verdict = words.judged(tuning.study, tuning.objective, before, after, known)
     took = words.more_memory(_outcome(tuning, wanted.base), _outcome(tuning, wanted.point))
-    brought = words.gain(tuning.objective, before, after)
+    brought = words.gain(tuning.objective, before, after, known)
     return replace(ended, kept=is_kept, because=f"{trial.because}: {brought}, {took}, {verdict}")
 
 

@@ -11,7 +11,7 @@ from math import log, prod
 
 from ullage.domain.baseline import TrialState
 from ullage.domain.tuning import Ask, Ended, Estimate, Point, Study, Told
-from ullage.planning.tune_compare import Comparison, change, compare
+from ullage.planning.tune_compare import NOTHING_KNOWN, Comparison, Scatter, change, compare, scatter
 
 START, ALONE, AROUND, CONFIRM = "start", "alone", "around", "confirm"
 _ENDS = {False: "no step around the best helps any more", True: "every combination was tried"}
@@ -97,7 +97,7 @@ def _alone(study: Study, best: Told, dial: int, told: dict[Point, Told]) -> Gene
             told[found.point] = found
             if found.speed is None:  # what is more daring still will not do either
                 break
-            is_better = _is_better(study, best, found)
+            is_better = _is_better(study, best, found, told)
             best, missed = (found, 0) if is_better else (best, missed + 1)
             at += step
     return best
@@ -112,7 +112,7 @@ def _around(study: Study, best: Told, told: dict[Point, Told]) -> Generator[Ask,
             break
         found = yield Ask(point=point, base=best.point, stage=AROUND)
         told[point] = found
-        if _is_better(study, best, found):
+        if _is_better(study, best, found, told):
             best, missed = found, 0
         elif found.state is not TrialState.SKIPPED:
             missed += 1
@@ -122,25 +122,29 @@ def _around(study: Study, best: Told, told: dict[Point, Told]) -> Generator[Ask,
 def _planned(study: Study) -> Search:
     """Down the ranking until one runs and is not shown to be slower than the start by more than is given up."""
     first = yield Ask(point=study.start, base=None, stage=START)
+    told = {first.point: first}
     for point in study.ranked:
         if point == study.start:
             return first if first.speed is not None else None
         base = first.point if first.speed is not None else None
         found = yield Ask(point=point, base=base, stage=CONFIRM)
-        if found.speed is not None and keeps_up(study, first.speed, found.speed):
+        told[point] = found
+        known = scatter(one.speed for one in told.values() if one.speed is not None)
+        if found.speed is not None and keeps_up(study, first.speed, found.speed, known):
             return found
     return first if first.speed is not None else None
 
 
-def keeps_up(study: Study, before: Estimate | None, after: Estimate) -> bool:
+def keeps_up(study: Study, before: Estimate | None, after: Estimate, known: Scatter = NOTHING_KNOWN) -> bool:
     """Whether it is not shown to lose more of its speed than a planned objective may."""
-    return before is None or change(before, after)[2] >= study.keeps - 1
+    return before is None or change(before, after, known)[2] >= study.keeps - 1
 
 
-def _is_better(study: Study, best: Told, found: Told) -> bool:
+def _is_better(study: Study, best: Told, found: Told, told: dict[Point, Told]) -> bool:
     if best.speed is None or found.speed is None:
         return False
-    shown = compare(best.speed, found.speed, more_is_better=study.more_is_better, least_gain=study.least_gain)
+    known = scatter(one.speed for one in told.values() if one.speed is not None)
+    shown = compare(best.speed, found.speed, known, more_is_better=study.more_is_better, least_gain=study.least_gain)
     return shown is Comparison.BETTER
 
 

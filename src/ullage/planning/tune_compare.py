@@ -1,13 +1,25 @@
 """Whether one measurement is better than another, or only looks so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from math import inf, sqrt
+from typing import NamedTuple
 
 from ullage.domain.tuning import Estimate
 from ullage.planning.calibrate import deviation, student
 
 _FEWEST, _NARROW = 3, 0.03
+_MOST_BORROWED = 6  # degrees of freedom that a trial takes from the others
+
+
+class Scatter(NamedTuple):
+    """How much repetitions of all trials scatter, as a share of their mean, known with so many degrees of freedom."""
+
+    relative: float = 0.0
+    freedom: int = 0
+
+
+NOTHING_KNOWN = Scatter()
 
 
 class Comparison(StrEnum):
@@ -34,27 +46,43 @@ def is_enough(values: Sequence[float], *, narrow: float = _NARROW) -> bool:
     return len(values) >= _FEWEST and half_width(estimate(values)) <= narrow * abs(sum(values) / len(values))
 
 
-def change(before: Estimate, after: Estimate) -> tuple[float, float, float]:
+def scatter(estimates: Iterable[Estimate]) -> Scatter:
+    """What the trials so far scatter together."""
+    told = [one for one in estimates if one.count > 1 and one.mean]
+    freedom = sum(one.count - 1 for one in told)
+    if not freedom:
+        return Scatter()
+    return Scatter(sqrt(sum((one.count - 1) * (one.deviation / one.mean) ** 2 for one in told) / freedom), freedom)
+
+
+def change(before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) -> tuple[float, float, float]:
     """The relative change of the mean and its 95 % interval: low, middle, high (Welch's degrees of freedom).
 
-    A single repetition says nothing of its scatter: the other's is taken for it.
+    Few repetitions say little of their own scatter, so each trial's is drawn towards what all of them scatter (``known``), as moderated
+    t-tests do (Smyth 2004). A single repetition without others takes the scatter of what it is compared with.
     """
-    spreads = [one.deviation if one.count > 1 else max(before.deviation, after.deviation) for one in (before, after)]
-    first, second = (spread**2 / one.count for spread, one in zip(spreads, (before, after), strict=True))
+    (first, own), (second, other) = (_spread(one, known, max(before.deviation, after.deviation)) for one in (before, after))
     middle = after.mean / before.mean - 1
-    half = student(_freedom(first, second, before.count, after.count)) * sqrt(first + second) / abs(before.mean) if first + second else 0.0
+    below = first**2 / own + second**2 / other
+    freedom = max(1, int((first + second) ** 2 / below)) if below else 1
+    half = student(freedom) * sqrt(first + second) / abs(before.mean) if first + second else 0.0
     return middle - half, middle, middle + half
 
 
-def _freedom(first: float, second: float, before: int, after: int) -> int:
-    """Welch and Satterthwaite's degrees of freedom, rounded down, at least one."""
-    below = first**2 / max(before - 1, 1) + second**2 / max(after - 1, 1)
-    return max(1, int((first + second) ** 2 / below)) if below else 1
+def _spread(one: Estimate, known: Scatter, fallback: float) -> tuple[float, int]:
+    """The variance of a mean, and its degrees of freedom."""
+    own, borrowed = one.count - 1, min(known.freedom, _MOST_BORROWED)
+    if not own and not borrowed:
+        return fallback**2 / one.count, 1
+    shared = (known.relative * one.mean) ** 2
+    return (borrowed * shared + own * one.deviation**2) / (borrowed + own) / one.count, borrowed + own
 
 
-def compare(before: Estimate, after: Estimate, *, more_is_better: bool, least_gain: float = 0.0) -> Comparison:
+def compare(
+    before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN, *, more_is_better: bool, least_gain: float = 0.0
+) -> Comparison:
     """Better only where the whole interval lies beyond nought, and the gain is worth a step."""
-    low, middle, high = change(before, after)
+    low, middle, high = change(before, after, known)
     if not more_is_better:
         low, middle, high = -high, -middle, -low
     if low > 0 and middle > least_gain:

@@ -7,7 +7,7 @@ from ullage.domain.ledger import Ledger, Phase
 from ullage.domain.tuning import Dial, Estimate, Objective, Point, Study
 from ullage.planning.fit import Outcome
 from ullage.planning.tune import keeps_up
-from ullage.planning.tune_compare import Comparison, change, compare
+from ullage.planning.tune_compare import NOTHING_KNOWN, Comparison, Scatter, change, compare
 from ullage.units import format_bytes
 
 _NAMES = {Objective.TTFT: "time to the first token"}
@@ -25,9 +25,9 @@ def _value(value: Value) -> str:
     return "default" if value is None else str(value)
 
 
-def gain(objective: Objective, before: Estimate, after: Estimate) -> str:
+def gain(objective: Objective, before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) -> str:
     """What a step brought, with its 95 % interval: ``+11 % throughput (8 to 14)``."""
-    low, middle, high = (100 * part for part in change(before, after))
+    low, middle, high = (100 * part for part in change(before, after, known))
     name = _NAMES.get(objective, "throughput")
     interval = "" if before.count == after.count == 1 else f" ({low:+.0f} to {high:+.0f})"
     return f"{middle:+.0f} % {name}{interval}"
@@ -51,12 +51,12 @@ def peak_phase(ledger: Ledger, device: str) -> Phase:
     return max(Phase, key=lambda phase: ledger.at(device, phase).expected)
 
 
-def judged(study: Study, objective: Objective, before: Estimate, after: Estimate) -> tuple[bool, str]:
+def judged(study: Study, objective: Objective, before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) -> tuple[bool, str]:
     """Whether a step stays, and that in words."""
     if study.ranked:
-        is_kept = keeps_up(study, before, after)
+        is_kept = keeps_up(study, before, after, known)
         return is_kept, "kept" if is_kept else f"slower by more than {1 - study.keeps:.0%}, rolled back"
-    shown = compare(before, after, more_is_better=objective is not Objective.TTFT, least_gain=study.least_gain)
+    shown = compare(before, after, known, more_is_better=objective is not Objective.TTFT, least_gain=study.least_gain)
     if shown is Comparison.BETTER:
         return True, "kept"
     return False, f"{'no difference worth a step is shown' if shown is Comparison.ALIKE else 'worse'}, rolled back"
