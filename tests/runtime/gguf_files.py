@@ -122,7 +122,7 @@ def converted(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) ->
 
 def _converted(config: Mapping[str, Any], name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     kind = config["model_type"]
-    if kind in ("gemma2", "gemma3_text") and name.endswith("norm.weight"):
+    if kind in ("gemma", "gemma2", "gemma3_text") and name.endswith("norm.weight"):
         tensor = tensor + 1
     outside = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
     stem, _, leaf = name.rpartition(".")

@@ -50,6 +50,7 @@ _STEMS: Mapping[str, Mapping[str, str]] = {
     "qwen3": {**_DENSE, **_HEAD_NORMS},
     "qwen2_moe": {**_ROUTED, **_shared("shared_expert"), "ffn_gate_inp_shexp": "mlp.shared_expert_gate"},
     "qwen3_moe": {**_ROUTED, **_HEAD_NORMS},
+    "gemma": _DENSE,
     "gemma2": {**_ATTENTION, **_MLP, **_FOUR_NORMS},
     "gemma3_text": {**_ATTENTION, **_MLP, **_FOUR_NORMS, **_HEAD_NORMS},
     "phi3": {**_ATTENTION, **_PRE_NORMS, "attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj", "ffn_down": "mlp.down_proj"},
