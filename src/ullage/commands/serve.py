@@ -1,19 +1,16 @@
 """``ullage serve MODEL``: start the planned engine, keep it running, and step down one setting when memory runs out."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
 from ullage.commands.serve_guard import OPTIONS as GUARD
 from ullage.commands.serve_guard import open_door
+from ullage.commands.serve_record import Recorder, RecordingDoor
 from ullage.commands.serving import Serving, key_of, prepared, read_serving, readied
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
-from ullage.domain.baseline import Exit
 from ullage.domain.plan import Command, Verdict
-from ullage.domain.supervision import Action, Kind, Launch, Phase, Policy, Run, Say, State
+from ullage.domain.supervision import Action, Event, Launch, Phase, Policy, Run, Say, State
 from ullage.engines import first_aid
-from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.launch import LOCAL, listen
 from ullage.planning.step_down import adviser, next_remedy
@@ -103,18 +100,22 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
             serving.engine, next_remedy(serving.engine, first_aid(serving.engine.profile.name)), prepared(serving, ready, flags)
         )
     runs: list[Run] = []
-    remember = _recorder(world, serving)
+    recorder = Recorder(world, serving)
 
     def record(ended: Run) -> None:
         runs.append(ended)
-        remember(ended)
+        recorder.remember(ended)
+
+    def decide(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
+        recorder.heard(event)
+        return step(state, event, next_step)
 
     care = Care(
         begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *((unguarded,) if unguarded else ()))),
-        decide=lambda state, event: step(state, event, next_step),
+        decide=decide,
         read_line=serving.engine.read_log_line,
         record=record,
-        door=door or NoDoor(),
+        door=RecordingDoor(door or NoDoor(), recorder),
         server=serving.server,
         host=LOCAL if host == "0.0.0.0" else host,  # noqa: S104 - compared, not bound
         port=port,
@@ -140,37 +141,6 @@ def policy(flags: Flags) -> Policy:
         grace_seconds=float(flags.whole("grace_seconds") or usual.grace_seconds),
         most_failures=flags.whole("most_failures") or usual.most_failures,
     )
-
-
-_EXITS = {Kind.STOPPED: Exit.STOPPED, Kind.OUT_OF_MEMORY: Exit.OUT_OF_MEMORY}
-
-
-def _recorder(world: World, serving: Serving) -> Callable[[Run], None]:
-    """What remembers a run that ended; a store that cannot be written never ends an engine."""
-
-    def remember(ended: Run) -> None:
-        case = ended.launch.case
-        if case is None:
-            return
-        from ullage.domain.baseline import Figure  # noqa: PLC0415 - an engine that is not kept has no need of it
-        from ullage.planning.answer import answer  # noqa: PLC0415 - as above
-        from ullage.planning.record import run_of  # noqa: PLC0415 - as above
-
-        now = datetime.now(UTC)
-        began = now - timedelta(seconds=ended.ended_at - ended.started_at)
-        figures = (Figure(name="ready", value=ended.ready_seconds, unit="seconds"),) if ended.ready_seconds is not None else ()
-        try:
-            made = run_of(answer(serving.engine, case, remedies=False), id=world.store.new_id(), started_at=began)
-            killed = Exit.KILLED if ended.signal is not None else Exit.CRASHED
-            world.store.append(
-                replace(
-                    made, ended_at=now, exit=_EXITS.get(ended.kind, killed), figures=figures, note=f"{ended.kind}: {ended.reason}"[:500]
-                )
-            )
-        except UllageError:
-            return
-
-    return remember
 
 
 def _shown(flags: Flags, serving: Serving, command: Command) -> Answer:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ullage.commands.check import read_request, split_line
 from ullage.commands.question import find_engine, read_question
+from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine, Server
@@ -50,7 +51,7 @@ def read_serving(flags: Flags, world: World) -> Serving:
 
 
 def _planned(flags: Flags, world: World, model: str) -> Serving:
-    engine = find_engine(flags)
+    engine, remarks = remembering(flags, world, find_engine(flags))
     question = read_question(flags, world, engine, model)
     case = question.case
     own = {name: value for server in engine.profile.servers[:1] for name, value in server.settings if not case.settings.has(name)}
@@ -61,9 +62,8 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     server = server_of(engine.profile, plan.command.argv)
     command = with_program(flags, plan.command)
     port = flags.whole("port") or address_of(plan.command, server)[1]
-    return Serving(
-        engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=question.notes
-    )
+    notes = (*question.notes, *remarks)
+    return Serving(engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=notes)
 
 
 def _over_machines(case: Case, nodes: int) -> Case:
@@ -75,7 +75,8 @@ def _over_machines(case: Case, nodes: int) -> Case:
 
 
 def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
-    engine, request = read_request(words, flags)
+    plain, request = read_request(words, flags)
+    engine, remarks = remembering(flags, world, plain)
     argv, environment = _words(words)
     command = Command(argv=argv, environment=(*environment, *request.environment))
     command = replace(command, environment=tuple(dict(command.environment).items()))
@@ -88,7 +89,7 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
         if not request.model:
             raise InputError("the command names no model")
         question = read_question(flags, world, engine, request.model, request)
-        case, notes = question.case, question.notes
+        case, notes = question.case, (*question.notes, *remarks)
         plan = answer(engine, case, findings=request.findings)
     except UllageError as error:
         notes = (f"nobody could plan this command, so it is kept running and nothing more: {error}",)

@@ -1,6 +1,7 @@
 """``ullage workload FILE``: how long real requests are, which to leave out, and what a plan holds of them."""
 
 from ullage.commands.question import ENGINE, MACHINE, PLACEMENT, find_engine, read_question
+from ullage.commands.remembered import remembering
 from ullage.commands.survey import Order, survey
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.forecast import Forecast
@@ -101,8 +102,8 @@ def _forecast(flags: Flags, world: World, lengths: Lengths, stated: Arrivals) ->
     from ullage.commands.traffic import arrivals_of, with_forecast, with_traffic  # noqa: PLC0415 - counting alone needs no plan
     from ullage.planning.search import solve  # noqa: PLC0415 - as above
 
-    engine = find_engine(flags)
-    question = with_traffic(read_question(flags, world, engine, model), engine, lengths, arrivals_of(flags, stated), ())
+    engine, remarks = remembering(flags, world, find_engine(flags))
+    question = with_traffic(read_question(flags, world, engine, model), engine, lengths, arrivals_of(flags, stated), remarks)
     return with_forecast(solve(engine, question.case, remedies=False), engine, flags).forecast
 
 

@@ -63,11 +63,13 @@ class Tally:
             sample=before.sample.plus((0, nbytes)), most_bytes=max(before.most_bytes, nbytes), reached=before.reached or reached
         )
         made = replace(self, terms=tuple(terms.items()))
-        if tokens is None or purpose is not None:
-            return made
+        return made if tokens is None or purpose is not None else made.holding(device, tokens, nbytes)
+
+    def holding(self, device: str, tokens: int, nbytes: int) -> "Tally":
+        """With one reading more of how a device grows with the tokens held."""
         growth = dict(self.growth)
         growth[device] = growth.get(device, Sample()).plus((tokens, nbytes))
-        return replace(made, growth=tuple(growth.items()))
+        return replace(self, growth=tuple(growth.items()))
 
 
 def seen_of(tally: Tally) -> tuple[Seen, ...]:

@@ -1,6 +1,7 @@
 """Read one line of the runtime's log, and its page of metrics."""
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from ullage.catalog.torch_messages import LONGEST, out_of_memory
@@ -12,6 +13,8 @@ _PATTERNS: Final = (
     ("chunk_tokens", "tokens", re.compile(r"ullage\.runtime: chunk: (\d{1,9}) tokens; at most (?P<sequences>\d{1,9}) sequences")),
     ("error.request_too_long", "", re.compile(r"needs ([\d,]{1,24}) (?P<unit>tokens|bytes of cache) and (?P<have>[\d,]{1,24}) are there")),
     ("error.no_room_for_cache", "", re.compile(r"are left for the cache and one page takes (.{1,24}?)[:;]")),
+    ("error.host_oom", "", re.compile(r"(?:^|: )(MemoryError|std::bad_alloc|Cannot allocate memory)")),
+    ("error.host_oom", "", re.compile(r"\[Errno 12\] (Cannot allocate memory)")),
     ("error.family", "", re.compile(r"the runtime does not run the family '([^']{1,80})'")),
     ("error.engine", "", re.compile(r"ullage\.runtime: error: the engine failed: (\w{1,80})")),
     ("listening", "", re.compile(r"ullage\.runtime: listening on (\S{1,200})")),
@@ -67,7 +70,16 @@ def read_metrics(text: str) -> tuple[Fact, ...]:
             found.append(Fact(name=_NAMES[name], value=int(number), unit=_unit(_NAMES[name])))
         elif label is not None and name in _LABELLED:
             found.append(Fact(name=f"{_LABELLED[name]}.{key}", value=int(number), unit=_unit(name)))
-    return tuple(found)
+    return (*found, *_derived({fact.name: fact.value for fact in found if isinstance(fact.value, int)}))
+
+
+def _derived(said: dict[str, int]) -> Iterator[Fact]:
+    """What other engines tell themselves: the share of the cache that sequences hold, and preemptions of either way."""
+    if said.get("kv_bytes") and "kv_used_bytes" in said:
+        yield Fact(name="kv_cache_usage", value=said["kv_used_bytes"] / said["kv_bytes"])
+    ways = [value for name, value in said.items() if name.startswith("preemptions.")]
+    if ways:
+        yield Fact(name="preemptions", value=sum(ways))
 
 
 def _unit(name: str) -> str:
