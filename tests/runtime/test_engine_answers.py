@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.runtime.engines import PLENTY, answers, need_bytes, play, run, small, tokens_of, words
 
 from ullage.runtime.engine import Output, Request, Sampling
+from ullage.runtime.live import Live
 
 # A family with full attention, one with windows in all layers, one with dual chunk attention and its length temperature.
 FAMILIES = ("llama", "mistral", "qwen2_dual_chunk")
@@ -101,3 +102,21 @@ def test_a_prompt_past_the_length_temperature_is_shared_only_with_prompts_of_its
     for length, reused in ((100, 0), (110, 0), (100, 96), (60, 0), (64, 56), (40, 32)):
         prompt = COMMON[:90] + words(5, 40)
         assert run(engine, Request(prompt=prompt[:length], max_new_tokens=1))[0].reused_tokens == reused
+
+
+@given(st.integers(1, 60), st.none() | st.integers(1, 60), st.integers(0, 99), st.integers(1, 99))
+def test_tokens_of_a_prompt_are_sharpened_by_its_length_and_those_of_an_answer_by_the_length_so_far(
+    prompt: int, sharp_from: int | None, start: int, count: int
+) -> None:
+    parts = Live(1, Request(prompt=words(0, prompt), max_new_tokens=200)).parts(start, start + count, sharp_from)
+    assert [at for first, last, _ in parts for at in range(first, last)] == list(range(start, start + count))
+    if sharp_from is None:
+        assert len(parts) == 1
+        return
+
+    def sharpness(length: int) -> int:
+        return max(length, sharp_from or 0)  # what the temperature tells apart
+
+    for first, last, length in parts:
+        for at in range(first, last):
+            assert sharpness(length) == sharpness(prompt if at < prompt else at + 1)
