@@ -8,6 +8,7 @@ a copy with its neurons in another order, which is the same function: its groups
 import argparse
 import inspect
 import math
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -33,6 +34,9 @@ PROMPTS = (
     "Once upon a time, in a house by the sea,",
 )
 DENSE, PACKED, MIXED = "bf16", "Q4_1 file", "bf16, neurons in another order"
+
+
+CACHES = ("native", "int8", "fp8", "int4", "k=int8,v=int4", "k=int4,v=int8")
 
 
 class Row(NamedTuple):
@@ -71,10 +75,17 @@ class Quality(NamedTuple):
 class Run:
     """One sequence through a model."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, kv_dtype: str = "native") -> None:
         self._loaded = loaded
         self._pool = Pool(
-            loaded.groups, budget_bytes=1 << 30, page_tokens=256, lanes=1, lane_tokens=4096, dtype=loaded.dtype, device=loaded.device
+            loaded.groups,
+            budget_bytes=1 << 30,
+            page_tokens=256,
+            lanes=1,
+            lane_tokens=4096,
+            dtype=loaded.dtype,
+            device=loaded.device,
+            kv_dtype=kv_dtype,
         )
         self._tables = self._pool.new_tables()
 
@@ -154,14 +165,21 @@ def reordered(values: dict[str, Tensor]) -> dict[str, Tensor]:
 def quality(path: Path, row: Row, tokens: list[int], prompts: list[list[int]], best: Tensor | None) -> tuple[Quality, Tensor]:
     """What a row costs, and the most probable token after each of the text; ``best`` are those of the dense model."""
     loaded = load(str(path), dtype=torch.bfloat16, device=torch.device("cpu"), weights=row.weights, head=row.head)
+    return judged(loaded, tokens, prompts, best)
+
+
+def judged(
+    loaded: Loaded, tokens: list[int], prompts: list[list[int]], best: Tensor | None, kv_dtype: str = "native"
+) -> tuple[Quality, Tensor]:
+    """The same of a model that is loaded, over one format of the cache."""
     lost, found = 0.0, []
     targets = torch.tensor(tokens[1:])
     with torch.inference_mode():
-        for index, logits in enumerate(Run(loaded).logits(tokens)):
+        for index, logits in enumerate(Run(loaded, kv_dtype).logits(tokens)):
             part = targets[index * CHUNK : (index + 1) * CHUNK]
             lost += float(torch.nn.functional.cross_entropy(logits[: len(part)], part, reduction="sum"))
             found.append(logits.argmax(dim=-1))
-        greedy = tuple(Run(loaded).greedy(prompt, GREEDY) for prompt in prompts)
+        greedy = tuple(Run(loaded, kv_dtype).greedy(prompt, GREEDY) for prompt in prompts)
     top = torch.cat(found)
     alike = 1.0 if best is None else float((top == best).float().mean())
     return Quality(math.exp(lost / len(targets)), alike, greedy, loaded.decoder.weight_bytes), top
@@ -187,8 +205,23 @@ def measured(rows: Sequence[Row], folder: Path, *, prompts: Sequence[str] = PROM
         yield row, found
 
 
+def measured_caches(forms: Sequence[str], *, tokens: int = TOKENS, prompts: Sequence[str] = PROMPTS) -> Iterator[tuple[str, Quality]]:
+    """Formats of the cache, of the file as it is; the first is what the others are compared with."""
+    loaded = load(str(model_file()), dtype=torch.bfloat16, device=torch.device("cpu"))
+    tokenizer = tokenizer_from_gguf(loaded.source.metadata)
+    words, asked = text(tokenizer, tokens), [tokenizer.encode(prompt) for prompt in prompts]
+    best = None
+    for form in forms:
+        found, top = judged(loaded, words, asked, best, form)
+        best = top if best is None else best
+        yield form, found
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table of weights, or with ``--cache`` that of the cache's formats."""
+    if "--cache" in sys.argv[1:]:
+        _print_caches()
+        return
     print(f"{TOKENS:,} tokens of text; {GREEDY} greedy tokens after each of {len(PROMPTS)} prompts\n")
     print("| weights | from | head | MB | perplexity | ratio | same next token | greedy tokens before they part |")
     print("|---|---|---|---|---|---|---|---|")
@@ -201,6 +234,17 @@ def main() -> None:
             ratio = found.perplexity / first.perplexity
             cells = (row.weights, row.source, head, f"{found.nbytes / 1e6:.1f}", f"{found.perplexity:.3f}", f"{ratio:.4f}")
             print(f"| {' | '.join(cells)} | {found.alike:.1%} | {parted} |", flush=True)
+
+
+def _print_caches() -> None:
+    print(f"{TOKENS:,} tokens of text; {GREEDY} greedy tokens after each of {len(PROMPTS)} prompts\n")
+    print("| cache | perplexity | ratio | same next token | greedy tokens before they part |")
+    print("|---|---|---|---|---|")
+    first: Quality | None = None
+    for form, found in measured_caches(CACHES):
+        first = first or found
+        parted = ", ".join(str(agreed(one, other)) for one, other in zip(found.greedy, first.greedy, strict=True))
+        print(f"| {form} | {found.perplexity:.3f} | {found.perplexity / first.perplexity:.4f} | {found.alike:.1%} | {parted} |", flush=True)
 
 
 if __name__ == "__main__":
