@@ -82,8 +82,12 @@ class Engine:
     def refusal(self, request: Request) -> Refusal | None:
         """Why the request can never run here, in numbers; None where it can."""
         tokens = len(request.prompt) + request.max_new_tokens
-        housing, budget = self._housing, self.settings.budget_bytes
-        return refusal(housing.form, budget_bytes=budget, max_len=housing.max_len, tokens=tokens, limit=tokens - 1)
+        most = self._housing.max_len
+        found = [
+            refusal(room.form, budget_bytes=room.budget_bytes, max_len=most, tokens=tokens, limit=tokens - 1)
+            for room in self._housing.rooms()
+        ]
+        return min((no for no in found if no is not None), key=lambda no: no.longest_tokens, default=None)
 
     def submit(self, request: Request) -> int:
         """Take a request in; its tokens come out of `step`. Raises InputError for what is none: no prompt, a value out of range."""
@@ -135,7 +139,7 @@ class Engine:
             idle_bytes=pool.idle_bytes,
             swapped_bytes=housing.swapped_bytes,
             swap_budget_bytes=settings.swap_bytes,
-            budget_tokens=housing.form.longest(settings.budget_bytes, settings.page_tokens, housing.max_len),
+            budget_tokens=housing.longest_tokens(),
             used_tokens=sum(live.cached for live in list(self._running)),
             waiting=len(self._queue) + len(self._arrivals),
             running=len(self._running),
@@ -184,10 +188,12 @@ class Engine:
         self._outputs.append(Output(live.id, token, logprobs, how, detail, reused))
 
     def _state(self) -> State:
+        first, *beside = self._housing.rooms()
         return State(
-            form=self._housing.form,
-            budget_bytes=self.settings.budget_bytes,
-            used_bytes=self._housing.pool.used_bytes,
+            form=first.form,
+            budget_bytes=first.budget_bytes,
+            used_bytes=first.used_bytes,
+            beside=tuple(beside),
             free_pages=self._housing.pool.free_pages,
             chunk_tokens=self.settings.chunk_tokens,
             reserve_tokens=self.settings.reserve_tokens,

@@ -10,7 +10,7 @@ from ullage.runtime.cache.swap import Swapped, held_bytes
 from ullage.runtime.live import Live
 from ullage.runtime.load import Loaded
 from ullage.runtime.schedule.form import Form, Kept
-from ullage.runtime.schedule.plan import Candidate
+from ullage.runtime.schedule.plan import Candidate, Room
 
 _SPARE_LANES = 4  # lanes for each sequence that runs where beginnings are kept: one for itself and others for what was left behind
 
@@ -19,7 +19,7 @@ _SPARE_LANES = 4  # lanes for each sequence that runs where beginnings are kept:
 class EngineSettings:
     """What the engine may take, and in which portions."""
 
-    budget_bytes: int  # of the cache
+    budget_bytes: int  # of the cache, on all devices
     max_len: int  # tokens of one sequence, prompt and answer together
     page_tokens: int = 256
     kv_dtype: str = NATIVE  # as the setting: int8, or k=int8,v=int4
@@ -29,6 +29,7 @@ class EngineSettings:
     swap_bytes: int = 0  # of host memory, for pages of sequences that were put aside
     reserve_tokens: int = 256  # growth kept free for each running sequence when another is let in
     keep_idle_s: float = 600.0  # how long pages that nobody holds are kept for a prompt that comes again
+    budgets: tuple[int, ...] = ()  # of the cache on each device; else cut in proportion to its pages
 
 
 class Housing:
@@ -47,11 +48,25 @@ class Housing:
             device=loaded.device,
             clock=clock if settings.prefix_cache else None,
             kv_dtype=settings.kv_dtype,
+            devices=loaded.devices,
+            budgets=settings.budgets,
         )
-        groups = zip(self.pool.groups, self.pool.arenas, strict=True)
-        self.form = Form(settings.page_tokens, tuple(Kept(group.window, arena.page_bytes) for group, arena in groups))
+        kept = [
+            (group.device, Kept(group.window, arena.page_bytes)) for group, arena in zip(self.pool.groups, self.pool.arenas, strict=True)
+        ]
+        self.form = Form(settings.page_tokens, tuple(one for _, one in kept))
+        self._forms = [Form(settings.page_tokens, tuple(one for on, one in kept if on == device)) for device in range(len(loaded.devices))]
         self.max_len = min(settings.max_len, self.pool.longest_tokens)
         self.swapped_bytes = 0
+
+    def rooms(self) -> tuple[Room, ...]:
+        """The memory of every device that layers with a cache lie on; at least one does."""
+        found = zip(self._forms, self.pool.budgets, self.pool.used_on(), strict=True)
+        return tuple(Room(form=form, budget_bytes=budget, used_bytes=used) for form, budget, used in found if form.groups)
+
+    def longest_tokens(self) -> int:
+        """Of one sequence alone."""
+        return min(room.form.longest(room.budget_bytes, self._settings.page_tokens, self.max_len) for room in self.rooms())
 
     def candidate(self, live: Live) -> tuple[Candidate, Match | None]:
         """What a sequence that waits would need, and the pages of its beginning that are here."""
@@ -59,7 +74,8 @@ class Housing:
             return Candidate(len(live.tokens), live.limit), None
         # One token at least is computed: logits come of it.
         match = self.pool.find(live.digested(len(live.tokens) - 1, self._settings.page_tokens, self._sharp_from))
-        return Candidate(len(live.tokens), live.limit, self.pool.held_bytes(match)), match
+        held = [nbytes for nbytes, form in zip(self.pool.held_on(match), self._forms, strict=True) if form.groups]
+        return Candidate(len(live.tokens), live.limit, held[0], tuple(held[1:])), match
 
     def let_in(self, live: Live, match: Match | None) -> None:
         """Give a sequence tables: with what it had, with pages found by their digests, or empty ones."""

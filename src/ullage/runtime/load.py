@@ -1,5 +1,7 @@
 """A model from a path: configuration, architecture, traits and the decoder with its weights."""
 
+from collections.abc import Sequence
+
 import torch
 
 from ullage import architectures
@@ -7,13 +9,14 @@ from ullage.domain.architecture import Architecture
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.engines.runtime.extended import extended
 from ullage.engines.runtime.pages import Group, groups_of
+from ullage.engines.runtime.placement import placed, spans_of
 from ullage.engines.runtime.weight_forms import NATIVE, head_word
 from ullage.errors import MalformedFileError
 from ullage.frozen import dataclass, replace
 from ullage.runtime.linear.forms import Forms
 from ullage.runtime.linear.scratch import Scratch
 from ullage.runtime.loading.source import Source, open_source
-from ullage.runtime.model.assemble import Assembly
+from ullage.runtime.model.assemble import Assembly, decoder
 from ullage.runtime.model.decoder import Decoder
 from ullage.runtime.model.families import traits
 from ullage.runtime.model.staging import Staging
@@ -31,12 +34,27 @@ class Loaded:
     groups: tuple[Group, ...]
     decoder: Decoder
     dtype: torch.dtype
-    device: torch.device
-    scratch: Scratch  # where linear layers unpack their weights
-    staging: Staging | None = None  # where experts that lie on the host stand when they are used
+    devices: tuple[torch.device, ...]
+    scratches: tuple[Scratch, ...]  # where linear layers unpack their weights, device by device
+    stagings: tuple[Staging, ...] = ()  # where experts that lie on the host stand when they are used
+
+    @property
+    def device(self) -> torch.device:
+        """Where a step begins."""
+        return self.devices[0]
+
+    @property
+    def scratch(self) -> Scratch:
+        """Of the first device."""
+        return self.scratches[0]
+
+    @property
+    def staging(self) -> Staging | None:
+        """Of the first device; None where experts lie where they are computed."""
+        return self.stagings[0] if self.stagings else None
 
 
-def load(
+def load(  # noqa: PLR0913 - what a model is kept in
     path: str,
     *,
     dtype: torch.dtype,
@@ -45,11 +63,14 @@ def load(
     head: str | None = None,
     dual_chunk: tuple[int, int] | None = None,
     staged_experts: int | None = None,
+    devices: Sequence[torch.device] = (),
+    split: Sequence[int] = (),
 ) -> Loaded:
     """Read a directory or a GGUF file; ``weights`` is a word of that setting, ``head`` another for the head than follows from it.
 
     ``dual_chunk``: tokens of a chunk and of its local part, for a model that is to read further than it was trained to.
-    ``staged_experts``: experts lie on the host, and so many of them at a time on the device.
+    ``staged_experts``: experts lie on the host, and so many of them at a time on each device.
+    ``devices``: several instead of ``device``, which may be one and the same, and ``split``: how many layers lie on each.
     Raises what its parts raise, before any weight is read where it can.
     """
     source = open_source(path)
@@ -60,28 +81,33 @@ def load(
     if dual_chunk is not None:
         blueprint = replace(blueprint, architecture=extended(blueprint.architecture, *dual_chunk))
     own = traits(Hyperparameters(config), blueprint.architecture)
-    groups = groups_of(blueprint.architecture)
-    scratch = Scratch(device)
-    staging = None if staged_experts is None else Staging(staged_experts, device)
-    decoder = Assembly(
-        blueprint,
-        own,
-        groups,
-        source,
-        dtype=dtype,
-        device=device,
-        make_linear=Forms(weights, scratch),
-        make_head=Forms(head or head_word(weights), scratch),
-        staging=staging,
-    ).decoder()
+    each = tuple(devices) or (device,)
+    spans = spans_of(split or (len(blueprint.architecture.layers),), len(blueprint.architecture.layers), len(each))
+    groups = placed(groups_of(blueprint.architecture), spans)
+    scratches = tuple(map(Scratch, each))
+    stagings = () if staged_experts is None else tuple(Staging(staged_experts, one) for one in each)
+    assemblies = [
+        Assembly(
+            blueprint,
+            own,
+            groups,
+            source,
+            dtype=dtype,
+            device=one,
+            make_linear=Forms(weights, scratch),
+            make_head=Forms(head or head_word(weights), scratch),
+            staging=stagings[index] if stagings else None,
+        )
+        for index, (one, scratch) in enumerate(zip(each, scratches, strict=True))
+    ]
     return Loaded(
         source=source,
         architecture=blueprint.architecture,
         traits=own,
         groups=groups,
-        decoder=decoder,
+        decoder=decoder(assemblies, spans),
         dtype=dtype,
-        device=device,
-        scratch=scratch,
-        staging=staging,
+        devices=each,
+        scratches=scratches,
+        stagings=stagings,
     )

@@ -20,11 +20,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Layers that keep the same tokens: all of them, or those in a window. ``rows`` says what each layer keeps."""
+    """Layers that keep the same tokens on one device: all of them, or those in a window. ``rows`` says what each layer keeps."""
 
     window: int | None
     layers: tuple[int, ...]
     rows: tuple[Rows, ...]
+    device: int = 0  # of those that the model is spread over
 
     def first_kept(self, tokens: int) -> int:
         """The oldest token that the next one still sees when ``tokens`` are in the cache."""
@@ -110,16 +111,11 @@ class Form:
 
     def aligned_peak_bytes(self, tokens: int, rows: int) -> int:
         """The same for one that is alone: its steps begin at multiples of ``rows`` and leave no room between."""
-        most = 0
-        for group in self.groups:
-            pages = self.pages(tokens)
-            if group.window is not None:
-                starts = range(0, tokens, rows)
-                period = self.page_tokens // gcd(self.page_tokens, rows) + 1
-                filled = min(len(starts), -(-group.window // rows) + period)
-                pages = max(self.pages(min(at + rows, tokens)) - group.first_kept(at) // self.page_tokens for at in starts[:filled])
-            most += group.page_bytes * pages
-        return most
+        steps = -(-tokens // rows)
+        # What windows hold comes again after so many steps, and everything else only grows: the most is among the last ones.
+        period = self.page_tokens // gcd(self.page_tokens, rows)
+        last = (at * rows for at in range(max(0, steps - 2 * period - 2), steps))
+        return max((self.held_bytes(at, min(at + rows, tokens)) for at in last), default=0)
 
     def longest(self, budget_bytes: int, rows: int, most: int) -> int:
         """The longest sequence, up to ``most`` tokens, that fits in ``budget_bytes`` alone."""

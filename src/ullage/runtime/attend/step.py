@@ -109,6 +109,7 @@ class Step:
         return max(1.0, 0.1 * log(piece.length / self._sharp_from) + 1.0) ** 2
 
     def _group(self, index: int, group: Group) -> GroupStep:
+        device = self.pool.devices[group.device]
         found: list[Block] = []
         lanes: list[Lane] = []
         writes: list[tuple[slice, int]] = []
@@ -128,8 +129,8 @@ class Step:
                 placed = tuple((part, () if part.diagonal else tuple(table.runs(part.start, part.end))) for part in segments)
                 found.append(Block(slice(first, first + end - start), start, placed, self._sharpness(piece)))
             row += len(piece.tokens)
-        scattered = (slice(row - len(slots), row), torch.tensor(slots, dtype=torch.long, device=self._device)) if slots else None
-        together, alone = grouped(lanes, self.pool.arenas[index].occupancy.pages * self.pool.page_tokens, self._device)
+        scattered = (slice(row - len(slots), row), torch.tensor(slots, dtype=torch.long, device=device)) if slots else None
+        together, alone = grouped(lanes, self.pool.arenas[index].occupancy.pages * self.pool.page_tokens, device)
         return GroupStep(tuple(found), together, alone, tuple(writes), scattered)
 
     def _lane_segments(self, table: Table, group: Group, piece: Piece) -> tuple[tuple[Segment, tuple[tuple[int, int], ...]], ...]:

@@ -1,10 +1,11 @@
-"""The pool: one budget of bytes, the arenas that share it, and the tables of sequences in them."""
+"""The pool: a budget of bytes for each device, the arenas that share it, and the tables of sequences in them."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 
 from ullage.engines.runtime.pages import Group, form_of
+from ullage.engines.runtime.placement import budgets_of
 from ullage.engines.runtime.settings import NATIVE, cache_forms
 from ullage.runtime.cache.arena import Arena
 from ullage.runtime.cache.prefix import Match, Prefix
@@ -12,7 +13,7 @@ from ullage.runtime.cache.table import Table
 
 
 class Pool:
-    """The arenas of all groups under one budget. Nothing is taken until a sequence grows."""
+    """The arenas of all groups, those of a device under one budget. Nothing is taken until a sequence grows, then of all of them."""
 
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
@@ -27,19 +28,25 @@ class Pool:
         clock: Callable[[], float] | None = None,
         kv_dtype: str = NATIVE,
         in_slabs: bool | None = None,
+        devices: Sequence[torch.device] = (),
+        budgets: Sequence[int] = (),
     ) -> None:
         """``clock`` tells since when a page is idle; without one nothing is kept for another sequence. ``kv_dtype``: as the setting.
 
         ``in_slabs``: places have memory before they are taken, so there are no more of them than the budget pays; None: off a CPU.
+        ``devices`` and ``budgets``: what each group's device is and may hold; else all are ``device``, and the budget is cut as pages are.
         """
         self.groups = tuple(groups)
         self.page_tokens = page_tokens
-        self.budget_bytes = budget_bytes
         lane_pages = -(-lane_tokens // page_tokens)
         keys, values = cache_forms(kv_dtype)
+        self._count = len(devices) or 1 + max(group.device for group in groups)
+        self.devices = tuple(devices) or (device,) * self._count
+        here = [[group for group in groups if group.device == at] for at in range(self._count)]
+        forms = [form_of(some, page_tokens=page_tokens, keys=keys, values=values, element=dtype.itemsize) for some in here]
+        self.budgets = tuple(budgets) or budgets_of(budget_bytes, forms)
         if device.type != "cpu" if in_slabs is None else in_slabs:
-            form = form_of(groups, page_tokens=page_tokens, keys=keys, values=values, element=dtype.itemsize)
-            most = max(1, budget_bytes // form.bundle_bytes)
+            most = max(1, min(budget // form.bundle_bytes for budget, form in zip(self.budgets, forms, strict=True) if form.groups))
             lanes = min(lanes, most)
             lane_pages = min(lane_pages, most // lanes)
         self.arenas = tuple(
@@ -49,7 +56,7 @@ class Pool:
                 lanes=lanes,
                 lane_pages=lane_pages,
                 dtype=dtype,
-                device=device,
+                device=self.devices[group.device],
                 keys=keys,
                 values=values,
             )
@@ -61,12 +68,33 @@ class Pool:
     @property
     def taken_bytes(self) -> int:
         """Bytes of all pages with content."""
-        return sum(arena.occupancy.taken_pages * arena.page_bytes for arena in self.arenas)
+        return sum(self.taken_on())
 
     @property
     def idle_bytes(self) -> int:
         """Bytes of pages that nobody holds and that are kept in case their tokens come again."""
-        return sum(pages * arena.page_bytes for pages, arena in zip(self._prefix.idle_pages, self.arenas, strict=True))
+        return sum(self._bytes(self._prefix.idle_pages))
+
+    @property
+    def budget_bytes(self) -> int:
+        """Of all devices."""
+        return sum(self.budgets)
+
+    def taken_on(self) -> list[int]:
+        """Bytes of all pages with content, device by device."""
+        return self._bytes([arena.occupancy.taken_pages for arena in self.arenas])
+
+    def used_on(self) -> list[int]:
+        """Bytes of pages that sequences hold, device by device."""
+        idle = self._prefix.idle_pages
+        return self._bytes([arena.occupancy.taken_pages - pages for arena, pages in zip(self.arenas, idle, strict=True)])
+
+    def _bytes(self, pages: Sequence[int]) -> list[int]:
+        """Of so many pages of every group, device by device."""
+        found = [0] * self._count
+        for group, arena, count in zip(self.groups, self.arenas, pages, strict=True):
+            found[group.device] += count * arena.page_bytes
+        return found
 
     @property
     def used_bytes(self) -> int:
@@ -92,10 +120,10 @@ class Pool:
         """The pages of a beginning that are here."""
         return self._prefix.find(digests)
 
-    def held_bytes(self, match: Match) -> int:
-        """Bytes of a match that other sequences hold anyway."""
+    def held_on(self, match: Match) -> list[int]:
+        """Bytes of a match that other sequences hold anyway, device by device."""
         parts = zip(match.held, self.arenas, strict=True)
-        return sum(arena.page_bytes * sum(map(arena.occupancy.is_held, pages)) for (_, pages), arena in parts)
+        return self._bytes([sum(map(arena.occupancy.is_held, pages)) for (_, pages), arena in parts])
 
     def adopt(self, match: Match) -> tuple[Table, ...]:
         """Tables of a sequence that begins with the pages of a match."""
@@ -115,22 +143,21 @@ class Pool:
 
     def missing_bytes(self, tables: Sequence[Table], tokens: int) -> int:
         """What growing to ``tokens`` tokens would take."""
-        return sum(table.missing(tokens) * arena.page_bytes for table, arena in zip(tables, self.arenas, strict=True))
+        return sum(self._bytes([table.missing(tokens) for table in tables]))
 
     def grow(self, tables: Sequence[Table], tokens: int) -> bool:
         """Give a sequence room for ``tokens`` tokens, idle pages making way; or nothing and False when there is not so much."""
         if not any(table.missing(tokens) for table in tables):
             return True
-        if (
-            self.used_bytes + self.missing_bytes(tables, tokens) > self.budget_bytes
-            or max(table.missing(tokens) for table in tables) > self.free_pages
-        ):
-            return False
         needs = [table.missing(tokens) for table in tables]
+        more = self._bytes(needs)
+        full = any(used + need > budget for used, need, budget in zip(self.used_on(), more, self.budgets, strict=True))
+        if full or max(needs) > self.free_pages:
+            return False
         for group, table in enumerate(tables):
             if needs[group] and self.arenas[group].occupancy.needs_lane(table.pages[-1] if table.pages else None):
                 self._clear_lane(group)
-        self._make_way(self.taken_bytes + self.missing_bytes(tables, tokens) - self.budget_bytes, needs)
+        self._make_way([taken + need - budget for taken, need, budget in zip(self.taken_on(), more, self.budgets, strict=True)], needs)
         for table, arena in zip(tables, self.arenas, strict=True):
             table.grow(arena, tokens)
         return True
@@ -174,14 +201,16 @@ class Pool:
                 self._prefix.forget(group, idle)
             self.arenas[group].clear(gone)
 
-    def _make_way(self, over_bytes: int, pages: Sequence[int]) -> None:
-        """Throw idle pages away until ``over_bytes`` and so many pages of each arena are free."""
+    def _make_way(self, over_bytes: Sequence[int], pages: Sequence[int]) -> None:
+        """Throw idle pages away until ``over_bytes`` of each device and so many pages of each arena are free."""
         gone: list[list[int]] = [[] for _ in self.arenas]
 
         def short() -> bool:
-            freed = sum(len(some) * arena.page_bytes for some, arena in zip(gone, self.arenas, strict=True))
+            freed = zip(self._bytes([len(some) for some in gone]), over_bytes, strict=True)
             rooms = zip(self.arenas, gone, pages, strict=True)
-            return freed < over_bytes or any(arena.occupancy.free_pages + len(some) < need for arena, some, need in rooms)
+            return any(there < over for there, over in freed) or any(
+                arena.occupancy.free_pages + len(some) < need for arena, some, need in rooms
+            )
 
         while short() and (oldest := self._prefix.oldest()) is not None:
             self._forget(oldest, gone)
@@ -196,4 +225,4 @@ class Pool:
         for arena, pages in zip(self.arenas, gone, strict=True):
             if pages:
                 arena.clear(pages)
-        return sum(len(pages) * arena.page_bytes for pages, arena in zip(gone, self.arenas, strict=True))
+        return sum(self._bytes([len(pages) for pages in gone]))

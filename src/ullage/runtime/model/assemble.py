@@ -1,7 +1,7 @@
 """A decoder from a blueprint's tensors: which of them belong together, and the form each is kept in."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import sqrt
 
 import torch
@@ -19,7 +19,7 @@ from ullage.runtime.linear.form import Linear
 from ullage.runtime.linear.plain import Plain
 from ullage.runtime.loading.source import Source
 from ullage.runtime.model.attention import Attention, HeadNorm
-from ullage.runtime.model.decoder import Block, Decoder, FeedForward
+from ullage.runtime.model.decoder import Block, Decoder, FeedForward, Stage
 from ullage.runtime.model.embedding import Embedding, MappedTable, Table
 from ullage.runtime.model.feed_forward import DenseMlp
 from ullage.runtime.model.latent import LatentAttention
@@ -32,7 +32,7 @@ from ullage.runtime.model.traits import Norm, Traits
 
 
 class Assembly:
-    """Builds the layers of one model."""
+    """Builds the parts of one model that lie on one device."""
 
     def __init__(  # noqa: PLR0913 - what a model is made from and how it is kept
         self,
@@ -53,42 +53,50 @@ class Assembly:
         self._staging = staging
 
     def decoder(self) -> Decoder:
-        """The whole model, layer after layer."""
+        """The whole model on this device, layer after layer."""
+        return decoder([self], [(0, len(self._blueprint.architecture.layers))])
+
+    def blocks(self, first: int, end: int) -> tuple[tuple[Block, ...], int]:
+        """Some of the layers, and their bytes."""
         by_layer: dict[int | None, list[Described]] = defaultdict(list)
         for tensor in self._blueprint.tensors:
             by_layer[tensor.layer].append(tensor)
-        outside = self._parts(by_layer[None])
-        embedding, head = self._ends(outside)
+        layers = self._blueprint.architecture.layers
+        made = [self._block(index, layers[index], self._parts(by_layer[index])) for index in range(first, end)]
+        return tuple(block for block, _ in made), sum(nbytes for _, nbytes in made)
+
+    def end(self) -> tuple[NormLayer, Linear]:
+        """The last norm and the head."""
+        outside = self._outside()
         norm = self._norm(outside, "norm")
         if norm is None:
             raise UnsupportedModelError("the model has no norm before its head")
-        blocks = [
-            self._block(index, layer, self._parts(by_layer[index])) for index, layer in enumerate(self._blueprint.architecture.layers)
-        ]
-        traits = self._traits
-        return Decoder(
-            embedding=embedding,
-            blocks=[block for block, _ in blocks],
-            norm=norm,
-            head=head,
-            embedding_scale=traits.embedding_scale,
-            logit_scale=traits.logit_scale,
-            softcap=traits.final_softcap,
-            weight_bytes=embedding.nbytes + norm.nbytes + head.nbytes + sum(nbytes for _, nbytes in blocks),
-        )
-
-    def _ends(self, outside: Parts) -> tuple[Embedding, Linear]:
-        """The table and the head. A head that is the table has its own form where one multiplies faster; else they are one tensor."""
-        bias = outside.rows(Role.HEAD, part=Part.BIAS)
         tied = not outside.has(Role.HEAD)
-        head = self._make_head(outside.matrix(Role.EMBEDDING if tied else Role.HEAD), bias)
-        if tied and self._device.type != "cpu" and isinstance(head, Plain):
-            return Table(head.weight, nbytes=0), head
+        bias = outside.rows(Role.HEAD, part=Part.BIAS)
+        return norm, self._make_head(outside.matrix(Role.EMBEDDING if tied else Role.HEAD), bias)
+
+    def embedding(self, head: Linear | None) -> Embedding:
+        """The table. One that the ``head`` of this device multiplies by is the same tensor, except where that has a form of its own."""
+        outside = self._outside()
+        if not outside.has(Role.HEAD) and self._device.type != "cpu" and isinstance(head, Plain):
+            return Table(head.weight, nbytes=0)
         name = outside.name(Role.EMBEDDING)
         stored = self._source.stored(name)
         mapped = self._device.type == "cpu" and stored.is_view
-        embedding = MappedTable(stored, self._dtype) if mapped else Table(outside.named(name).to(self._device))
-        return embedding, head
+        return MappedTable(stored, self._dtype) if mapped else Table(outside.named(name).to(self._device))
+
+    @property
+    def traits(self) -> Traits:
+        """What the family computes."""
+        return self._traits
+
+    @property
+    def device(self) -> torch.device:
+        """Where what is built lies."""
+        return self._device
+
+    def _outside(self) -> Parts:
+        return self._parts(tensor for tensor in self._blueprint.tensors if tensor.layer is None)
 
     def _parts(self, described: Iterable[Described]) -> Parts:
         return Parts(described, self._source, self._dtype, self._device)
@@ -183,3 +191,25 @@ class Assembly:
             rows=ROWS,
         )
         return made, made.nbytes
+
+
+def decoder(assemblies: Sequence[Assembly], spans: Sequence[tuple[int, int]]) -> Decoder:
+    """A model over several devices: the table lies on the first, the norm and the head on the last, of the layers a run on each."""
+    norm, head = assemblies[-1].end()
+    embedding = assemblies[0].embedding(head if len(assemblies) == 1 else None)
+    stages = []
+    for index, (assembly, span) in enumerate(zip(assemblies, spans, strict=True)):
+        blocks, nbytes = assembly.blocks(*span)
+        nbytes += embedding.nbytes if index == 0 else 0
+        nbytes += norm.nbytes + head.nbytes if index == len(assemblies) - 1 else 0
+        stages.append(Stage(device=assembly.device, blocks=blocks, weight_bytes=nbytes))
+    traits = assemblies[0].traits
+    return Decoder(
+        embedding=embedding,
+        stages=stages,
+        norm=norm,
+        head=head,
+        embedding_scale=traits.embedding_scale,
+        logit_scale=traits.logit_scale,
+        softcap=traits.final_softcap,
+    )

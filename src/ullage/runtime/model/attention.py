@@ -92,10 +92,10 @@ class Attention:
 
 
 class Turned:
-    """The angles of a step, made once for all layers."""
+    """The angles of a step, made once for all layers of a device."""
 
     def __init__(self, step: Step, like: Tensor) -> None:
-        self._step, self._dtype = step, like.dtype
+        self._step, self._dtype, self._device = step, like.dtype, like.device
         self._own: dict[int, Angles] = {}
         self._other: dict[tuple[int, int, int, Angle], Angles] = {}
 
@@ -103,12 +103,12 @@ class Turned:
         """Of every row's own position."""
         key = id(rotary)
         if key not in self._own:
-            self._own[key] = Angles(rotary, self._step.key_positions(), self._dtype)
+            self._own[key] = Angles(rotary, self._step.key_positions().to(self._device), self._dtype)
         return self._own[key]
 
     def other(self, rotary: Rotary, rows: slice, angle: Angle) -> Angles:
         """Of some rows' queries for keys of another chunk."""
         key = (id(rotary), rows.start, rows.stop, angle)
         if key not in self._other:
-            self._other[key] = Angles(rotary, self._step.query_positions(rows, angle), self._dtype)
+            self._other[key] = Angles(rotary, self._step.query_positions(rows, angle).to(self._device), self._dtype)
         return self._other[key]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ullage.engines.runtime.transient import ROWS
@@ -60,35 +61,46 @@ class Block:
         return found if self.residual_scale == 1.0 else found * self.residual_scale
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stage:
+    """Layers one after another on one device, with the bytes of all weights that lie there."""
+
+    device: torch.device
+    blocks: tuple[Block, ...]
+    weight_bytes: int
+
+
 class Decoder:
-    """A model whose weights are where they stay."""
+    """A model whose weights are where they stay. Hidden rows go from one device to the next, and nothing else does."""
 
     def __init__(
         self,
         *,
         embedding: Embedding,
-        blocks: Sequence[Block],
+        stages: Sequence[Stage],
         norm: NormLayer,
         head: Linear,
         embedding_scale: float,
         logit_scale: float,
         softcap: float | None,
-        weight_bytes: int,
     ) -> None:
-        self._embedding, self._blocks, self._norm, self._head = embedding, tuple(blocks), norm, head
+        self._embedding, self.stages, self._norm, self._head = embedding, tuple(stages), norm, head
         self._embedding_scale, self._logit_scale, self._softcap = embedding_scale, logit_scale, softcap
-        self.weight_bytes = weight_bytes
+        self.weight_bytes = sum(stage.weight_bytes for stage in self.stages)
 
     def __call__(self, step: Step) -> Tensor:
         """Run one step and return the logits of the rows that want them, (rows, vocabulary), in float32."""
         hidden = self._embedding(step.token_ids)
         if self._embedding_scale != 1.0:
             hidden.mul_(hidden.new_tensor(self._embedding_scale))
-        turned = Turned(step, hidden)
-        for block in self._blocks:
-            block(hidden, step, turned)
-        wanted = self._norm(hidden.index_select(0, step.logit_rows))
-        del hidden, turned
+        for stage in self.stages:
+            hidden = hidden.to(stage.device)
+            turned = Turned(step, hidden)
+            for block in stage.blocks:
+                block(hidden, step, turned)
+            del turned
+        wanted = self._norm(hidden.index_select(0, step.logit_rows.to(hidden.device)))
+        del hidden
         logits = self._head(wanted).float()
         if self._logit_scale != 1.0:
             logits.mul_(self._logit_scale)

@@ -17,13 +17,13 @@ class Staging:
             raise ValueError(f"room for {most} experts is none; the smallest is 1")
         self.most, self.device = most, device
         self._there: OrderedDict[tuple[int, int], DenseMlp] = OrderedDict()
-        self._largest = 0
+        self._largest = self._expected = 0
         self.copies = 0
 
     @property
     def nbytes(self) -> int:
-        """The most that the room takes: as many as fit of the largest expert that may come."""
-        return self.most * self._largest
+        """The most that the room takes: as many as fit, and there are, of the largest expert that may come."""
+        return min(self.most, self._expected) * self._largest
 
     @property
     def held_bytes(self) -> int:
@@ -32,7 +32,7 @@ class Staging:
 
     def expect(self, expert: DenseMlp) -> None:
         """An expert that may come."""
-        self._largest = max(self._largest, expert.nbytes)
+        self._largest, self._expected = max(self._largest, expert.nbytes), self._expected + 1
 
     def take(self, key: tuple[int, int], expert: DenseMlp) -> DenseMlp:
         """The expert on the device, copied there unless it is still there; what makes way goes before."""

@@ -26,8 +26,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """The memory of one device: the pages of the layers that lie there."""
+
+    form: Form
+    budget_bytes: int
+    used_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The sequences that run, senior first, and the memory they are in."""
+    """The sequences that run, senior first, and the memory they are in; ``beside``: that of further devices."""
 
     form: Form
     budget_bytes: int
@@ -37,6 +46,12 @@ class State:
     reserve_tokens: int  # growth that is kept free for each sequence when another is let in
     turn: int  # counts steps
     rows: tuple[Row, ...]
+    beside: tuple[Room, ...] = ()
+
+    @property
+    def rooms(self) -> tuple[Room, ...]:
+        """Of all devices; a sequence grows on all of them at once."""
+        return Room(form=self.form, budget_bytes=self.budget_bytes, used_bytes=self.used_bytes), *self.beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +72,38 @@ class Preempt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sequence that waits: ``shared_bytes`` of what it needs are pages that others hold anyway."""
+    """A sequence that waits: ``shared_bytes`` of what it needs are pages that others hold anyway; ``shared_beside``: on further devices."""
 
     tokens: int
     limit: int
     shared_bytes: int = 0
+    shared_beside: tuple[int, ...] = ()
 
 
 def plan(state: State) -> tuple[Piece, ...] | Preempt:
     """The rows of the next step, senior sequences first; or whom to preempt before asking again."""
     wanted = _wanted(state)
-    form, free, places = state.form, state.budget_bytes - state.used_bytes, state.free_pages
-    bundle = form.bundle_bytes
+    form, places = state.form, _affordable(state)
     found = []
     for row in state.rows:
         want = wanted.get(row.id, 0)
         if not want:
             continue
-        affordable = min(free // bundle, places)
-        end = min(row.cached + want, row.reach + affordable * form.page_tokens)
+        end = min(row.cached + want, row.reach + places * form.page_tokens)
         if end <= row.cached:
             youngest = state.rows[-1]
             if youngest.id != row.id:
                 return Preempt(youngest.id)
             continue  # it is the youngest: it waits, and gives its pages when a senior one needs them
-        grown = max(0, form.pages(end) - form.pages(row.reach))
-        free, places = free - bundle * grown, places - grown
+        places -= max(0, form.pages(end) - form.pages(row.reach))
         found.append(Piece(row.id, row.cached, end))
     return tuple(found)
+
+
+def _affordable(state: State) -> int:
+    """Pages of every group that the budgets of all devices pay for, and that there are places for."""
+    paid = [(room.budget_bytes - room.used_bytes) // room.form.bundle_bytes for room in state.rooms if room.form.groups]
+    return min(state.free_pages, *paid)
 
 
 def _wanted(state: State) -> dict[int, int]:
@@ -124,14 +143,18 @@ def admits(state: State, new: Candidate) -> bool:
     """Whether a sequence fits beside the running ones with all of its prompt, theirs, and a reserve for the growth of each."""
     if not state.rows:
         return True  # what could not run alone was refused
-    form = state.form
 
-    def promised(tokens: int, limit: int) -> int:
-        return form.peak_bytes(min(limit, tokens + state.reserve_tokens), state.chunk_tokens)
+    def fits(room: Room, shared_bytes: int) -> bool:
+        form = room.form
 
-    growth = sum(max(0, promised(row.tokens, row.limit) - form.held_bytes(row.cached, row.reach)) for row in state.rows)
-    need = promised(new.tokens, new.limit) - new.shared_bytes
-    return state.used_bytes + growth + need <= state.budget_bytes
+        def promised(tokens: int, limit: int) -> int:
+            return form.peak_bytes(min(limit, tokens + state.reserve_tokens), state.chunk_tokens)
+
+        growth = sum(max(0, promised(row.tokens, row.limit) - form.held_bytes(row.cached, row.reach)) for row in state.rows)
+        return room.used_bytes + growth + promised(new.tokens, new.limit) - shared_bytes <= room.budget_bytes
+
+    shared = (new.shared_bytes, *(new.shared_beside or (0,) * len(state.beside)))
+    return all(map(fits, state.rooms, shared))
 
 
 @dataclass(frozen=True, slots=True)
