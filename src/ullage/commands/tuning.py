@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ullage import engines
 from ullage.commands.question import find_engine, pairs, read_question
+from ullage.commands.remembered import remembering
 from ullage.commands.serving import Serving, readied, with_program
 from ullage.commands.traffic import read_traffic, with_traffic
 from ullage.commands.verb import Flags
@@ -61,11 +62,14 @@ class Tuning(NamedTuple):
 def read_tuning(flags: Flags, world: World) -> Tuning:
     """What the options ask for. Raises every error of the tree."""
     engine = find_engine(flags)
+    remarks: tuple[str, ...] = ()
+    if flags.text("baselines") is not None:  # not this user's own, to which every trial adds: a tuning that goes on is to plan as it began
+        engine, remarks = remembering(flags, world, engine)
     objective, budget_s, trial_s = _objective(flags), seconds(flags, "budget", 1800.0), seconds(flags, "trial", 60.0)
     model = flags.text("model") or ""
     question = read_question(flags, world, engine, model)
     lengths, arrivals, notes = _traffic(flags, world, model)
-    question = with_traffic(question, engine, lengths, arrivals, notes)
+    question = with_traffic(question, engine, lengths, arrivals, (*notes, *remarks))
     serving, base = _serving(engine, question.case, question.notes)
     dials = _dials(flags, engine, base)
     outcome = _remembered(engine, base, dials)
