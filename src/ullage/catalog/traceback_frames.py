@@ -125,6 +125,7 @@ AFTER_FACT: Final = {
     "graph_bytes": Stage.SAMPLER,
     "graph_seconds": Stage.SAMPLER,
     "ready": Stage.FIRST_PROMPT,
+    "listening": Stage.FIRST_PROMPT,
     "kv_cache_usage": Stage.FIRST_PROMPT,
 }
 

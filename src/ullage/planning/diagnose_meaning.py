@@ -9,21 +9,24 @@ from ullage.domain.plan import Limit
 # Facts whose name alone tells, whichever engine said them.
 KINDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("error.kv_too_small", "error.window_pool"), Kind.CACHE_TOO_SMALL),
-    **dict.fromkeys(("error.no_kv_blocks", "error.no_kv_memory", "error.no_state", "error.pool_footprint"), Kind.NO_ROOM_FOR_CACHE),
+    **dict.fromkeys(
+        ("error.no_kv_blocks", "error.no_kv_memory", "error.no_state", "error.pool_footprint", "error.no_room_for_cache"),
+        Kind.NO_ROOM_FOR_CACHE,
+    ),
     **dict.fromkeys(("error.free_memory", "error.unbalanced", "error.profiling"), Kind.DEVICE_NOT_FREE),
     "error.sampler_warmup": Kind.SAMPLER,
     **dict.fromkeys(("error.graph_capture", "error.graph_oom"), Kind.GRAPHS),
     **dict.fromkeys(("error.kv_allocation", "error.state_allocation"), Kind.CACHE_ALLOCATION),
     **dict.fromkeys(("error.compute_allocation", "error.full_layer_slot"), Kind.ACTIVATIONS),
     **dict.fromkeys(("error.split_too_small", "error.no_room", "error.device_too_small"), Kind.PLACEMENT),
-    **dict.fromkeys(("error.host_oom", "error.cpu_oom", "error.host_killed"), Kind.HOST),
+    **dict.fromkeys(("error.host_oom", "error.cpu_oom", "error.host_killed", "error.process_memory"), Kind.HOST),
     "error.shared_memory": Kind.SHARED_MEMORY,
     **dict.fromkeys(("error.allocation_limit", "error.one_block"), Kind.ONE_BLOCK),
     **dict.fromkeys(
         ("error.prompt_too_long", "error.context_exceeded", "error.prompt_over_cache", "error.cache_too_small", "error.cache_full"),
         Kind.REQUEST_TOO_LONG,
     ),
-    **dict.fromkeys(("error.input_too_long", "error.job_too_long"), Kind.REQUEST_TOO_LONG),
+    **dict.fromkeys(("error.input_too_long", "error.job_too_long", "error.request_too_long"), Kind.REQUEST_TOO_LONG),
     **dict.fromkeys(
         ("error.prefill_oom", "error.decode_oom", "error.pool_full", "error.request_slots", "retracted", "preemptions"), Kind.CACHE_PRESSURE
     ),

@@ -25,6 +25,7 @@ MEMORY_ERRORS: dict[str, Limit] = {
             "total_tokens",
             "cache_too_small",
             "pool_footprint",
+            "no_room_for_cache",
         ),
         Limit.CACHE,
     ),
@@ -97,6 +98,7 @@ _HOPELESS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"No CUDA GPUs are available|no CUDA-capable device|NVIDIA driver on your system is too old|libcuda\.so|Failed to infer device",
             "it finds no device that it can use",
         ),
+        (r"out of memory while the libraries|failed to map segment", "the memory it may take does not even hold its libraries"),
         (r"Illegal instruction", "it was built for another processor"),
         (r"[Pp]ermission denied", "it may not read or run something it needs"),
     )

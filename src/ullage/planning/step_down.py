@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from ullage.catalog.traceback_frames import AFTER_FACT
 from ullage.domain.case import Case, Value
 from ullage.domain.cause import Diagnosis, FirstAid, Log, Sighting
 from ullage.domain.engine import Engine
@@ -38,7 +39,7 @@ def adviser(
         if remedy is None or made is None:
             return None
         causes = diagnosed(engine, None, launch.case, facts).causes
-        why = f" ({causes[0].summary})" if causes else ""
+        why = f" ({causes[0].stage.replace('_', ' ')}: {causes[0].summary})" if causes else ""
         return StepDown(launch=Launch(command=made, case=remedy.case), changes=remedy.changes, text=in_words(launch.case, remedy) + why)
 
     return next_step
@@ -94,9 +95,15 @@ def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
 
 def diagnosed(engine: Engine, aid: FirstAid | None, case: Case | None, facts: tuple[Fact, ...]) -> Diagnosis:
     """What the facts of a run say of its end."""
-    sightings = tuple(Sighting(line=index, fact=fact, text=str(fact.value)) for index, fact in enumerate(facts, 1))
-    log = Log(lines=len(facts), engine=engine.profile.name, version=None, sightings=sightings)
+    sightings = tuple(Sighting(line=index, fact=fact, text=_words(fact)) for index, fact in enumerate(facts, 1))
+    stages = tuple((AFTER_FACT[seen.fact.name], seen.line) for seen in sightings if seen.fact.name in AFTER_FACT)
+    log = Log(lines=len(facts), engine=engine.profile.name, version=None, sightings=sightings, stages=stages)
     return diagnose(log, engine=engine, aid=aid, case=case)
+
+
+def _words(fact: Fact) -> str:
+    """All that a fact states, as a line would."""
+    return " ".join(str(value) for value in (fact.value, *(value for _, value in fact.details)))
 
 
 def _rank(ranks: dict[str, int], lever: Lever) -> int:

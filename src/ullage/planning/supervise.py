@@ -195,7 +195,8 @@ def _after(state: State, at: float, failure: Failure, facts: tuple[Fact, ...], n
         case Kind.HOPELESS:
             return _give_up(state, at, f"the same command cannot succeed: {failure.reason}")
         case Kind.OUT_OF_MEMORY:
-            errors = tuple(fact for fact in facts if fact.name.startswith(ERROR))
+            answered = (Fact(name="ready", value="it had answered a request"),) if was_ready else ()
+            errors = (*answered, *(fact for fact in facts if fact.name.startswith(ERROR)))
             found = next_step(state.launch, errors, failure.limit) if state.steps < state.policy.most_steps else None
             if found is not None:
                 return _step_down(state, at, failure, found)

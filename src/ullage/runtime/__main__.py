@@ -17,7 +17,10 @@ def main() -> int:
         return 0
     try:
         asked, remarks = options.read(words)
-        from ullage.runtime.serve.start import run  # noqa: PLC0415
+        from ullage.runtime.shortage import while_doing  # noqa: PLC0415
+
+        with while_doing("the libraries themselves were loaded"):
+            from ullage.runtime.serve.start import run  # noqa: PLC0415
 
         return run(asked, remarks, BEGAN)
     except UllageError as error:

@@ -18,6 +18,7 @@ from ullage.runtime.engine import Engine, EngineSettings
 from ullage.runtime.load import Loaded, load
 from ullage.runtime.memory import resident_bytes
 from ullage.runtime.options import Options
+from ullage.runtime.shortage import while_doing
 from ullage.runtime.sizing import Sized, dtype_word, size
 from ullage.world.drivers import host
 from ullage.world.files import open_model
@@ -53,7 +54,8 @@ def make_ready(options: Options) -> Ready:
     word = dtype_word(options.dtype, model.architecture.dtype, device=device.type)
     weights = _promised_weights(model, options.weights, word, device.type)
     chunks = None if options.dual_chunk is None else dual_chunk(options.dual_chunk)
-    loaded = load(options.model, dtype=getattr(torch, word), device=device, weights=options.weights, dual_chunk=chunks)
+    with while_doing("loading the weights"):
+        loaded = load(options.model, dtype=getattr(torch, word), device=device, weights=options.weights, dual_chunk=chunks)
     keys, values = cache_forms(options.kv_dtype)
     form = form_of(loaded.groups, page_tokens=options.page_tokens, keys=keys, values=values, element=ELEMENT_BYTES[word])
     sized = size(
@@ -69,7 +71,9 @@ def make_ready(options: Options) -> Ready:
     parts = {"weights": weights, "kv_cache": sized.cache_bytes, "activations": sized.step_bytes, "runtime": base}
     parts["swap"] = options.swap_bytes
     promised = {**parts, "process": sum(parts.values())}
-    return Ready(loaded=loaded, engine=Engine(loaded, _settings(options, sized)), sized=sized, dtype=word, promised=promised)
+    with while_doing(f"reserving the cache of {options.max_sequences} sequences of {sized.max_len} tokens"):
+        engine = Engine(loaded, _settings(options, sized))
+    return Ready(loaded=loaded, engine=engine, sized=sized, dtype=word, promised=promised)
 
 
 def _promised_weights(model: Model, asked: str, dtype: str, device: str) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ullage.domain.cause import FirstAid, Hint, Kind
+from ullage.domain.cause import FirstAid, Hint, Kind, Stage
 
 _GROWS: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION, Kind.HOST})
 
@@ -10,6 +10,20 @@ FIRST_AID = FirstAid(
     signs=(r"ullage\.runtime: ", r"-m ullage\.runtime\b", r"ullage[/\\]runtime[/\\]"),
     hints=(
         Hint(kinds=frozenset({Kind.WEIGHTS}), setting="weights", cost="fewer bits a weight: some quality", value="int8"),
+        Hint(
+            kinds=frozenset({Kind.HOST}),
+            setting="weights",
+            cost="fewer bits a weight: some quality",
+            value="int8",
+            stages=frozenset({Stage.LOAD}),
+        ),
+        Hint(
+            kinds=frozenset({Kind.HOST}),
+            setting="kv_dtype",
+            cost="a cache of fewer bits: some speed",
+            value="int8",
+            stages=frozenset({Stage.CACHE}),
+        ),
         Hint(kinds=_GROWS, setting="memory", cost="a smaller cache"),
         Hint(kinds=_GROWS, setting="chunk", cost="slower prompts"),
         Hint(kinds=_GROWS, setting="kv_dtype", cost="a cache of fewer bits: some speed", value="int8"),

@@ -6,6 +6,7 @@ from typing import Final
 
 from ullage.catalog.torch_messages import LONGEST, out_of_memory
 from ullage.domain.facts import Fact
+from ullage.frozen import replace
 
 _PATTERNS: Final = (
     ("weights_bytes", "bytes", re.compile(r"ullage\.runtime: weights: (\d{1,18}) bytes")),
@@ -13,8 +14,8 @@ _PATTERNS: Final = (
     ("chunk_tokens", "tokens", re.compile(r"ullage\.runtime: chunk: (\d{1,9}) tokens; at most (?P<sequences>\d{1,9}) sequences")),
     ("error.request_too_long", "", re.compile(r"needs ([\d,]{1,24}) (?P<unit>tokens|bytes of cache) and (?P<have>[\d,]{1,24}) are there")),
     ("error.no_room_for_cache", "", re.compile(r"are left for the cache and one page takes (.{1,24}?)[:;]")),
-    ("error.host_oom", "", re.compile(r"(?:^|: )(MemoryError|std::bad_alloc|Cannot allocate memory)")),
-    ("error.host_oom", "", re.compile(r"\[Errno 12\] (Cannot allocate memory)")),
+    ("error.process_memory", "", re.compile(r"out of memory while (the libraries themselves were loaded)")),
+    ("error.host_oom", "", re.compile(r"(out of memory while|\bMemoryError\b|bad_alloc|\bErrno 12\b)")),
     ("error.family", "", re.compile(r"the runtime does not run the family '([^']{1,80})'")),
     ("error.engine", "", re.compile(r"ullage\.runtime: error: the engine failed: (\w{1,80})")),
     ("listening", "", re.compile(r"ullage\.runtime: listening on (\S{1,200})")),
@@ -26,13 +27,23 @@ def read_log_line(line: str) -> Fact | None:
     text = line[:LONGEST]
     failed = out_of_memory(text)
     if failed is not None:
-        return failed
+        return replace(failed, details=(*failed.details, *_doing(text)))
     for name, unit, pattern in _PATTERNS:
         match = pattern.search(text)
         if match is not None:
             details = tuple((key, _typed(value)) for key, value in match.groupdict().items() if value is not None)
+            details += _doing(text) if name == "error.host_oom" else ()
             return Fact(name=name, value=_typed(match[1]), unit=unit, details=details)
     return None
+
+
+_DOING: Final = re.compile(r"out of memory (while loading|while reserving)|; (under load|a long prompt)\b")
+
+
+def _doing(text: str) -> tuple[tuple[str, str], ...]:
+    """What memory was refused for, in the words that tell the stage."""
+    match = _DOING.search(text)
+    return (("doing", "kv cache allocation" if match[1] == "while reserving" else match[1] or match[2]),) if match is not None else ()
 
 
 def _typed(text: str) -> int | str:

@@ -13,6 +13,7 @@ from ullage.runtime.serve.exchange import Service
 from ullage.runtime.serve.metrics import Metrics
 from ullage.runtime.serve.voice import say
 from ullage.runtime.serve.worker import Worker
+from ullage.runtime.shortage import is_shortage
 from ullage.text.language import language_of
 from ullage.units import format_bytes
 
@@ -43,8 +44,11 @@ async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: 
         await serve(app, options.host, options.port, stopping, partial(_tell_listening, began))
     finally:
         worker.stop()
+    running = ready.engine.stats().running
     for error in failures:
-        say(f"error: the engine failed: {type(error).__name__}: {error}")
+        where = f"under load, {running} sequences in the batch" if running > 1 else "a long prompt alone in the batch"
+        said = next(iter(str(error).splitlines()), "")
+        say(f"error: the engine failed: {type(error).__name__}: {said}" + (f"; {where}" if is_shortage(error) else ""))
     return _FAILED if failures else 0
 
 
