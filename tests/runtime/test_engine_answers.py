@@ -11,8 +11,8 @@ from tests.runtime.engines import PLENTY, answers, need_bytes, play, run, small,
 from ullage.runtime.engine import Output, Request, Sampling
 from ullage.runtime.live import Live
 
-# A family with full attention, one with windows in all layers, one with dual chunk attention and its length temperature.
-FAMILIES = ("llama", "mistral", "qwen2_dual_chunk")
+# Full attention, windows in all layers, dual chunk attention with its length temperature, both kinds of layers, latents.
+FAMILIES = ("llama", "mistral", "qwen2_dual_chunk", "gemma3_text", "deepseek_v2")
 COMMON = words(1, 90)
 
 
@@ -47,7 +47,7 @@ circumstances = st.fixed_dictionaries(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(order=st.permutations(range(8)), tightness=st.sampled_from((1.0, 1.2, 1.7, 4.0)), circumstance=circumstances)
 def test_company_chunks_pages_preemption_and_shared_beginnings_change_no_answer(
     name: str, order: list[int], tightness: float, circumstance: dict[str, int | bool]
