@@ -29,7 +29,9 @@ class Chooser:
         self.is_plain = self.sampling.is_greedy and not self.changes_logits and self.sampling.logprobs is None
         self._counts: Counter[int] = Counter()
         self._counting = self.sampling.moves_logits
-        self._prompt = torch.tensor(sorted(set(prompt))) if self.sampling.repetition_penalty != 1.0 else None
+        repeats = sampling.repetition_penalty != 1.0
+        self._in_prompt = frozenset(prompt) if repeats else frozenset()
+        self._prompt = torch.tensor(sorted(self._in_prompt)) if repeats else None
         self._random: torch.Generator | None = None
 
     def uniform(self) -> float:
@@ -46,7 +48,7 @@ class Chooser:
         """Penalties, biases and the mask on one row, (vocabulary,), in place; what went wrong, or nothing."""
         wish = self.sampling
         if self._prompt is not None:
-            new = [token for token in self._counts if not bool((self._prompt == token).any())]
+            new = [token for token in self._counts if token not in self._in_prompt]
             self._scale(logits, self._prompt, wish.repetition_penalty)
             self._scale(logits, torch.tensor(new, dtype=torch.long), wish.repetition_penalty)
         if self._counts and (wish.presence_penalty or wish.frequency_penalty):
