@@ -26,11 +26,11 @@ def _form(architecture: Architecture, page_tokens: int, kv_dtype: str, element: 
     return form_of(_groups(architecture), page_tokens=page_tokens, keys=keys, values=values, element=element)
 
 
-def form(case: Case) -> Form:
-    """The pages of the case's model."""
+def form(case: Case, seen: Architecture | None = None) -> Form:
+    """The pages of the case's model, or of what a device has ``seen`` of it."""
     settings = case.settings
     return _form(
-        architecture_of(case), settings.integer("page_tokens") or PAGE_TOKENS, settings.text("kv_dtype") or NATIVE, element_of(case)
+        seen or architecture_of(case), settings.integer("page_tokens") or PAGE_TOKENS, settings.text("kv_dtype") or NATIVE, element_of(case)
     )
 
 
@@ -44,9 +44,9 @@ def chunk_of(case: Case) -> int:
     return case.settings.integer("chunk") or 1
 
 
-def sequence_bytes(case: Case) -> tuple[int, int]:
+def sequence_bytes(case: Case, seen: Architecture | None = None) -> tuple[int, int]:
     """The most that one sequence holds: in steps that begin at multiples of the chunk, and in steps that begin anywhere."""
-    pages, tokens = form(case), cached_tokens(case)
+    pages, tokens = form(case, seen), cached_tokens(case)
     return pages.aligned_peak_bytes(tokens, chunk_of(case)), pages.peak_bytes(tokens, chunk_of(case))
 
 

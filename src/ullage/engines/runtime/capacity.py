@@ -2,8 +2,12 @@
 
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Ledger, Phase, Purpose
+from ullage.domain.machine import Device
 from ullage.domain.plan import Capacity
 from ullage.engines.runtime.cache import chunk_of, form, page_token_bytes, sequence_bytes
+from ullage.engines.runtime.placement import budgets_of
+from ullage.engines.runtime.resolve import architecture_of, shares
+from ullage.engines.runtime.shares import memory_of, seen_by
 from ullage.engines.runtime.sizing import MAX_SEQUENCES
 
 _LONGEST = 1 << 24
@@ -35,16 +39,32 @@ def capacity(case: Case, planned: Ledger) -> Capacity:
 
 
 def _room(case: Case, planned: Ledger) -> Amount:
-    """Bytes for pages: what was said, or what the rest of the process leaves of its memory in the fullest phase."""
-    said, memory = case.settings.integer("cache"), case.settings.integer("memory") or 0
+    """Bytes for pages on all devices: what was said, or what the fullest leaves. Pages grow on all of them at once."""
+    every = shares(case)
     if not case.devices:
         return Amount.exactly(0)
-    device = case.devices[0].id
+    if len(every) == 1:
+        return _room_on(case, planned, case.devices[0], case.settings.integer("cache"))
+    said, seen = case.settings.integer("cache"), [seen_by(case, architecture_of(case), share) for share in every]
+    budgets = (None,) * len(every) if said is None else budgets_of(said, [form(case, one) for one in seen])
+    whole, parts = sequence_bytes(case)[1], [sequence_bytes(case, one)[1] for one in seen]
+    rooms = [
+        (_room_on(case, planned, device, budget), nbytes)
+        for device, budget, nbytes in zip(case.devices, budgets, parts, strict=True)
+        if nbytes
+    ]
+    low, expected, high = (
+        min((ends[end] * whole // nbytes for ends, nbytes in ((_ends(room), each) for room, each in rooms)), default=0) for end in (2, 1, 0)
+    )
+    return Amount(low, expected, high)
+
+
+def _room_on(case: Case, planned: Ledger, device: Device, said: int | None) -> Amount:
     rooms = []
     for phase in (Phase.PREFILL, Phase.DECODE):
-        other = planned.at(device, phase)
-        held, others = planned.of(device, Purpose.KV_CACHE), planned.of(device, Purpose.OTHERS).expected // 2
-        rooms.append(tuple(memory - need + kept + others for need, kept in zip(_ends(other), _ends(held), strict=True)))
+        other = planned.at(device.id, phase)
+        held, others = planned.of(device.id, Purpose.KV_CACHE), planned.of(device.id, Purpose.OTHERS).expected // 2
+        rooms.append(tuple(memory_of(case, device) - need + kept + others for need, kept in zip(_ends(other), _ends(held), strict=True)))
     left = [max(0, min(ends)) for ends in zip(*rooms, strict=True)]
     if said is not None:
         left = [min(part, said) for part in left]

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 
+from ullage.domain.architecture import Architecture
 from ullage.domain.case import Case
 from ullage.domain.ledger import NOTHING, Amount, Entry, Ledger, Phase, Purpose, amount_of
 from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
-from ullage.engines.runtime.resolve import architecture_of, element_of
+from ullage.engines.runtime.resolve import architecture_of, element_of, shares
+from ullage.engines.runtime.shares import Share, seen_by
 from ullage.engines.runtime.transient import FLOAT, PIECE_KEYS, Rows, kernel_scratch, peak
 from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS
-from ullage.engines.runtime.weights import How, Resident, how, resident
+from ullage.engines.runtime.weights import How, how, resident
 from ullage.units import format_bytes
 
 _HELD = 50  # one part in so many: how far a counted step may be from its formula
@@ -33,54 +35,62 @@ def ledger(case: Case) -> Ledger:
     """Everything on the device, phase by phase. Nothing fills a budget: pages are taken when tokens come."""
     if not case.devices:
         return Ledger(entries=())
-    device = case.devices[0]
-    entries = (
-        *_process(case, device),
-        *_weights(case, device.id),
-        *_cache(case, device.id),
-        *_prefill(case, device.id),
-        *_decode(case, device.id),
-        *_others(device),
-        *_host(case, device),
-    )
+    entries = list(_host(case, case.devices[0]))
+    for share, device in zip(shares(case), case.devices, strict=False):
+        seen = seen_by(case, architecture_of(case), share)
+        entries += (
+            *_process(case, device, share),
+            *_weights(case, device.id, share),
+            *_cache(case, device.id, seen),
+            *_prefill(case, device.id, seen, share),
+            *_decode(case, device.id, seen, share),
+            *_others(device),
+        )
     return Ledger(entries=tuple(entry for entry in entries if entry.amount != NOTHING))
 
 
-def _process(case: Case, device: Device) -> Iterator[Entry]:
+def _process(case: Case, device: Device, share: Share) -> Iterator[Entry]:
     if how(case).device == "cpu":
+        if not share.first:
+            return iter(())
         return _constant(device.id, PROCESS, "Python, PyTorch and its libraries, and what the allocator keeps")
     return _constant(device.id, DEVICE_CONTEXT, "the driver's context and the kernels of PyTorch")
 
 
-def _weights(case: Case, device: str) -> Iterator[Entry]:
+def _weights(case: Case, device: str, share: Share) -> Iterator[Entry]:
     kept = how(case)
     found = resident(case.model, kept)
     origin = EXACT if case.model.checkpoint.exact else FORMULA
     because = f"{_count(case)} as {case.model.checkpoint.scheme}, kept as {kept.asked} in {kept.dtype}"
-    matrices = Amount.exactly(found.nbytes - found.table)
+    if share.span != (0, len(found.layers)):
+        because += f", layers {share.span[0]} to {share.span[1] - 1}"
+    matrices = Amount.exactly(share.nbytes - share.table)
     where = "in the file's own pages, which the system may drop and read again" if found.mapped else f"in {kept.dtype}"
     yield _entry(device, Purpose.STAGING, Phase.LOAD, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
     yield _entry(
         device, Purpose.STAGING, Phase.LOAD, Amount(0, found.largest, 2 * found.largest), "one matrix at a time, as read and as kept"
     )
     yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
-    yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, Amount.exactly(found.table), f"the token table {where}", origin=origin)
-    yield from _scratch(found, device, kept)
+    yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, Amount.exactly(share.table), f"the token table {where}", origin=origin)
+    yield from _rooms(share, device, kept)
 
 
-def _scratch(found: Resident, device: str, kept: How) -> Iterator[Entry]:
-    if found.scratch:
+def _rooms(share: Share, device: str, kept: How) -> Iterator[Entry]:
+    if share.staging:
+        because = "room for experts of the host while they are used"
+        yield _entry(device, Purpose.BUFFERS, Phase.RESIDENT, Amount(0, share.staging, share.staging), because)
+    if share.scratch:
         because = f"room to unpack a part of one matrix to {kept.dtype}, where many rows are multiplied"
-        yield _entry(device, Purpose.WORKSPACE, Phase.RESIDENT, Amount(0, found.scratch, found.scratch), because)
+        yield _entry(device, Purpose.WORKSPACE, Phase.RESIDENT, Amount(0, share.scratch, share.scratch), because)
 
 
 def _count(case: Case) -> str:
     return f"{case.model.parameters:,} parameters"
 
 
-def _cache(case: Case, device: str) -> Iterator[Entry]:
-    sequences, pages, tokens = case.workload.concurrent_sequences, form(case), cached_tokens(case)
-    aligned, anywhere = sequence_bytes(case)
+def _cache(case: Case, device: str, seen: Architecture) -> Iterator[Entry]:
+    sequences, pages, tokens = case.workload.concurrent_sequences, form(case, seen), cached_tokens(case)
+    aligned, anywhere = sequence_bytes(case, seen)
     because = (
         f"{sequences:,} sequences of {tokens:,} tokens in pages of {pages.page_tokens:,}, {pages.bundle_bytes:,} bytes a page of all layers"
     )
@@ -97,12 +107,12 @@ def prefill_rows(case: Case) -> Rows:
     return Rows(rows=rows, context=context, wanting=min(sequences, rows), element=element_of(case))
 
 
-def _prefill(case: Case, device: str) -> Iterator[Entry]:
+def _prefill(case: Case, device: str, seen: Architecture, share: Share) -> Iterator[Entry]:
     step = prefill_rows(case)
-    widest = peak(architecture_of(case), step)
+    widest = peak(seen, step, head=share.last)
     yield _entry(device, Purpose.ACTIVATIONS, Phase.PREFILL, _about(widest.nbytes), f"{widest.because}; no more however long the prompt")
     if how(case).device == "cpu":
-        scratch = kernel_scratch(architecture_of(case), rows=step.rows, context=step.context, element=step.element)
+        scratch = kernel_scratch(seen, rows=step.rows, context=step.context, element=step.element)
         because = f"keys and values of up to {PIECE_KEYS:,} tokens, copied by the attention kernel for every query head"
         yield _entry(device, Purpose.WORKSPACE, Phase.PREFILL, Amount(0, scratch, scratch), because)
 
@@ -111,14 +121,16 @@ def _about(nbytes: int) -> Amount:
     return Amount(nbytes - nbytes // _HELD, nbytes, nbytes + nbytes // _HELD)
 
 
-def _decode(case: Case, device: str) -> Iterator[Entry]:
+def _decode(case: Case, device: str, seen: Architecture, share: Share) -> Iterator[Entry]:
     sequences, context = case.workload.concurrent_sequences, case.workload.context_tokens or 1
     step = Rows(rows=sequences, context=context, wanting=sequences, element=element_of(case))
-    widest = peak(architecture_of(case), step)
+    widest = peak(seen, step, head=share.last)
     masks = sequences * context * (step.element + 1) + FLOAT * 2 * context if sequences > 1 else 0
     amount = Amount(0, widest.nbytes, widest.nbytes + widest.nbytes // _HELD + masks)
     yield _entry(device, Purpose.ACTIVATIONS, Phase.DECODE, amount, f"{sequences:,} rows: {widest.because}")
-    logits = sequences * architecture_of(case).vocab_size
+    if not share.last:
+        return
+    logits = sequences * seen.vocab_size
     because = f"while a token is drawn for {sequences:,} sequences; nothing where the best is taken"
     yield _entry(device, Purpose.LOGITS, Phase.DECODE, Amount(*(logits * each for each in _DRAWING)), because)
 
@@ -139,6 +151,11 @@ def _host(case: Case, device: Device) -> Iterator[Entry]:
     if on_host == HOST and host is not None:
         yield from _constant(HOST, HOST_PROCESS, "Python, PyTorch and its libraries")
         yield from _others(host)
+    experts = sum(share.experts for share in shares(case))
+    if experts:
+        because = f"routed experts of all layers, {case.settings.integer('host_experts'):,} at a time on each device"
+        for phase, purpose in ((Phase.LOAD, Purpose.STAGING), (Phase.RESIDENT, Purpose.WEIGHTS)):
+            yield _entry(on_host, purpose, phase, Amount.exactly(experts), because)
     if swap:
         because = f"pages of sequences that wait, up to {format_bytes(swap)}"
         yield _entry(on_host, Purpose.SWAP, Phase.RESIDENT, Amount(0, swap, swap), because)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.case import Case, Value
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
 from ullage.engines.runtime.cache import chunk_of
 from ullage.engines.runtime.settings import CACHE_FORMS, NATIVE, WEIGHT_FORMS
-from ullage.engines.runtime.weights import How, how, resident
+from ullage.engines.runtime.weights import how, resident
+from ullage.frozen import replace
 
 _CACHE, _WORKSPACE, _WEIGHTS = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS
 _GROWTH, _EVERYTHING = frozenset({_CACHE, _WORKSPACE}), frozenset({_CACHE, _WORKSPACE, _WEIGHTS})
@@ -16,14 +18,15 @@ _SHORTEST = 512
 _PAGES = (64, 16)
 
 
-def layouts(_case: Case) -> tuple[Parallel, ...]:
-    """One device."""
-    return (Parallel(),)
+def layouts(case: Case) -> tuple[Parallel, ...]:
+    """Whole layers on ever more devices, the fewest first."""
+    most = min(len(case.machine.devices), len(case.model.architecture.layers))
+    return tuple(Parallel(pipeline=count) for count in range(1, max(1, most) + 1))
 
 
 def levers(case: Case) -> tuple[Lever, ...]:
     """Every lever, in the order to try."""
-    return (*_step(case), *_forms(case), *_work(case))
+    return (*_step(case), *_forms(case), *_places(case), *_work(case))
 
 
 def _step(case: Case) -> Iterator[Lever]:
@@ -42,11 +45,7 @@ def _forms(case: Case) -> Iterator[Lever]:
         yield Lever(setting="dtype", values=("bfloat16",), relieves=_EVERYTHING, cost="none: the checkpoint holds no more", cost_rank=0)
     kept = how(case)
     now = resident(case.model, kept).nbytes
-    fewer = tuple(
-        form
-        for form in WEIGHT_FORMS
-        if form != kept.asked and resident(case.model, How(asked=form, dtype=kept.dtype, device=kept.device)).nbytes < now
-    )
+    fewer = tuple(form for form in WEIGHT_FORMS if form != kept.asked and resident(case.model, replace(kept, asked=form)).nbytes < now)
     if fewer:
         yield Lever(setting="weights", values=fewer, relieves=_EVERYTHING, cost="fewer bits a weight: some quality", cost_rank=3)
     if case.settings.text("kv_dtype") == NATIVE and len(CACHE_FORMS) > 1:
@@ -55,6 +54,17 @@ def _forms(case: Case) -> Iterator[Lever]:
 
 def _cache_forms() -> tuple[Value, ...]:
     return tuple(form for form in ("int8", "int4") if form in CACHE_FORMS)
+
+
+def _places(case: Case) -> Iterator[Lever]:
+    most = min(len(case.machine.devices), len(case.model.architecture.layers))
+    more: tuple[Value, ...] = tuple(range(case.parallel.pipeline + 1, most + 1))
+    if more and not case.settings.has("split"):
+        yield Lever(setting="pipeline", values=more, relieves=_EVERYTHING, cost="more devices", cost_rank=4)
+    outlines = (layer.feed_forward for layer in case.model.architecture.layers)
+    experts = max((outline.experts_per_token for outline in outlines if isinstance(outline, ExpertFeedForward)), default=0)
+    if experts and how(case).device != "cpu" and not case.settings.has("host_experts"):
+        yield Lever(setting="host_experts", values=(8 * experts, experts), relieves=_EVERYTHING, cost="experts are copied", cost_rank=4)
 
 
 def _halves(count: int, least: int) -> tuple[Value, ...]:

@@ -9,9 +9,10 @@ from ullage.domain.plan import Limit, Objection
 from ullage.engines.runtime.cache import form
 from ullage.engines.runtime.extended import extended
 from ullage.engines.runtime.families import FAMILIES
-from ullage.engines.runtime.settings import dual_chunk
+from ullage.engines.runtime.placement import NO_EXPERTS, spans_of
+from ullage.engines.runtime.settings import dual_chunk, split_of
 from ullage.engines.runtime.sizing import CPU
-from ullage.errors import UnsupportedModelError
+from ullage.errors import InputError, UnsupportedModelError
 from ullage.units import format_bytes
 
 
@@ -22,13 +23,26 @@ def objections(case: Case) -> tuple[Objection, ...]:
 
 def _devices(case: Case) -> Iterator[Objection]:
     device = case.settings.text("device") or CPU
-    count = max(case.parallel.devices, len(device.split(",")))
-    if count > 1:
+    count, layers = len(device.split(",")), len(case.model.architecture.layers)
+    if case.parallel.tensor * case.parallel.data > 1:
         yield Objection(
-            text=f"--device {device}: one device is served from; name one",
-            why=f"the runtime serves from one device, and {count} are asked for",
-            next_step="--pp 1, or an engine that spreads: vllm, sglang, transformers",
+            text=f"{case.parallel.tensor} tensor x {case.parallel.data} data ranks are not run",
+            why="the runtime lays whole layers on each device and cuts none",
+            next_step=f"--pp {case.parallel.devices}, or an engine that cuts: vllm, sglang",
         )
+    elif count != case.parallel.devices:
+        yield Objection(
+            text=f"--device {device}: {count} are named",
+            why=f"{case.parallel.devices} devices are asked for and {count} are named",
+            next_step=f"--pp {count}, or as many devices",
+        )
+    if said := case.settings.text("split"):
+        try:
+            spans_of(split_of(said), layers, count)
+        except InputError as error:
+            yield Objection(text=str(error), why=str(error), next_step="leave split out")
+    if case.settings.integer("host_experts") and not case.model.architecture.is_mixture:
+        yield Objection(text=NO_EXPERTS, why="the model has no experts that could lie on the host", next_step="leave host_experts out")
     kinds = {found.kind for found in case.devices}
     if kinds and device.partition(":")[0] not in kinds:
         yield Objection(

@@ -5,11 +5,14 @@ from functools import lru_cache
 from ullage.domain.architecture import Architecture
 from ullage.domain.case import Case, Value
 from ullage.engines.runtime.extended import extended
+from ullage.engines.runtime.placement import Kept, chosen_split
 from ullage.engines.runtime.residence import ELEMENT_BYTES
-from ullage.engines.runtime.settings import AUTO, NATIVE, dual_chunk
+from ullage.engines.runtime.settings import AUTO, NATIVE, cache_forms, dual_chunk
+from ullage.engines.runtime.shares import Share, case_spans, memory_of, shares_of
 from ullage.engines.runtime.sizing import (
     CPU,
     FALLBACK_TOKENS,
+    LARGEST_CPU_CHUNK,
     MAX_SEQUENCES,
     PAGE_TOKENS,
     choose_chunk,
@@ -27,7 +30,7 @@ def resolve(case: Case) -> Case:
     said = case.settings
     sequences = case.workload.concurrent_sequences
     kind = case.devices[0].kind if case.devices else CPU
-    device = said.text("device") or kind
+    device = said.text("device") or _named(kind, case.parallel.devices)
     dtype = said.text("dtype") or AUTO
     context = case.workload.context_tokens or said.integer("max_len") or case.model.architecture.max_context_tokens or FALLBACK_TOKENS
     values: dict[str, Value] = {
@@ -44,6 +47,8 @@ def resolve(case: Case) -> Case:
     if "memory" not in values:
         values["memory"] = default_memory(min((d.total_bytes - d.reserved_bytes for d in case.devices), default=0))
     named = replace(case, settings=said.with_(**values), workload=replace(case.workload, context_tokens=context))
+    if case.parallel.devices > 1 and not said.text("split"):
+        named = named.with_settings(split=_split(named))
     if said.get("chunk") not in {None, AUTO}:
         return named
     return named.with_settings(chunk=_chunk(named))
@@ -51,16 +56,55 @@ def resolve(case: Case) -> Case:
 
 def _chunk(case: Case) -> int:
     device = (case.settings.text("device") or CPU).partition(":")[0]
-    base = PROCESS.value if device == CPU else DEVICE_CONTEXT.value
-    left = (case.settings.integer("memory") or 0) - resident(case.model, how(case)).nbytes - base
     return choose_chunk(
         architecture_of(case),
         context=case.settings.integer("max_len") or 1,
         sequences=case.settings.integer("max_seqs") or 1,
         element=element_of(case),
-        left_bytes=left,
+        left_bytes=min((_left(case, share) for share in shares(case)), default=0),
         device=device,
     )
+
+
+def _named(kind: str, count: int) -> str:
+    return kind if count == 1 else ",".join(f"{kind}:{index}" for index in range(count))
+
+
+def shares(case: Case) -> tuple[Share, ...]:
+    """What lies on each device of a resolved case."""
+    return shares_of(case.model.architecture, resident(case.model, how(case)), case_spans(case), case.settings.integer("host_experts"))
+
+
+def _left(case: Case, share: Share) -> int:
+    """Bytes of a device for pages and steps."""
+    memory = case.settings.integer("memory") or 0
+    if case.devices:
+        memory = memory_of(case, case.devices[share.index])
+    on_host = share.experts if how(case).device == CPU else 0
+    return memory - share.nbytes - share.staging - on_host - base_of(case, share)
+
+
+def base_of(case: Case, share: Share) -> int:
+    """What the process takes on a device before any weight: it has one host, and a context on every accelerator."""
+    if how(case).device == CPU:
+        return PROCESS.value if share.first else 0
+    return DEVICE_CONTEXT.value
+
+
+def _split(case: Case) -> str:
+    keys, values = cache_forms(case.settings.text("kv_dtype") or NATIVE)
+    kept = Kept(
+        tokens=case.workload.context_tokens or 1,
+        sequences=case.workload.concurrent_sequences,
+        rows=case.settings.integer("chunk") or LARGEST_CPU_CHUNK,
+        page_tokens=case.settings.integer("page_tokens") or PAGE_TOKENS,
+        keys=keys,
+        values=values,
+        element=element_of(case),
+    )
+    caps = [memory_of(case, device) for device in case.devices]
+    on_host = bool(case.settings.integer("host_experts"))
+    return ",".join(map(str, chosen_split(architecture_of(case), resident(case.model, how(case)), kept, caps, on_host=on_host)))
 
 
 def element_of(case: Case) -> int:

@@ -16,6 +16,7 @@ CACHE_FORMS = ("native", "fp8", "int8", "int4")
 AUTO = "auto"
 NATIVE = "native"
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+_DIGITS = 5  # of a number of layers
 _DEVICE = re.compile(r"(cpu|cuda)(:\d{1,4})?")
 _SHORT_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
 
@@ -78,6 +79,18 @@ def _devices(name: str, value: Value) -> Value:
     return ",".join(words)
 
 
+def split_of(value: str) -> tuple[int, ...]:
+    """``12,18``: how many layers lie on each device. Raises InputError."""
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) <= _DIGITS for word in words) or not any(map(int, words)):
+        raise InputError(f"split is {value!r}; write how many layers lie on each device: 12,18")
+    return tuple(map(int, words))
+
+
+def _split(_name: str, value: Value) -> Value:
+    return ",".join(map(str, split_of(str(value))))
+
+
 def cache_forms(value: str) -> tuple[str, str]:
     """What keys and what values are kept in: ``int8`` is both, ``k=int8,v=int4`` tells them apart. Raises InputError."""
     said: dict[str, str] = {}
@@ -111,6 +124,10 @@ def _dual_chunk(_name: str, value: Value) -> Value:
 
 SETTINGS: Final[dict[str, Setting]] = {
     "device": Setting(_devices, "what computes: cpu, cuda, cuda:1, or several of a kind", "cuda where there is one, else cpu"),
+    "split": Setting(_split, "layers on each of several devices, in their order: 12,18", "so that the fullest device has the most left"),
+    "host_experts": Setting(
+        _count, "experts lie on the host, and so many of them at a time on each device", "they lie where they are used"
+    ),
     "dtype": Setting(_word(DTYPES, _SHORT_DTYPES), "what is computed in", "auto: the model's own; bfloat16 for float16 on a processor"),
     "weights": Setting(_word(WEIGHT_FORMS), "what the matrices are kept in", "native: as stored where a kernel reads that, else the dtype"),
     "kv_dtype": Setting(_kv_dtype, "what keys and values are kept in: int8, or k=int8,v=int4", "native: the dtype"),

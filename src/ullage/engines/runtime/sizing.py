@@ -9,7 +9,7 @@ PAGE_TOKENS = 256
 FALLBACK_TOKENS = 4096  # of a model whose configuration sets no length
 CPU = "cpu"
 _CHUNKS = (8192, 4096, 2048, 1024, 512, 256, 128, 64)
-_CPU_CHUNK = 1024  # rows that multiply as fast as more do on processors; more only make others wait
+LARGEST_CPU_CHUNK = 1024  # rows that multiply as fast as more do on processors; more only make others wait
 _STEP_SHARE = 8  # a step takes at most one part in so many of what weights leave
 
 
@@ -23,15 +23,15 @@ def default_dtype(own: str, device: str) -> str:
     return "bfloat16" if own not in {"float32", "float16"} or (own == "float16" and device == CPU) else own
 
 
-def step_bytes(architecture: Architecture, step: Rows, device: str) -> int:
+def step_bytes(architecture: Architecture, step: Rows, device: str, *, head: bool = True) -> int:
     """What one step takes beside weights and cache, with what the kernel of attention copies for itself."""
     scratch = kernel_scratch(architecture, rows=step.rows, context=step.context, element=step.element) if device == CPU else 0
-    return peak(architecture, step).nbytes + scratch
+    return peak(architecture, step, head=head).nbytes + scratch
 
 
 def choose_chunk(architecture: Architecture, *, context: int, sequences: int, element: int, left_bytes: int, device: str) -> int:
     """Rows of one step: the most that take an eighth of what weights leave; the fewest there are where none does."""
-    tried = [chunk for chunk in _CHUNKS if device != CPU or chunk <= _CPU_CHUNK]
+    tried = [chunk for chunk in _CHUNKS if device != CPU or chunk <= LARGEST_CPU_CHUNK]
     for chunk in tried:
         step = Rows(rows=chunk, context=context, wanting=min(sequences, chunk), element=element)
         if step_bytes(architecture, step, device) * _STEP_SHARE <= left_bytes:

@@ -55,18 +55,24 @@ class Rows:
 
 
 @lru_cache(maxsize=512)
-def peak(architecture: Architecture, step: Rows) -> Moment:
-    """The widest moment of one step through all layers, logits included."""
+def peak(architecture: Architecture, step: Rows, *, head: bool = True) -> Moment:
+    """The widest moment of one step through all layers, logits included unless the ``head`` lies on another device."""
     family = FAMILIES.get(architecture.model_type, Family())
-    found = [Moment(0, "nothing"), _logits(architecture, step, family)]
+    found = [Moment(0, "nothing"), *([_logits(architecture, step, family)] if head else [])]
     for layer in dict.fromkeys(architecture.layers):
         found.extend(_moments(architecture, layer, step, family))
     return max(found, key=lambda moment: moment.nbytes)
 
 
 def streams(architecture: Architecture, step: Rows) -> int:
-    """Alive from the first layer to the last: the hidden rows, token ids and positions, and the angles of every rotary scheme."""
+    """Alive from the first layer to the last: the hidden rows, token ids and positions, and the angles of every rotary scheme.
+
+    Under dual chunk attention there are up to two more angles of the queries.
+    """
     kinds = 2 if FAMILIES.get(architecture.model_type, Family()).local_angles else 1
+    dual = architecture.dual_chunk
+    if dual is not None:
+        kinds += min(2, (step.context - 1) // dual.step_tokens)
     turned = kinds * max((table.dim for table in architecture.rotary), default=0)
     return step.rows * (step.element * (architecture.hidden_size + 2 * turned) + 2 * _INDEX) + step.wanting * _INDEX
 
@@ -167,19 +173,11 @@ def _attention(mixer: Ordinary, step: Rows, family: Family, base: int, hidden: i
     wide = max(turning + own, heads, making)
     yield Moment(base + projected + wide, f"rotation of {both:,} numbers a row, {step.cut:,} rows at a time")
     output = rows * mixer.query_heads * mixer.value_dim * element
-    angles, turned = _other_angles(mixer, dual, step)
     merged, why = _merging(mixer, step, family, dual)
-    held = base + projected + own + output + angles
-    yield Moment(held + turned + merged, f"{why}, beside {held:,} bytes of {rows:,} rows projected and attended")
-
-
-def _other_angles(mixer: Ordinary, dual: DualChunk | None, step: Rows) -> tuple[int, int]:
-    """Under dual chunk attention: cosines and sines of two more angles, and the queries turned to one of them."""
-    if dual is None or step.context <= dual.step_tokens:
-        return 0, 0
-    kinds = 2 if step.context > 2 * dual.step_tokens else 1
-    angles = kinds * step.rows * 2 * mixer.key_dim * step.element
-    return angles, block_rows(mixer, step.rows, dual) * mixer.query_heads * mixer.key_dim * step.element
+    held = base + projected + own + output
+    if dual is not None and step.context > dual.step_tokens:  # the queries at another angle
+        held += block_rows(mixer, step.rows, dual) * mixer.query_heads * mixer.key_dim * element
+    yield Moment(held + merged, f"{why}, beside {held:,} bytes of {rows:,} rows projected and attended")
 
 
 def block_rows(mixer: Ordinary, rows: int, dual: DualChunk | None) -> int:
@@ -191,29 +189,35 @@ def block_rows(mixer: Ordinary, rows: int, dual: DualChunk | None) -> int:
 
 def _merging(mixer: Ordinary, step: Rows, family: Family, dual: DualChunk | None) -> tuple[int, str]:
     """Results of two pieces of the past on their way to one, in float32, and the logarithms of their sums."""
+    element, half = step.element, step.element != FLOAT
     block = block_rows(mixer, step.rows, dual)
     each, sums = block * mixer.query_heads * mixer.value_dim, FLOAT * block * mixer.query_heads
-    masks = 0
-    if isinstance(mixer, SlidingAttention):
-        masks = block * block * (step.element + 3)
-    tiles = _tiles(mixer, block) if family.caps_scores else 0
-    sinks = min(block, ROWS) * each // block * FLOAT + 2 * sums if family.sinks and step.element != FLOAT else 0
+    masks = block * block * (element + 3) if isinstance(mixer, SlidingAttention) else 0
+    sinks = min(block, ROWS) * each // block * FLOAT + 2 * sums if family.sinks and half else 0
+    tiles = _tiles(mixer, step, block) if family.caps_scores else 0
     if step.context <= step.rows and block == step.rows:
-        return each * step.element + sums + max(masks, tiles, sinks), f"attention of {block:,} rows to themselves"
-    half = step.element != FLOAT
-    begin = each * (2 * step.element + (FLOAT if half else 0)) + 4 * sums
-    later = each * (FLOAT + step.element) + (min(block, ROWS) * each // block * FLOAT if half else 0) + 3 * sums
-    return max(begin, later, 2 * each * step.element + tiles) + masks, f"pieces of the past of {block:,} rows merged in float32"
+        return max(each * element + sums + max(masks, sinks), tiles), f"attention of {block:,} rows to themselves"
+    begin = each * (2 * element + (FLOAT if half else 0)) + 4 * sums
+    later = each * (FLOAT + element) + (min(block, ROWS) * each // block * FLOAT if half else 0) + 3 * sums
+    return max(max(begin, later) + masks, tiles), f"pieces of the past of {block:,} rows merged in float32"
 
 
-def _tiles(mixer: Ordinary, block: int) -> int:
-    """Attention in plain tiles: scores of a tile in float32, and its queries, keys and values."""
-    rows = min(block, TILE_ROWS)
-    scores = mixer.query_heads * rows * TILE_KEYS
-    sides = mixer.query_heads * rows * (mixer.key_dim + 2 * mixer.value_dim) + TILE_KEYS * mixer.kv_heads * (
-        mixer.key_dim + mixer.value_dim
-    )
-    return FLOAT * (scores + sides)
+def _tiles(mixer: Ordinary, step: Rows, block: int) -> int:
+    """Attention in plain tiles: a tile's scores in float32, its queries, its result and its mask or what earlier pieces came to."""
+    rows, past = min(block, TILE_ROWS), step.context - step.rows
+    width = mixer.query_heads * mixer.value_dim
+    done = (max(1, block // TILE_ROWS) - 1) * TILE_ROWS * width * step.element
+
+    def of(keys: int) -> int:
+        floats = keys * mixer.kv_heads * mixer.value_dim + rows * mixer.query_heads * mixer.key_dim if step.element != FLOAT else 0
+        return FLOAT * (mixer.query_heads * rows * keys + rows * width + floats) + done
+
+    own = of(min(TILE_KEYS, block)) + rows * min(TILE_KEYS, block) * step.element
+    if not past:
+        return own
+    window = mixer.window_tokens if isinstance(mixer, SlidingAttention) else past
+    before = block * width * (step.element if past <= PIECE_KEYS else FLOAT)
+    return max(own, of(min(TILE_KEYS, past, window)) + before)
 
 
 def _logits(architecture: Architecture, step: Rows, family: Family) -> Moment:

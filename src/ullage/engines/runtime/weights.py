@@ -1,7 +1,7 @@
 """Bytes of a model's weights where they stay, to the byte: the same forms that the runtime puts them in."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from math import prod
 
@@ -33,6 +33,7 @@ class How:
     asked: str
     dtype: str
     device: str
+    spread: bool = False  # over several devices: the table on the first, the head on the last
 
     @property
     def element(self) -> int:
@@ -42,15 +43,23 @@ class How:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
-    """Bytes by part. ``table``: the token table, in the file's own pages where ``mapped``. ``scratch``: of unpacking one matrix."""
+    """Bytes by part. ``table``: the token table, in the file's own pages where ``mapped``. ``scratches``: of unpacking one matrix."""
 
     table: int
     mapped: bool
     head: int
     layers: tuple[int, ...]
     norm: int
-    scratch: int
+    scratches: tuple[int, ...]  # of each layer
+    head_scratch: int
     largest: int  # bytes of the largest matrix in the dtype, which is converted by itself
+    experts: tuple[int, ...]  # of the layers' bytes those of routed experts, which may lie on the host
+    expert: tuple[int, ...]  # one routed expert of each layer
+
+    @property
+    def scratch(self) -> int:
+        """Of a device with all layers."""
+        return max(self.head_scratch, *self.scratches, 0)
 
     @property
     def nbytes(self) -> int:
@@ -61,7 +70,8 @@ class Resident:
 def how(case: Case) -> How:
     """What a resolved case keeps its weights in."""
     device = (case.settings.text("device") or "cpu").partition(":")[0]
-    return How(asked=case.settings.text("weights") or "native", dtype=case.settings.text("dtype") or "bfloat16", device=device)
+    asked, dtype = case.settings.text("weights") or "native", case.settings.text("dtype") or "bfloat16"
+    return How(asked=asked, dtype=dtype, device=device, spread=case.parallel.devices > 1)
 
 
 @lru_cache(maxsize=64)
@@ -75,6 +85,7 @@ def resident(model: Model, kept: How) -> Resident:
             by_layer[stored.layer].append(_apart(stored, architecture.hidden_size))
     table, head, norm = _ends(model, by_layer[None], kept, family)
     layers = tuple(_layer(layer, by_layer[index], kept, family) for index, layer in enumerate(architecture.layers))
+    experts = tuple(_experts(by_layer[index], kept) for index in range(len(layers)))
     matrices = [tensor for tensors in by_layer.values() for tensor in tensors if tensor.role in _CONVERTED]
     return Resident(
         table=table,
@@ -82,8 +93,14 @@ def resident(model: Model, kept: How) -> Resident:
         head=head,
         layers=layers,
         norm=norm,
-        scratch=max(_scratches(by_layer, kept, _head_rows(model, by_layer[None])), default=0),
+        scratches=tuple(_most_scratch(by_layer[index], kept) for index in range(len(layers))),
+        head_scratch=_most_scratch(_head_rows(model, by_layer[None]), replace(kept, asked=head_word(kept.asked))),
         largest=max((prod(tensor.shape) for tensor in matrices if tensor.part is Part.WEIGHT), default=0) * kept.element,
+        experts=experts,
+        expert=tuple(
+            nbytes // layer.feed_forward.experts if isinstance(layer.feed_forward, ExpertFeedForward) else 0
+            for nbytes, layer in zip(experts, architecture.layers, strict=True)
+        ),
     )
 
 
@@ -103,7 +120,9 @@ def _ends(model: Model, outside: list[Tensor], kept: How, family: Family) -> tup
     norm = sum(tensor.elements for tensor in outside if tensor.role is Role.NORM) * (_FLOAT if family.float_norms else kept.element)
     ends = replace(kept, asked=head_word(kept.asked))
     tied = _of(outside, Role.EMBEDDING) if model.architecture.tied_embeddings else []
-    if any(shares_table(kept.asked, one.format.name, one.shape[-1], dtype=kept.dtype, device=kept.device) for one in tied):
+    if not kept.spread and any(
+        shares_table(kept.asked, one.format.name, one.shape[-1], dtype=kept.dtype, device=kept.device) for one in tied
+    ):
         table = 0  # counted as the head
     return table, sum(_matrix(part, ends) for part in _matrices(_head_rows(model, outside))) + biases, norm
 
@@ -114,12 +133,16 @@ def _head_rows(model: Model, outside: list[Tensor]) -> list[Tensor]:
     return head or _of(outside, Role.EMBEDDING)
 
 
-def _scratches(by_layer: Mapping[int | None, list[Tensor]], kept: How, head: list[Tensor]) -> Iterator[int]:
-    """What each matrix takes while it is unpacked."""
-    yield from (_scratch(parts, replace(kept, asked=head_word(kept.asked))) for parts in _matrices(head))
-    for layer, tensors in by_layer.items():
-        if layer is not None:
-            yield from (_scratch(parts, kept) for parts in _matrices(tensors))
+def _most_scratch(tensors: list[Tensor], kept: How) -> int:
+    """What the matrices take one after another while each is unpacked."""
+    return max((_scratch(parts, kept) for parts in _matrices(tensors)), default=0)
+
+
+def _experts(tensors: list[Tensor], kept: How) -> int:
+    """All routed experts of a layer with their biases."""
+    own = [tensor for tensor in tensors if tensor.role in EXPERT_ROLES]
+    biases = sum(tensor.elements for tensor in own if tensor.part is Part.BIAS) * kept.element
+    return sum(_matrix(parts, kept) for parts in _matrices(own)) + biases
 
 
 def _of(tensors: Iterable[Tensor], *roles: Role) -> list[Tensor]:

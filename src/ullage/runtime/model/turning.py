@@ -31,9 +31,13 @@ class Angles:
         """The same in place, a few rows at a time."""
         part = heads[..., : self._dim]
         for some, cos, sin in zip(part.split(ROWS), self.cos.split(ROWS), self.sin.split(ROWS), strict=True):
-            swapped = some.roll(self._dim // 2, -1)
-            some.mul_(cos).addcmul_(swapped, sin)
+            self._turn_rows(some, cos, sin)
         return heads
+
+    def _turn_rows(self, some: Tensor, cos: Tensor, sin: Tensor) -> None:
+        """A function of its own, so that what is swapped is gone before the next rows."""
+        swapped = some.roll(self._dim // 2, -1)
+        some.mul_(cos).addcmul_(swapped, sin)
 
     def only(self, rows: slice) -> "Angles":
         """The angles of some rows."""
