@@ -2,7 +2,7 @@
 
 from ullage.domain.case import Settings
 from ullage.engines.runtime.read_command import read_words
-from ullage.engines.runtime.settings import SETTINGS, flag_of
+from ullage.engines.runtime.settings import SETTINGS, flag_of, split_of
 from ullage.errors import InputError
 from ullage.frozen import dataclass
 
@@ -17,6 +17,8 @@ class Options:
 
     model: str
     devices: tuple[str, ...] = ()
+    split: tuple[int, ...] = ()  # layers on each device
+    host_experts: int | None = None  # that stand on a device at a time, when experts lie on the host
     dtype: str = "auto"
     weights: str = "native"
     kv_dtype: str = "native"
@@ -71,6 +73,8 @@ def _typed(model: str, said: Settings) -> Options:
     return Options(
         model=model,
         devices=tuple((said.text("device") or "").split(",")) if said.text("device") else (),
+        split=split_of(layers) if (layers := said.text("split")) else (),
+        host_experts=said.integer("host_experts"),
         dtype=said.text("dtype") or "auto",
         weights=said.text("weights") or "native",
         kv_dtype=said.text("kv_dtype") or "native",

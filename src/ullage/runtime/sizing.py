@@ -18,6 +18,7 @@ class Sized:
     chunk_tokens: int
     max_len: int
     step_bytes: int
+    budgets: tuple[int, ...] = ()  # of the cache on each device
 
 
 def dtype_word(asked: str, own: str, *, device: str) -> str:
@@ -30,11 +31,20 @@ def dtype_word(asked: str, own: str, *, device: str) -> str:
 
 
 def size(
-    options: Options, architecture: Architecture, form: Form, *, element: int, free_bytes: int, taken_bytes: int, device: str
+    options: Options,
+    architecture: Architecture,
+    form: Form,
+    *,
+    element: int,
+    free_bytes: int,
+    taken_bytes: int,
+    device: str,
+    head: bool = True,
 ) -> Sized:
     """The sizes of a model whose weights are loaded.
 
-    ``free_bytes`` are free on the device now, ``taken_bytes`` are what the process takes there already. Raises InputError with numbers.
+    ``free_bytes`` are free on the device now, ``taken_bytes`` are what the process takes there already; ``head``:
+    logits are made there. Raises InputError with numbers.
     """
     max_len = options.max_len or architecture.max_context_tokens or FALLBACK_TOKENS
     memory = options.memory_bytes or default_memory(free_bytes + taken_bytes)
@@ -42,7 +52,7 @@ def size(
     chunk = options.chunk_tokens or choose_chunk(
         architecture, context=max_len, sequences=sequences, element=element, left_bytes=left, device=device
     )
-    step = step_bytes(architecture, Rows(rows=chunk, context=max_len, wanting=min(sequences, chunk), element=element), device)
+    step = step_bytes(architecture, Rows(rows=chunk, context=max_len, wanting=min(sequences, chunk), element=element), device, head=head)
     wanted = sequences * form.peak_bytes(max_len, chunk)
     cache = options.cache_bytes if options.cache_bytes is not None else min(wanted, left - step)
     least = form.peak_bytes(1, 1)

@@ -19,6 +19,7 @@ class Staging:
         self._there: OrderedDict[tuple[int, int], DenseMlp] = OrderedDict()
         self._largest = self._expected = 0
         self.copies = 0
+        self.host_bytes = 0  # of all experts that may come
 
     @property
     def nbytes(self) -> int:
@@ -33,6 +34,7 @@ class Staging:
     def expect(self, expert: DenseMlp) -> None:
         """An expert that may come."""
         self._largest, self._expected = max(self._largest, expert.nbytes), self._expected + 1
+        self.host_bytes += expert.nbytes
 
     def take(self, key: tuple[int, int], expert: DenseMlp) -> DenseMlp:
         """The expert on the device, copied there unless it is still there; what makes way goes before."""

@@ -69,11 +69,20 @@ def _service(options: Options, ready: Ready, worker: Worker) -> Service:
 def _tell(options: Options, ready: Ready, longest_tokens: int) -> None:
     """Lines that ``engines.runtime`` reads."""
     sized, settings, weights = ready.sized, ready.engine.settings, ready.loaded.decoder.weight_bytes
-    say(f"weights: {weights} bytes ({format_bytes(weights)}) as {options.weights}, computed in {ready.dtype} on {ready.loaded.device}")
+    say(f"weights: {weights} bytes ({format_bytes(weights)}) as {options.weights}, computed in {ready.dtype} on {_where(options, ready)}")
     shown = format_bytes(sized.cache_bytes)
     say(f"cache: up to {sized.cache_bytes} bytes ({shown}), {longest_tokens} tokens, pages of {settings.page_tokens} tokens")
     say(f"chunk: {sized.chunk_tokens} tokens; at most {settings.max_sequences} sequences of {sized.max_len} tokens at once")
     say(f"promised: {', '.join(f'{purpose} {nbytes} bytes' for purpose, nbytes in ready.promised.items())}")
+
+
+def _where(options: Options, ready: Ready) -> str:
+    stages = ready.loaded.decoder.stages
+    if len(stages) == 1:
+        return str(ready.loaded.device)
+    return ", ".join(
+        f"{name}: {len(stage.blocks)} layers, {stage.weight_bytes} bytes" for name, stage in zip(options.devices, stages, strict=True)
+    )
 
 
 def _tell_listening(began: float, url: str) -> None:
