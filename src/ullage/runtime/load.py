@@ -1,11 +1,13 @@
 """A model from a path: configuration, architecture, traits and the decoder with its weights."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from ullage import architectures
 from ullage.domain.architecture import Architecture
+from ullage.domain.family import Blueprint
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.engines.runtime.extended import extended
 from ullage.engines.runtime.pages import Group, groups_of
@@ -74,31 +76,20 @@ def load(  # noqa: PLR0913 - what a model is kept in
     Raises what its parts raise, before any weight is read where it can.
     """
     source = open_source(path)
-    config = loads(source.documents["config.json"])
-    if not isinstance(config, dict):
-        raise MalformedFileError(f"config.json of {path} is no JSON object")
-    blueprint = architectures.read(Hyperparameters(config))
-    if dual_chunk is not None:
-        blueprint = replace(blueprint, architecture=extended(blueprint.architecture, *dual_chunk))
-    own = traits(Hyperparameters(config), blueprint.architecture)
+    config = _config(source, path)
+    blueprint = _blueprint(config, dual_chunk)
+    own = traits(config, blueprint.architecture)
     each = tuple(devices) or (device,)
     spans = spans_of(split or (len(blueprint.architecture.layers),), len(blueprint.architecture.layers), len(each))
     groups = placed(groups_of(blueprint.architecture), spans)
     scratches = tuple(map(Scratch, each))
     stagings = () if staged_experts is None else tuple(Staging(staged_experts, one) for one in each)
+    made = [(one, scratch, stagings[at] if stagings else None) for at, (one, scratch) in enumerate(zip(each, scratches, strict=True))]
+    build = partial(Assembly, blueprint, own, groups, source, dtype=dtype)
+    word = head or head_word(weights)
     assemblies = [
-        Assembly(
-            blueprint,
-            own,
-            groups,
-            source,
-            dtype=dtype,
-            device=one,
-            make_linear=Forms(weights, scratch),
-            make_head=Forms(head or head_word(weights), scratch),
-            staging=stagings[index] if stagings else None,
-        )
-        for index, (one, scratch) in enumerate(zip(each, scratches, strict=True))
+        build(device=one, make_linear=Forms(weights, scratch), make_head=Forms(word, scratch), staging=staging)
+        for one, scratch, staging in made
     ]
     return Loaded(
         source=source,
@@ -111,3 +102,17 @@ def load(  # noqa: PLR0913 - what a model is kept in
         scratches=scratches,
         stagings=stagings,
     )
+
+
+def _config(source: Source, path: str) -> Hyperparameters:
+    config = loads(source.documents["config.json"])
+    if not isinstance(config, dict):
+        raise MalformedFileError(f"config.json of {path} is no JSON object")
+    return Hyperparameters(config)
+
+
+def _blueprint(config: Hyperparameters, dual_chunk: tuple[int, int] | None) -> Blueprint:
+    blueprint = architectures.read(config)
+    if dual_chunk is None:
+        return blueprint
+    return replace(blueprint, architecture=extended(blueprint.architecture, *dual_chunk))
