@@ -1,0 +1,126 @@
+"""Our own runtime kept by ``serve``, real from the file to the answer: promises, refusals, ends, deaths and memory."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.engines_live.front import Front, lives, status_bytes
+from tests.engines_live.mixed import check_mixed, run_mixed
+from tests.runtime.real_model import smollm2_file
+from tests.runtime.served import runtime
+
+from ullage.units import MiB
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="processes are looked at through /proc"),
+]
+
+MODULE = "ullage.runtime"
+SETTINGS = ("cache=96MiB", "max_len=4096", "max_seqs=8", "prefix_cache=off", "served_model_name=small")
+WORDS = ("--engine", "runtime", "--gpu", "cpu", "--host-memory", "8GiB", *(word for one in SETTINGS for word in ("--set", one)))
+CONTEXT, AT_ONCE = 2048, 2
+
+
+@pytest.fixture(scope="module")
+def model() -> str:
+    return str(smollm2_file())
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory, model: str) -> Iterator[Front]:
+    one = Front(tmp_path_factory.mktemp("front"), *WORDS, model)
+    one.until_ready()
+    yield one
+    one.close()
+
+
+def planned(model: str, *more: str) -> Any:
+    command = [sys.executable, "-m", "ullage", "plan", "--json", "--offline", "--baselines", "none", *WORDS, *more, model]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def asked(words: int, answer: int = 4, **more: object) -> dict[str, object]:
+    return {"model": "small", "prompt": "hello" + " hello" * (words - 1), "max_tokens": answer, "temperature": 0, **more}
+
+
+def test_the_cache_is_as_many_tokens_as_planned_in_log_and_metrics(front: Front, model: str) -> None:
+    said = re.search(r"cache: up to (\d+) bytes .*?, (\d+) tokens", front.text())
+    assert said is not None
+    capacity, seen = planned(model)["capacity"], front.metrics()
+    told = (int(said[1]), int(said[2]))
+    assert told == (capacity["kv_cache_bytes"]["expected"], min(4096, capacity["max_context_tokens"]))
+    assert told == (seen["ullage_runtime_cache_budget_bytes"], seen["ullage_runtime_cache_budget_tokens"])
+
+
+def test_a_prompt_that_is_too_long_is_refused_with_the_right_number(front: Front, model: str) -> None:
+    longest = min(4096, planned(model)["capacity"]["max_context_tokens"])
+    just = front.ask("/v1/completions", asked(longest - 3, 3, stream=False))
+    assert just.status == 200, just.body
+    assert just.body["usage"]["prompt_tokens"] == longest - 3
+    over = front.ask("/v1/completions", asked(longest - 3, 4))
+    assert over.status == 400
+    error = over.body["error"]
+    assert (error["need"], error["have"], error["longest_tokens"]) == (longest + 1, longest, longest)
+
+
+def test_64_mixed_requests_each_end_in_exactly_one_way(front: Front) -> None:
+    before = front.metrics()
+    check_mixed(front, run_mixed(front, "small", too_long=5000), before)
+    assert front.metrics()["ullage_runtime_cache_used_bytes"] == 0
+
+
+def test_the_memory_seen_is_the_memory_planned_within_five_percent(tmp_path: Path, model: str) -> None:
+    plan = planned(model, "--context", str(CONTEXT), "--concurrency", str(AT_ONCE))
+    own = [entry for entry in plan["devices"][0]["entries"] if entry["purpose"] != "others"]
+    expected = sum(entry["expected"] for entry in own if entry["phase"] in {"resident", "prefill"})
+    most = 0
+    settings = (word for one in SETTINGS for word in (f"--{one.partition('=')[0].replace('_', '-')}", one.partition("=")[2]))
+    with runtime(model, tmp_path, *settings) as server, ThreadPoolExecutor(AT_ONCE) as pool:
+        body = asked(CONTEXT - 65, 64, ignore_eos=True)
+        waiting = [pool.submit(server.ask, "/v1/completions", body) for _ in range(AT_ONCE)]
+        while not all(one.done() for one in waiting):
+            most = max(most, status_bytes(server.process.pid, "VmRSS"))
+            time.sleep(0.02)
+    assert [one.result().status for one in waiting] == [200] * AT_ONCE
+    sys.stderr.write(f"\nplanned {expected / MiB:.1f} MiB, seen {most / MiB:.1f} MiB: {most / expected - 1:+.1%}\n")
+    assert abs(most - expected) < 0.05 * expected
+
+
+def test_requests_whose_engine_is_killed_are_sent_again_and_answered(front: Front) -> None:
+    engine, starts = front.engine(MODULE), len(re.findall("ready: it answered", front.text()))
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(front.ask, "/v1/completions", asked(500 + number, 32)) for number in range(4)]
+        front.until(lambda: front.metrics().get("ullage_guard_in_flight_requests", 0) >= 3)
+        os.kill(engine, signal.SIGKILL)
+        assert [one.result().status for one in waiting] == [200] * 4
+    assert not lives(engine)
+    assert front.says("ready: it answered", starts + 1)
+    assert front.metrics()["ullage_guard_replays_total"] >= 3
+
+
+def test_what_was_seen_of_the_killed_engine_is_remembered(front: Front) -> None:
+    stored = front.baselines("list")["runs"]
+    terms = front.baselines("show", stored[0]["id"])["terms"]
+    seen = {(one["purpose"], one["phase"]) for one in terms if one["seen"] is not None}
+    assert {("weights", "resident"), ("kv_cache", "resident")} <= seen
+    assert {phase for purpose, phase in seen if purpose not in {"weights", "kv_cache"}} >= {"resident"}
+
+
+def test_killing_the_front_leaves_nothing(tmp_path: Path, model: str) -> None:
+    one = Front(tmp_path, *WORDS, model)
+    one.until_ready()
+    kept = one.below()
+    assert one.engine(MODULE) in kept
+    one.process.kill()
+    one.until(lambda: not any(lives(pid) for pid in kept), may_end=True)
+    one.process.wait()

@@ -1,0 +1,64 @@
+"""What a look at a running engine adds to what is remembered of it."""
+
+from ullage.domain.baseline import Promised
+from ullage.domain.facts import Fact
+from ullage.domain.ledger import Amount, Phase, Purpose
+from ullage.planning.seen import Look, Readings, with_log, with_look
+from ullage.planning.tally import growth_of, seen_of
+
+
+def promised(purpose: Purpose | None, phase: Phase, nbytes: int) -> Promised:
+    return Promised(device="cpu", purpose=purpose, phase=phase, amount=Amount.exactly(nbytes))
+
+
+PLAN = (
+    promised(Purpose.WEIGHTS, Phase.RESIDENT, 100),
+    promised(Purpose.KV_CACHE, Phase.RESIDENT, 1000),
+    promised(Purpose.OTHERS, Phase.RESIDENT, 70),
+    promised(Purpose.ACTIVATIONS, Phase.PREFILL, 50),
+    promised(None, Phase.RESIDENT, 1170),
+)
+
+
+def look(own: int | None, **facts: int) -> Look:
+    names = {"cache": "seen.kv_cache", "prompts": "prompt_tokens", "answers": "generation_tokens"}
+    return Look(device="cpu", own_bytes=own, facts=tuple(Fact(name=names.get(name, name), value=value) for name, value in facts.items()))
+
+
+def whole(readings: Readings, phase: Phase) -> tuple[int, bool]:
+    found = next(one for one in seen_of(readings.tally) if one.purpose is None and one.phase is phase)
+    return found.most_bytes, found.reached
+
+
+def test_an_idle_engine_is_resident_with_the_cache_that_is_still_to_come_and_the_others_as_planned() -> None:
+    assert whole(with_look(Readings(), PLAN, look(140, cache=10, prompts=0, answers=0)), Phase.RESIDENT) == (140 + 990 + 70, False)
+
+
+def test_prompts_since_the_last_look_make_it_prefill_and_a_full_cache_makes_it_reached() -> None:
+    idle = with_look(Readings(), PLAN, look(140, cache=0, prompts=0, answers=0))
+    busy = with_look(idle, PLAN, look(1190, cache=1000, prompts=500, answers=1))
+    assert whole(busy, Phase.PREFILL) == (1190 + 70, True)
+    assert whole(with_look(busy, PLAN, look(1150, cache=1000, prompts=500, answers=9)), Phase.DECODE) == (1150 + 70, True)
+
+
+def test_the_engines_own_figures_stand_under_the_phase_of_the_plan_and_pages_come_before_the_log() -> None:
+    read = with_look(Readings(), PLAN, look(None, **{"seen.weights": 101, "cache": 10}))
+    read = with_log(read, PLAN, "cpu", (Fact(name="weights_bytes", value=99), Fact(name="activation_bytes", value=48)))
+    found = {(one.purpose, one.phase): (one.most_bytes, one.reached) for one in seen_of(read.tally)}
+    assert found == {
+        (Purpose.WEIGHTS, Phase.RESIDENT): (101, False),
+        (Purpose.KV_CACHE, Phase.RESIDENT): (10, False),
+        (Purpose.ACTIVATIONS, Phase.PREFILL): (48, True),
+    }
+
+
+def test_memory_that_follows_the_tokens_held_is_a_growth_in_bytes_a_token() -> None:
+    readings = Readings()
+    for held in (0, 40, 80, 120):
+        readings = with_look(readings, PLAN, look(500 + held, cache=held, kv_bytes=1000, kv_tokens=250))
+    (growth,) = growth_of(readings.tally)
+    assert (growth.bytes_per_token, growth.to_tokens) == (4.0, 30)
+
+
+def test_what_was_not_told_is_absent() -> None:
+    assert seen_of(with_look(Readings(), PLAN, look(None)).tally) == ()
