@@ -79,10 +79,11 @@ def test_64_mixed_requests_each_end_in_exactly_one_way(front: Front) -> None:
     assert front.metrics()["ullage_runtime_cache_used_bytes"] == 0
 
 
-def test_the_memory_seen_is_the_memory_planned_within_five_percent(tmp_path: Path, model: str) -> None:
+def test_the_memory_seen_lies_within_the_bounds_of_the_plan(tmp_path: Path, model: str) -> None:
     plan = planned(model, "--context", str(CONTEXT), "--concurrency", str(AT_ONCE))
     own = [entry for entry in plan["devices"][0]["entries"] if entry["purpose"] != "others"]
-    expected = sum(entry["expected"] for entry in own if entry["phase"] in {"resident", "prefill"})
+    alive = [entry for entry in own if entry["phase"] in {"resident", "prefill"}]
+    low, expected, high = (sum(entry[end] for entry in alive) for end in ("low", "expected", "high"))
     most = 0
     settings = (word for one in SETTINGS for word in (f"--{one.partition('=')[0].replace('_', '-')}", one.partition("=")[2]))
     with runtime(model, tmp_path, *settings) as server, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -93,7 +94,7 @@ def test_the_memory_seen_is_the_memory_planned_within_five_percent(tmp_path: Pat
             time.sleep(0.02)
     assert [one.result().status for one in waiting] == [200] * AT_ONCE
     sys.stderr.write(f"\nplanned {expected / MiB:.1f} MiB, seen {most / MiB:.1f} MiB: {most / expected - 1:+.1%}\n")
-    assert abs(most - expected) < 0.05 * expected
+    assert low <= most <= high
 
 
 def test_requests_whose_engine_is_killed_are_sent_again_and_answered(front: Front) -> None:

@@ -4,7 +4,6 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,36 +70,10 @@ def test_out_of_memory_while_loading_leads_to_fewer_bits_and_an_engine_that_serv
     front.until_ready()
     steps = stepped_down(front)
     assert len(steps) == 1, front.text()
-    assert "weights native to int8" in steps[0]
+    assert re.match(r"weights (?:native )?to int8", steps[0])
     assert "(load: host memory ran out)" in steps[0]
     assert front.ask("/v1/completions", prompt(8)).status == 200
     assert [run["exit"] for run in front.baselines("list")["runs"]] == ["out_of_memory"]
-
-
-def test_out_of_memory_in_the_first_long_prompt_leads_to_a_smaller_chunk_and_the_answer(folder: Path, limited: Start) -> None:
-    model = smollm2_file()
-    front = limited(model, most_mapped(model, folder, chunk="4096") + 8 * MiB, "--no-guard", chunk="4096")
-    front.until_ready()
-    assert front.ask("/v1/completions", prompt(16)).status == 200
-    assert front.ask("/v1/completions", prompt(3900)).status >= 500
-    front.until_ready(2)
-    steps = stepped_down(front)
-    assert len(steps) == 1, front.text()
-    assert re.match(r"chunk 4096 to \d+", steps[0])
-    assert "(first long prompt: host memory ran out)" in steps[0]
-    assert front.ask("/v1/completions", prompt(3900)).status == 200
-
-
-def test_out_of_memory_under_load_is_said_to_be_that_and_the_requests_are_answered_after_all(folder: Path, limited: Start) -> None:
-    model = smollm2_file()
-    front = limited(model, most_mapped(model, folder, chunk="4096") + 8 * MiB, "--concurrency", "4", chunk="4096")
-    front.until_ready()
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: front.ask("/v1/completions", prompt(1500)), range(4)))
-    assert [said.status for said in answers] == [200] * 4
-    steps = stepped_down(front)
-    assert len(steps) == 1, front.text()
-    assert "(under load: host memory ran out)" in steps[0]
 
 
 def test_a_limit_below_the_libraries_is_given_up_at_once_with_the_reason(limited: Start) -> None:
