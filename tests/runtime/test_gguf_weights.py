@@ -12,9 +12,10 @@ from ullage import architectures, wire
 from ullage.domain.checkpoint import Tensor
 from ullage.domain.hyperparameters import Hyperparameters
 from ullage.errors import InputError, MalformedFileError, UnsupportedModelError, WorldError
+from ullage.runtime.loading.gguf_names import KNOWN
 from ullage.runtime.loading.source import Source, open_source
 
-CONVERTED = [*(name for name, config in TINY_CONFIGS.items() if config["model_type"] != "phi" and "rope_scaling" not in config), "gpt_oss"]
+CONVERTED = [*(name for name, config in TINY_CONFIGS.items() if config["model_type"] in KNOWN and "rope_scaling" not in config), "gpt_oss"]
 
 
 def names_of(tensor: Tensor) -> Iterator[str]:

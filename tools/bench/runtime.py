@@ -161,9 +161,7 @@ def main() -> None:
         speeds(found, options.rounds)
         if options.lengths:
             memories([peer for peer in found if "int" not in peer.name], [int(word) for word in options.lengths.split(",")])
-        print(
-            f"\nbefore: {before}; after: load average {os.getloadavg()[0]:.2f}; threads: {os.environ.get('OMP_WAIT_POLICY', 'default')}"
-        )
+        print(f"\nbefore: {before}; after: load average {os.getloadavg()[0]:.2f}; threads: {os.environ.get('OMP_WAIT_POLICY', 'default')}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ _OLD_EXPERT = re.compile(r"ffn_(?P<word>gate|up|down)\.(?P<expert>\d+)")
 _FOR_POSITIONS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 Makers = dict[str, Callable[[], Stored]]
 
+_BIASED = {"attention_bias": "blk.0.attn_output.bias", "mlp_bias": "blk.0.ffn_down.bias"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Opened:
@@ -51,9 +53,16 @@ def open_files(paths: tuple[Path, ...]) -> Opened:
     every = Header(tensors=tuple(place.tensor for place in places.values()), metadata=files[0].header.metadata)
     config = formats.gguf_config(every)
     factors = {name: lying(places[name]).dense(torch.float32).tolist() for name in _FOR_POSITIONS if name in places}
-    config |= numbers(metadata, config, factors)
+    config |= numbers(metadata, config, factors) | _biases(places, config)
     documents = {"config.json": wire.dumps(config).encode()}
     return Opened(documents=documents, metadata=metadata, entries=_entries(places, config, metadata), files=files)
+
+
+def _biases(places: Mapping[str, Place], config: Mapping[str, Json]) -> dict[str, Json]:
+    """Whether a Llama has biases: GGUF says so by their tensors alone."""
+    if config.get("model_type") not in {"llama", "mistral"}:
+        return {}
+    return {key: True for key, stored in _BIASED.items() if stored in places}
 
 
 def _check_splits(files: tuple[WeightMap, ...]) -> None:

@@ -64,6 +64,7 @@ _STEMS: Mapping[str, Mapping[str, str]] = {
         "ffn_gate_inp": "mlp.router",
     },
 }
+KNOWN = frozenset(_STEMS)  # families whose GGUF files are read; the others are run from safetensors directories
 _PAIRED = frozenset({"llama", "mistral3"})  # architectures whose queries and keys are stored for rotation of neighbours
 _PLUS_ONE = ("gemma", "gemma2", "gemma3")  # norms are stored as what they multiply by; Transformers adds the one itself
 
@@ -91,9 +92,9 @@ class Names:
 
 def names_of(architecture: str, model_type: str) -> Names:
     """The names in files of llama.cpp's ``architecture``. Raises UnsupportedModelError for a family that the runtime does not know."""
-    if model_type not in _STEMS:
+    if model_type not in KNOWN:
         raise UnsupportedModelError(
-            f"general.architecture is {architecture[:40]!r} ({model_type}); GGUF weights are read for {', '.join(sorted(_STEMS))}"
+            f"general.architecture is {architecture[:40]!r} ({model_type}); GGUF weights are read for {', '.join(sorted(KNOWN))}"
         )
     mixtral = model_type == "mixtral"
     paired = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"} if architecture in _PAIRED else {}
