@@ -33,7 +33,7 @@ def _list(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
         return Answer(0, json=list_values(runs))
     from ullage.report.baselines_document import list_document  # noqa: PLC0415 - as above
 
-    return Answer(0, document=list_document(runs))
+    return Answer(0, document=list_document(runs, flags.text("engine") or ""))
 
 
 def _show(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:

@@ -104,22 +104,23 @@ def _reserved(device: Device, nbytes: int) -> Device:
     return replace(device, reserved_bytes=nbytes)
 
 
-def _processor(hardware: Hardware) -> tuple[Device, ...]:
-    return (replace(hardware.host(), id="cpu", name="CPU", shares_memory_with=HOST),)
+def _processor(host: Device) -> tuple[Device, ...]:
+    """The processor, whose memory is the host's."""
+    return (replace(host, id="cpu", name="CPU", shares_memory_with=HOST),)
 
 
-def _accelerators(gpu: str | None, hardware: Hardware, kinds: frozenset[str]) -> tuple[Device, ...]:
+def _accelerators(gpu: str | None, hardware: Hardware, host: Callable[[], Device], kinds: frozenset[str]) -> tuple[Device, ...]:
     """As said; ``local`` is what a driver answers for, and the processor where none does and the engine runs on one."""
     word = (gpu or "local").strip()
     if word.lower() == "cpu":
-        return _processor(hardware)
+        return _processor(host())
     if word.lower() != "local":
         return parse_devices(word)
     found = hardware.devices()
     if found:
         return found
     if "cpu" in kinds:
-        return _processor(hardware)
+        return _processor(host())
     raise InputError(
         "no GPU driver answers on this machine: say which devices are meant, for example --gpu H100-80GB or --gpu 24GiB, "
         "or plan for this machine's processor with --engine transformers --gpu cpu"
@@ -138,11 +139,12 @@ def read_machine(
 
     The host's memory is known where it was said or where the devices are this machine's own.
     """
-    devices = _accelerators(gpu, hardware, kinds)
-    is_here = gpu is None or gpu.strip().lower() in {"local", "cpu"}
-    host = hardware.host() if is_here else None
+    stated = None
     if host_memory is not None:
-        host = Device(id=HOST, kind="cpu", name="host memory", total_bytes=_memory("--host-memory", host_memory))
+        stated = Device(id=HOST, kind="cpu", name="host memory", total_bytes=_memory("--host-memory", host_memory))
+    devices = _accelerators(gpu, hardware, lambda: stated or hardware.host(), kinds)
+    is_here = gpu is None or gpu.strip().lower() in {"local", "cpu"}
+    host = stated or (hardware.host() if is_here else None)
     everything = (*devices, *((host,) if host else ()))
     ids = tuple(device.id for device in everything)
     everything = _changed(everything, _amounts("--total-memory", total_memory, ids), _stated_total)

@@ -119,7 +119,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         server=serving.server,
         host=LOCAL if host == "0.0.0.0" else host,  # noqa: S104 - compared, not bound
         port=port,
-        key=key_of(serving),
+        key=key_of(serving, world),
         folder=flags.text("engine_dir"),
         is_quiet=flags.flag("json"),
     )

@@ -15,7 +15,7 @@ from ullage.errors import InputError, UllageError, WorldError
 from ullage.frozen import replace
 from ullage.planning.answer import answer, as_plan
 from ullage.planning.fit import Outcome
-from ullage.planning.launch import LOCAL, address_of, listen, option, patched, server_of
+from ullage.planning.launch import LAST_PORT, LOCAL, address_of, listen, option, patched, server_of
 from ullage.planning.search import find_best
 from ullage.planning.settle import settle
 from ullage.ports import World
@@ -61,9 +61,17 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     plan = as_plan(engine, outcome)
     server = server_of(engine.profile, plan.command.argv)
     command = with_program(flags, plan.command)
-    port = flags.whole("port") or address_of(plan.command, server)[1]
+    port = _port(flags) or address_of(plan.command, server)[1]
     notes = (*question.notes, *remarks)
     return Serving(engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=notes)
+
+
+def _port(flags: Flags) -> int | None:
+    """Where callers come, where that was said. Raises InputError for what is no port."""
+    port = flags.whole("port")
+    if port is not None and port > LAST_PORT:
+        raise InputError(f"--port {port}: write a port from 1 to {LAST_PORT}")
+    return port
 
 
 def _over_machines(case: Case, nodes: int) -> Case:
@@ -93,7 +101,7 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
         plan = answer(engine, case, findings=request.findings)
     except UllageError as error:
         notes = (f"nobody could plan this command, so it is kept running and nothing more: {error}",)
-    found = flags.text("host") or host, flags.whole("port") or port
+    found = flags.text("host") or host, _port(flags) or port
     return Serving(engine, server, command, *found, case, plan, None, is_theirs=True, notes=notes)
 
 
@@ -147,7 +155,9 @@ def prepared(serving: Serving, ready: Ready, flags: Flags) -> Callable[[Case, Ca
     return prepare
 
 
-def key_of(serving: Serving) -> str | None:
-    """The key a command tells its engine to ask for."""
+def key_of(serving: Serving, world: World) -> str | None:
+    """The key a command tells its engine to ask for. Raises WorldError where it stands in a file that cannot be read."""
     told = option(serving.command.argv, serving.server.key_flag)
+    if told and serving.server.key_is_a_file:
+        told = next(iter(world.desk.read(told).decode(errors="replace").splitlines()), "").strip()
     return told or dict(serving.command.environment).get(f"{serving.engine.profile.name.upper()}_API_KEY")

@@ -125,7 +125,7 @@ class Watcher:
 def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: Policy, said: str, device: str) -> Measured:
     """Run one. Raises WorldError."""
     enough = Enough(tuning.objective, tuning.trial_s)
-    key = key_of(tuning.serving)
+    key = key_of(tuning.serving, world)
     door = MeasuringDoor(world, tuning.load, key, enough)
     watcher = Watcher(world, door, enough, device)
     ended: list[Run] = []

@@ -96,6 +96,8 @@ def _task(flags: Flags, world: World) -> _Task:
     if len(url) > 1:
         raise InputError(f"{' '.join(url)[:80]!r} is more than one address: write the engine's command after --")
     base = base_of(url[0]) if url else None
+    if flags.whole("pid") is not None:
+        world.logs.process(flags.whole("pid") or 0)  # one that is not there is said before the first look
     promise = _promise(flags, world, command)
     engine, webhook = flags.text("engine") or (promise.engine if promise is not None else None), flags.text("webhook")
     return _Task(

@@ -32,6 +32,7 @@ class Server:
     variable: str = ""  # the environment variable that takes HOST:PORT instead of flags
     health: str = "/health"
     key_flag: str = "--api-key"
+    key_is_a_file: bool = False  # the flag names a file whose first line is the key
     behind: tuple[str, ...] = ()  # words to add where only this machine reaches it
     settings: tuple[tuple[str, Value], ...] = ()  # what makes a plan of the engine such a server
     images: tuple[tuple[str, str], ...] = ()  # container image by kind of device, with {version}
