@@ -41,6 +41,11 @@ def test_a_misspelt_flag_is_refused_with_the_nearest_right_one() -> None:
         read("--max-lenn", "5")
 
 
+def test_what_is_no_port_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match="from 1 to 65535"):
+        read("--port", "65536")
+
+
 def test_the_usage_names_every_setting() -> None:
     assert all(flag_of(name) in options.usage() for name in SETTINGS)
 

@@ -8,14 +8,14 @@ from ullage.commands.question import find_engine, read_question
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
 from ullage.domain.case import Case
-from ullage.domain.engine import Engine, Server
+from ullage.domain.engine import LAST_PORT, Engine, Server
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Command, Plan
 from ullage.errors import InputError, UllageError, WorldError
 from ullage.frozen import replace
 from ullage.planning.answer import answer, as_plan
 from ullage.planning.fit import Outcome
-from ullage.planning.launch import LAST_PORT, LOCAL, address_of, listen, option, patched, server_of
+from ullage.planning.launch import LOCAL, address_of, listen, option, patched, server_of
 from ullage.planning.search import find_best
 from ullage.planning.settle import settle
 from ullage.ports import World

@@ -21,6 +21,9 @@ class Knob:
     default: str
 
 
+LAST_PORT = 65535  # of TCP: sixteen bits
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A way the engine serves requests: how its command is known, told where to listen, and asked whether it is well."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from ullage.domain.engine import Engine, Profile, Server
+from ullage.domain.engine import LAST_PORT, Engine, Profile, Server
 from ullage.domain.plan import Command
 from ullage.errors import InputError
 from ullage.frozen import replace
@@ -40,6 +40,8 @@ def address_of(command: Command, server: Server) -> tuple[str, int]:
         return host or LOCAL, server.port
     if not (said.isascii() and said.isdigit()):
         raise InputError(f"{server.port_flag} {said}: a port is a whole number")
+    if int(said) > LAST_PORT:
+        raise InputError(f"{server.port_flag} {said}: write a port from 1 to {LAST_PORT}")
     return host or LOCAL, int(said)
 
 

@@ -1,6 +1,7 @@
 """The command line of the runtime: settings that are typed, or what is wrong with them."""
 
 from ullage.domain.case import Settings
+from ullage.domain.engine import LAST_PORT
 from ullage.engines.runtime.read_command import read_words
 from ullage.engines.runtime.settings import SETTINGS, flag_of, split_of
 from ullage.errors import InputError
@@ -68,6 +69,13 @@ def read(words: tuple[str, ...]) -> tuple[Options, tuple[str, ...]]:
     return _typed(found.model, found.settings), remarks
 
 
+def _port(said: int | None) -> int:
+    """Where it listens. Raises InputError for what is no port."""
+    if said is not None and said > LAST_PORT:
+        raise InputError(f"--port {said}: write a port from 1 to {LAST_PORT}")
+    return said or _PORT
+
+
 def _typed(model: str, said: Settings) -> Options:
     chunk = said.get("chunk")
     return Options(
@@ -88,7 +96,7 @@ def _typed(model: str, said: Settings) -> Options:
         swap_bytes=said.integer("swap") or 0,
         dual_chunk=said.text("dual_chunk"),
         host=said.text("host") or _LOOPBACK,
-        port=said.integer("port") or _PORT,
+        port=_port(said.integer("port")),
         served_name=said.text("served_model_name") or model,
         key_file=said.text("api_key_file") or "",
     )
