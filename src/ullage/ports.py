@@ -250,6 +250,9 @@ class Processes(Protocol):
     def find(self, argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
         """The words with the program's place, looked for in ``folder`` too; None where it is not installed."""
 
+    def whole(self, path: str) -> str:
+        """A path of this machine from the root, where there is such; else as it is."""
+
     def free_port(self) -> int:
         """A port of this machine that nobody listens at."""
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from ullage import catalog
+from ullage.cli import main
 from ullage.commands.serve import VERB
 from ullage.commands.serving import read_serving
 from ullage.errors import InputError
@@ -120,3 +122,21 @@ def test_a_model_of_this_machine_is_seen_inside(tmp_path: Path) -> None:
     what = replace(planned(**PLANS["vllm"]), model_path=str(tmp_path))
     assert f"{tmp_path}:{tmp_path}:ro" in dict(export("compose", what))["compose.yaml"]
     assert f"path: {tmp_path}" in dict(export("k8s", what))["k8s.yaml"]
+
+
+@pytest.mark.parametrize("form", ["compose", "systemd", "k8s"])
+def test_a_path_that_was_said_from_here_is_written_from_the_root(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tmp_path.joinpath("small").mkdir()
+    shutil.copy(Path(catalog.__file__ or "").with_name("configs") / "HuggingFaceTB__SmolLM2-1.7B.json", tmp_path / "small" / "config.json")
+    monkeypatch.chdir(tmp_path)
+    assert main(("serve", "small", "--engine", "vllm", "--gpu", "24GiB", "--offline", "--export", form)) == 0
+    text = capsys.readouterr().out
+    assert text.count(f"{tmp_path}/small") == {"compose": 3, "systemd": 1, "k8s": 3}[form]
+
+
+@pytest.mark.parametrize("words", [["--port", "65536"], ["--port", "80000", "--dry-run"]])
+def test_what_is_no_port_is_refused_before_anything_starts(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("serve", "Qwen3-8B", "--engine", "vllm", "--gpu", "24GiB", "--offline", *words)) == 2
+    assert "from 1 to 65535" in capsys.readouterr().err

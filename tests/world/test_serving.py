@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ullage.errors import InputError
+from ullage.world import installed
 from ullage.world.installed import free_port
 
 SERVER = Path(__file__).with_name("small_server.py")
@@ -207,3 +209,14 @@ def test_an_engine_that_is_not_installed_is_named_with_what_to_install() -> None
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert "pip install" in done.stderr
+
+
+def test_a_link_keeps_its_name_and_an_engine_is_not_looked_for_in_a_folder_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.joinpath("blob").touch()
+    tmp_path.joinpath("small.gguf").symlink_to("blob")
+    monkeypatch.chdir(tmp_path)
+    assert installed.find((sys.executable, "small.gguf"), None) == (sys.executable, str(tmp_path / "small.gguf"))
+    with pytest.raises(InputError, match="--engine-dir nowhere is no directory"):
+        installed.find(("python", "-m", "ullage"), "nowhere")

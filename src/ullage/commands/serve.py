@@ -72,7 +72,7 @@ def run(flags: Flags, world: World) -> Answer:
     if form is not None:
         from ullage.report.export import export  # noqa: PLC0415 - starting an engine has no need of it
 
-        return _files(flags, world, export(form, _deployment(flags, serving)))
+        return _files(flags, world, export(form, _deployment(flags, world, serving)))
     if flags.flag("dry_run"):
         return _shown(flags, serving, listen(serving.command, serving.server, serving.host, serving.port))
     if serving.plan is not None and not _may_start(serving, flags):
@@ -111,7 +111,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         return step(state, event, next_step)
 
     care = Care(
-        begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *((unguarded,) if unguarded else ()))),
+        begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *((unguarded,) if unguarded else ()), _door_sign(serving))),
         decide=decide,
         read_line=serving.engine.read_log_line,
         record=record,
@@ -124,6 +124,11 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         is_quiet=flags.flag("json"),
     )
     return world.processes.keep(launch, care), tuple(runs)
+
+
+def _door_sign(serving: Serving) -> str:
+    host = f"[{serving.host}]" if ":" in serving.host else serving.host
+    return f"callers come to http://{host}:{serving.port}, and /v1/models there says what they call the model"
 
 
 def _begin(launch: Launch, flags: Flags, at: float, notes: tuple[str, ...]) -> tuple[State, tuple[Action, ...]]:
@@ -171,12 +176,16 @@ def _files(flags: Flags, world: World, files: tuple[tuple[str, str], ...]) -> An
     return Answer(0, document=files_document(files))
 
 
-def _deployment(flags: Flags, serving: Serving) -> "Deployment":
+def _deployment(flags: Flags, world: World, serving: Serving) -> "Deployment":
     from ullage.report.export import deployment  # noqa: PLC0415 - starting an engine has no need of it
 
     command = listen(serving.command, serving.server, serving.host, serving.port)
     where, said = (serving.host, serving.port), (flags.text("image"), flags.whole("nodes"))
-    return deployment(serving.engine.profile, serving.server, command, serving.plan, where, said)
+    here = serving.plan.case.model.path if serving.plan is not None else ""
+    path = world.processes.whole(here)  # another runner starts it in another folder
+    command = replace(command, argv=tuple(path if here and word == here else word for word in command.argv))
+    what = deployment(serving.engine.profile, serving.server, command, serving.plan, where, said)
+    return replace(what, model_path=path) if path.startswith("/") else what
 
 
 VERB = Verb(

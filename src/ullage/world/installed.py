@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ullage.errors import WorldError
+from ullage.errors import InputError, WorldError
 
 _PYTHONS = ("python", "python3")
 _SECONDS = 60
@@ -16,6 +16,8 @@ _HAS = "import importlib.util as u, sys; sys.exit(u.find_spec(sys.argv[1]) is No
 def find(argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
     """The words with the program's place, paths made whole; None where it is not installed."""
     program, *rest = argv
+    if folder is not None and not Path(folder).is_dir():
+        raise InputError(f"--engine-dir {folder} is no directory: give the one where the engine is installed")
     if program in _PYTHONS and rest:
         return _python(tuple(rest), folder)
     beside = Path(sys.executable).parent / program
@@ -68,9 +70,18 @@ def _whole(word: str) -> str:
     if word.startswith(("/", "-")) or not ("/" in word or word.endswith((".gguf", ".yml", ".yaml", ".json"))):
         return word
     try:
-        return str(Path(word).resolve()) if Path(word).exists() else word
+        return str(Path(word).absolute()) if Path(word).exists() else word  # a link keeps its name, whose ending says what it is
     except OSError:
         return word
+
+
+def whole(path: str) -> str:
+    """A path of this machine from the root, where there is such; else as it is."""
+    try:
+        place = Path(path).expanduser()
+        return str(place.absolute()) if path and place.exists() else path
+    except (OSError, RuntimeError, ValueError):
+        return path
 
 
 def free_port() -> int:

@@ -170,6 +170,12 @@ class RealProcesses:
 
         return installed.find(argv, folder)
 
+    def whole(self, path: str) -> str:
+        """As the port says."""
+        from ullage.world import installed
+
+        return installed.whole(path)
+
     def free_port(self) -> int:
         """As the port says."""
         from ullage.world import installed
