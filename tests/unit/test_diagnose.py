@@ -256,6 +256,14 @@ class TestFiles:
         assert first.endswith("Killed\n")
         assert second == "b\n"
 
+    def test_what_is_no_text_is_refused_and_a_log_emptied_while_it_was_written_is_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "log"
+        path.write_bytes(b"GGUF\x03\0\0\0" + b"\xff\0\n" * 10_000)
+        with pytest.raises(InputError, match="is no text"):
+            list(logs.lines(str(path)))
+        path.write_bytes(b"\0" * 40 + b"Killed\n")
+        assert [line.lstrip("\0") for line in logs.lines(str(path))] == ["Killed\n"]
+
     def test_what_is_not_there_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(WorldError, match="cannot be read"):
             logs.lines(str(tmp_path / "none"))

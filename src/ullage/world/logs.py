@@ -9,6 +9,7 @@ from ullage.errors import InputError, WorldError
 
 LONGEST = 1 << 16  # letters of one line that are read; of a longer one the end is kept too
 _TAIL = 1 << 13
+_HEAD = 64
 _MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _WIDE: Final = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -95,6 +96,8 @@ def _checked(file: IO[bytes], name: str) -> Iterator[str]:
     if isinstance(file, io.BufferedReader):
         head = file.peek(2)[:2]
         wide = next((encoding for magic, encoding in _WIDE if head.startswith(magic)), "")
+        if not wide and b"\0" in file.peek(_HEAD)[:_HEAD].lstrip(b"\0"):  # a log that was emptied while it was written begins with them
+            raise InputError(f"{name} is no text: give the log that the engine wrote")
     count = 0
     try:
         with io.TextIOWrapper(file, encoding=wide or "utf-8", errors="replace", newline="\n") as text:
