@@ -51,3 +51,10 @@ def test_the_least_memory_is_a_device() -> None:
 @pytest.mark.parametrize("gpu", ["2x4090", "2 x 4090", "4090 x 2", "4090 x2", "4090 * 2", "4090x2", "4090,4090"])
 def test_a_count_may_stand_before_a_card_or_after_it(gpu: str) -> None:
     assert read(gpu).devices == read("4090,4090").devices
+
+
+def test_the_memory_that_is_stated_of_a_host_is_the_memory_of_its_processor() -> None:
+    machine = read("cpu", host="8GiB")
+    assert machine.host is not None
+    assert [device.total_bytes for device in (*machine.devices, machine.host)] == [8 * GiB, 8 * GiB]
+    assert read("cpu").devices[0].total_bytes == 64 * GiB

@@ -245,6 +245,12 @@ def test_a_wrong_word_is_refused_in_one_line(words: tuple[str, ...]) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_process_that_is_not_there_is_said() -> None:
+    done = watch("--once", "--pid", "9999999")
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "there is no process 9999999" in done.stderr
+
+
 def test_a_port_that_is_taken_is_said_with_the_next_step() -> None:
     with served({}) as url:
         done = watch("--count", "1", "--prometheus", url.rsplit(":", 1)[1])
