@@ -62,6 +62,7 @@ def test_an_empty_store_is_said_to_be_empty(capsys: pytest.CaptureFixture[str]) 
     code, text = said(capsys, "baselines")
     assert code == 0
     assert "No run is stored yet" in text
+    assert "No run of vlm is stored" in said(capsys, "baselines", "--engine", "vlm")[1]
 
 
 def test_runs_are_listed_and_one_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

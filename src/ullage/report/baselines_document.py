@@ -36,8 +36,10 @@ _CHANGES = (
 )
 
 
-def list_document(runs: Sequence[Run]) -> doc.Document:
-    """A line for each run."""
+def list_document(runs: Sequence[Run], engine: str = "") -> doc.Document:
+    """A line for each run, which are all of ``engine`` where one is said."""
+    if not runs and engine:
+        return (doc.Paragraph(f"No run of {engine} is stored. `ullage baselines list` without --engine shows all."),)
     if not runs:
         return (
             doc.Paragraph(
