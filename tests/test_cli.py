@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ullage
-from ullage.cli import VERBS, load, parser
+from ullage.cli import VERBS, load, main, parser
 from ullage.domain.plan import Verdict
 from ullage.errors import InputError
 
@@ -262,3 +262,18 @@ def test_a_plan_prints_as_its_verdict_and_its_parts_in_a_line() -> None:
 def test_a_wrong_option_of_the_library_is_an_input_error(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
         ullage.plan("Qwen3-8B", **options)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("plan", "Qwen3-8B", "--gpu", "4090", "--decode-rate", "9"), "--workload FILE"),
+        (("workload", "requests.json", "--overlap", "9"), "--split window or overlap"),
+        (("serve", "Qwen3-8B", "--gpu", "4090", "--into", "here"), "--export FORM"),
+    ],
+)
+def test_an_option_without_the_one_it_belongs_to_is_refused_rather_than_left_out(
+    words: tuple[str, ...], wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main((*words, "--offline")) == 2
+    assert wanted in capsys.readouterr().err

@@ -68,6 +68,9 @@ def _asked(flags: Flags, world: World) -> tuple[Engine, Question]:
     question = read_question(flags, world, engine, flags.text("model") or "")
     question = question._replace(notes=(*question.notes, *notes))
     if flags.text("workload") is None:
+        lone = next((name for name in ("rate", "decode_rate", "prefill_rate") if flags.text(name) is not None), None)
+        if lone is not None:
+            raise InputError(f"--{lone.replace('_', '-')} is of the requests of a workload: give --workload FILE")
         return engine, question
     from ullage.commands.traffic import read_traffic, with_traffic  # noqa: PLC0415 - a plain plan reads no data
 

@@ -11,6 +11,7 @@ from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.plan import Command, Verdict
 from ullage.domain.supervision import Action, Event, Launch, Phase, Policy, Run, Say, State
 from ullage.engines import first_aid
+from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.launch import LOCAL, listen
 from ullage.planning.step_down import adviser, next_remedy
@@ -69,6 +70,8 @@ def run(flags: Flags, world: World) -> Answer:
     """Serve until it is stopped or given up. Raises every error of the tree."""
     serving = read_serving(flags, world)
     form = flags.text("export")
+    if form is None and flags.text("into") is not None:
+        raise InputError("--into is where an export is written: give --export FORM, or leave it out")
     if form is not None:
         from ullage.report.export import export  # noqa: PLC0415 - starting an engine has no need of it
 

@@ -59,6 +59,8 @@ def _order(flags: Flags) -> Order:
     if split is not None and longest is None:
         raise InputError(f"--split {split} needs the length to keep to: give --max-prompt or --max-total")
     around = flags.whole("message_tokens")
+    if flags.whole("overlap") is not None and split is None:
+        raise InputError("--overlap is of parts that --split makes: give --split window or overlap")
     overlap = flags.whole("overlap") or (longest or 0) // 8
     if longest is not None and overlap >= longest:
         raise InputError(f"--overlap {overlap} is no less than the {longest} tokens of a part: give a smaller one")
