@@ -23,6 +23,7 @@ from ullage.runtime.model.decoder import Decoder
 from ullage.runtime.model.families import traits
 from ullage.runtime.model.staging import Staging
 from ullage.runtime.model.traits import Traits
+from ullage.runtime.process import give_back_freed
 from ullage.wire import loads
 
 
@@ -91,6 +92,7 @@ def load(  # noqa: PLR0913 - what a model is kept in
         build(device=one, make_linear=Forms(weights, scratch), make_head=Forms(word, scratch), staging=staging)
         for one, scratch, staging in made
     ]
+    give_back_freed()  # what conversion took and left
     return Loaded(
         source=source,
         architecture=blueprint.architecture,

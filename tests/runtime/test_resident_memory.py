@@ -1,0 +1,79 @@
+"""A real process reads a real prompt: what the system counts for it against the plan."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+from tests.runtime.real_model import bfloat16_directory, smollm2_file
+from tests.runtime.test_predicted_memory import model, planned
+
+from ullage.domain.ledger import Phase
+from ullage.engines.runtime import ENGINE
+from ullage.engines.runtime.versions import PROCESS
+
+ROOT = Path(__file__).parents[2]
+WITHIN = 0.05
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The real model in bfloat16."""
+    return str(bfloat16_directory(tmp_path_factory.mktemp("smollm2")))
+
+
+def read(path: str, tokens: int, chunk: int = 1024, weights: str = "native") -> dict[str, int]:
+    """What a process of its own took for one prompt."""
+    script = ROOT / "tools" / "runtime_reading.py"
+    done = subprocess.run(
+        [sys.executable, str(script), path, "bfloat16", str(tokens), str(chunk), weights],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+    )
+    found = json.loads(done.stdout)
+    assert found["finished"][-1] == "length"
+    return dict(found)
+
+
+def promised(path: str, tokens: int, chunk: int = 1024, weights: str = "native") -> int:
+    case = planned(model(path), tokens + 1, dtype="bfloat16", chunk=chunk, weights=weights)
+    return ENGINE.ledger(case).at("cpu", Phase.PREFILL).expected
+
+
+def test_the_process_takes_what_the_plan_says_at_4k(folder: str) -> None:
+    seen = read(folder, 4096)
+    assert seen["peak"] == pytest.approx(promised(folder, 4096), rel=WITHIN)
+
+
+def test_a_packed_file_takes_what_the_plan_says() -> None:
+    path = str(smollm2_file())
+    assert read(path, 1024)["peak"] == pytest.approx(promised(path, 1024), rel=WITHIN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [16_384, 65_536])
+def test_the_process_takes_what_the_plan_says_of_long_prompts(folder: str, tokens: int) -> None:
+    assert read(folder, tokens)["peak"] == pytest.approx(promised(folder, tokens), rel=WITHIN)
+
+
+@pytest.mark.slow
+def test_a_prompt_four_times_as_long_takes_no_more_than_its_pages(tmp_path: Path) -> None:
+    few = str(bfloat16_directory(tmp_path, layers=2))
+    short, long = read(few, 8192), read(few, 32_768)
+    more = promised(few, 32_768) - promised(few, 8192)
+    assert long["peak"] - short["peak"] == pytest.approx(more, rel=0.25)
+
+
+def test_the_process_is_as_large_as_was_measured() -> None:
+    runs = json.loads((ROOT / "tests" / "data" / "runtime_process.json").read_text())["runs"]
+    seen = [run["process_bytes"] for run in runs]
+    assert PROCESS.low is not None
+    assert PROCESS.high is not None
+    assert PROCESS.low <= min(seen) <= max(seen) <= PROCESS.high
+    assert PROCESS.value == pytest.approx(median(seen), rel=WITHIN)
