@@ -123,6 +123,18 @@ def a_script_around_generate() -> Case:
     return asked("transformers", "5.23.0", "Qwen3-8B", None, there, context=8192, parallel=Parallel())
 
 
+def a_long_context_on_a_processor() -> Case:
+    """Dual chunk attention in our own runtime, on a server without a GPU."""
+    server = Machine(devices=(Device(id="cpu", kind="cpu", name="CPU", total_bytes=128 * GiB),))
+    return asked("runtime", "0.1.0", "Qwen2.5-7B-Instruct-1M", None, server, context=480_000, parallel=Parallel(), weights="int8")
+
+
+def a_long_context_on_one_card() -> Case:
+    """The same on one H100, the cache in eight bits."""
+    there = with_host(machine(H100, 1), 256)
+    return asked("runtime", "0.1.0", "Qwen2.5-7B-Instruct-1M", None, there, context=960_000, parallel=Parallel(), kv_dtype="int8")
+
+
 CASES: tuple[Callable[[], Case], ...] = (
     a_million_tokens,
     a_card_that_was_too_small,
@@ -134,6 +146,8 @@ CASES: tuple[Callable[[], Case], ...] = (
     a_mixture_of_formats_on_two_cards,
     a_mixture_of_experts,
     a_script_around_generate,
+    a_long_context_on_a_processor,
+    a_long_context_on_one_card,
 )
 
 

@@ -8,7 +8,9 @@ from ullage.domain.ledger import NOTHING, Amount, Entry, Ledger, Phase, Purpose,
 from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
+from ullage.engines.runtime.cache_tiles import unpacking_bytes
 from ullage.engines.runtime.resolve import architecture_of, element_of, shares
+from ullage.engines.runtime.settings import NATIVE
 from ullage.engines.runtime.shares import Share, seen_by
 from ullage.engines.runtime.transient import FLOAT, PIECE_KEYS, Rows, kernel_scratch, peak
 from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS
@@ -44,6 +46,7 @@ def ledger(case: Case) -> Ledger:
             *_cache(case, device.id, seen),
             *_prefill(case, device.id, seen, share),
             *_decode(case, device.id, seen, share),
+            *_unpacking(case, device.id, seen),
             *_others(device),
         )
     return Ledger(entries=tuple(entry for entry in entries if entry.amount != NOTHING))
@@ -133,6 +136,16 @@ def _decode(case: Case, device: str, seen: Architecture, share: Share) -> Iterat
     logits = sequences * seen.vocab_size
     because = f"while a token is drawn for {sequences:,} sequences; nothing where the best is taken"
     yield _entry(device, Purpose.LOGITS, Phase.DECODE, Amount(*(logits * each for each in _DRAWING)), because)
+
+
+def _unpacking(case: Case, device: str, seen: Architecture) -> Iterator[Entry]:
+    kept = case.settings.text("kv_dtype") or NATIVE
+    if kept == NATIVE:
+        return
+    sequences, context = case.workload.concurrent_sequences, case.workload.context_tokens or 1
+    found = unpacking_bytes(seen, sequences=sequences, context=context, element=element_of(case))
+    for phase, nbytes in zip((Phase.PREFILL, Phase.DECODE), found, strict=True):
+        yield _entry(device, Purpose.WORKSPACE, phase, Amount(0, nbytes, nbytes), f"a cache in {kept} becomes numbers, tile by tile")
 
 
 def _others(device: Device) -> Iterator[Entry]:
