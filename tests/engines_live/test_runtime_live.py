@@ -58,7 +58,7 @@ def test_the_cache_is_as_many_tokens_as_planned_in_log_and_metrics(front: Front,
     assert said is not None
     capacity, seen = planned(model)["capacity"], front.metrics()
     told = (int(said[1]), int(said[2]))
-    assert told == (capacity["kv_cache_bytes"]["expected"], min(4096, capacity["max_context_tokens"]))
+    assert told == (capacity["kv_cache_bytes"]["expected"], capacity["kv_tokens"]["expected"])
     assert told == (seen["ullage_runtime_cache_budget_bytes"], seen["ullage_runtime_cache_budget_tokens"])
 
 

@@ -42,7 +42,8 @@ class Stats:
     idle_bytes: int  # of the cache, kept only in case a prompt comes again
     swapped_bytes: int  # on the host
     swap_budget_bytes: int
-    budget_tokens: int  # of the longest sequence the budget holds
+    budget_tokens: int  # that the budget holds in all
+    longest_tokens: int  # of the longest sequence that fits alone
     used_tokens: int  # of running sequences, in the cache
     waiting: int
     running: int
@@ -139,7 +140,8 @@ class Engine:
             idle_bytes=pool.idle_bytes,
             swapped_bytes=housing.swapped_bytes,
             swap_budget_bytes=settings.swap_bytes,
-            budget_tokens=housing.longest_tokens(),
+            budget_tokens=housing.pool_tokens(),
+            longest_tokens=housing.longest_tokens(),
             used_tokens=sum(live.cached for live in list(self._running)),
             waiting=len(self._queue) + len(self._arrivals),
             running=len(self._running),

@@ -64,6 +64,10 @@ class Housing:
         found = zip(self._forms, self.pool.budgets, self.pool.used_on(), strict=True)
         return tuple(Room(form=form, budget_bytes=budget, used_bytes=used) for form, budget, used in found if form.groups)
 
+    def pool_tokens(self) -> int:
+        """That have room while no window is full, of the device with the least room for them."""
+        return min(room.budget_bytes // room.form.bundle_bytes for room in self.rooms()) * self._settings.page_tokens
+
     def longest_tokens(self) -> int:
         """Of one sequence alone."""
         return min(room.form.longest(room.budget_bytes, self._settings.page_tokens, self.max_len) for room in self.rooms())

@@ -17,7 +17,7 @@ _MOST = 1 << 16
 def capacity(case: Case, planned: Ledger) -> Capacity:
     """What is left for pages; the ledger itself holds those of the workload."""
     pages = form(case)
-    room = _room(case, planned)
+    room = _used(case, _room(case, planned))
     each, bundle = max(1, sequence_bytes(case)[1]), max(1, pages.bundle_bytes)
     at_once = _MOST if "max_seqs" not in case.stated else case.settings.integer("max_seqs") or MAX_SEQUENCES
 
@@ -36,6 +36,16 @@ def capacity(case: Case, planned: Ledger) -> Capacity:
         block_tokens=pages.page_tokens,
         needed_bytes=sequence_bytes(case)[1] * case.workload.concurrent_sequences,
     )
+
+
+def _used(case: Case, room: Amount) -> Amount:
+    """What of it the runtime would ever take: as many of its longest sequences as it lets run at once, unless a cache is said."""
+    if case.settings.integer("cache") is not None:
+        return room
+    most = (case.settings.integer("max_seqs") or MAX_SEQUENCES) * form(case).peak_bytes(
+        case.settings.integer("max_len") or 1, chunk_of(case)
+    )
+    return Amount(min(room.low, most), min(room.expected, most), min(room.high, most))
 
 
 def _room(case: Case, planned: Ledger) -> Amount:

@@ -38,7 +38,7 @@ async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: 
 
     worker = Worker(ready.engine, asyncio.get_running_loop(), fail)
     service = _service(options, ready, worker)
-    _tell(options, ready, service.longest_tokens)
+    _tell(options, ready)
     app = App(service, Memory(ready.promised), keys)
     try:
         await serve(app, options.host, options.port, stopping, partial(_tell_listening, began))
@@ -62,16 +62,18 @@ def _service(options: Options, ready: Ready, worker: Worker) -> Service:
         metrics=Metrics(),
         model=options.served_name,
         vocab_size=vocab_size,
-        longest_tokens=ready.engine.stats().budget_tokens,
+        longest_tokens=ready.engine.stats().longest_tokens,
     )
 
 
-def _tell(options: Options, ready: Ready, longest_tokens: int) -> None:
+def _tell(options: Options, ready: Ready) -> None:
     """Lines that ``engines.runtime`` reads."""
     sized, settings, weights = ready.sized, ready.engine.settings, ready.loaded.decoder.weight_bytes
     say(f"weights: {weights} bytes ({format_bytes(weights)}) as {options.weights}, computed in {ready.dtype} on {_where(options, ready)}")
-    shown = format_bytes(sized.cache_bytes)
-    say(f"cache: up to {sized.cache_bytes} bytes ({shown}), {longest_tokens} tokens, pages of {settings.page_tokens} tokens")
+    shown, tokens = format_bytes(sized.cache_bytes), ready.engine.stats().budget_tokens
+    say(
+        f"cache: up to {sized.cache_bytes} bytes ({shown}), {tokens} tokens, pages of {settings.page_tokens} tokens"
+    )
     say(f"chunk: {sized.chunk_tokens} tokens; at most {settings.max_sequences} sequences of {sized.max_len} tokens at once")
     say(f"promised: {', '.join(f'{purpose} {nbytes} bytes' for purpose, nbytes in ready.promised.items())}")
 
