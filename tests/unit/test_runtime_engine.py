@@ -1,0 +1,110 @@
+"""The plan of our own runtime: its words, its refusals, and how it divides memory."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.cases import bundled
+
+from ullage.domain.case import Case, Settings, Value
+from ullage.domain.ledger import Phase, Purpose
+from ullage.domain.machine import Device, Machine
+from ullage.domain.workload import Workload
+from ullage.engines.runtime import ENGINE
+from ullage.engines.runtime.read_command import read_words
+from ullage.engines.runtime.sizing import choose_chunk
+from ullage.errors import InputError
+from ullage.units import GiB, MiB
+
+MODEL = "Qwen3-8B"
+
+
+def asked(model: str = MODEL, context: int | None = 4096, gib: int = 64, kind: str = "cpu", **settings: Value) -> Case:
+    device = Device(id="cpu" if kind == "cpu" else "gpu0", kind=kind, name="a device", total_bytes=gib * GiB)
+    return ENGINE.resolve(
+        Case(
+            model=bundled(model),
+            engine="runtime",
+            version=ENGINE.profile.default,
+            machine=Machine(devices=(device,)),
+            workload=Workload(context_tokens=context),
+            settings=Settings.of(settings),
+            stated=frozenset(settings),
+        )
+    )
+
+
+def chunk(gib: float) -> int:
+    architecture = bundled(MODEL).architecture
+    return choose_chunk(architecture, context=32_768, sequences=4, element=2, left_bytes=int(gib * GiB), device="cuda")
+
+
+def test_a_misspelt_flag_is_named_with_the_right_one() -> None:
+    found = read_words(("model", "--page-token", "64", "--chunk", "auto", "--kv-dtype", "int3"))
+    assert found.settings.get("chunk") == "auto"
+    assert ["--page-tokens" in finding.text for finding in found.findings] == [True, False]
+    assert "int8" in found.findings[1].text
+
+
+def test_a_flag_without_its_value_is_said_to_lack_it() -> None:
+    assert "--max-len lacks its value" in read_words(("model", "--max-len")).findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dtype", "int4"), ("chunk", "0"), ("dual_chunk", "1024,8192"), ("device", "cpu,cuda"), ("memory", "much")]
+)
+def test_a_wrong_value_is_refused(name: str, value: str) -> None:
+    with pytest.raises(InputError):
+        ENGINE.validate(name, value)
+
+
+def test_keys_and_values_are_told_apart_only_where_they_differ() -> None:
+    assert ENGINE.validate("kv_dtype", "k=int8,v=int8") == "int8"
+    assert ENGINE.validate("kv_dtype", "v=int4") == "k=native,v=int4"
+
+
+def test_float16_is_refused_on_a_processor_and_never_chosen() -> None:
+    assert ENGINE.objections(asked(dtype="float16"))
+    assert not ENGINE.objections(asked(dtype="float16", kind="cuda"))
+    assert asked("Qwen1.5-7B-Chat").settings.text("dtype") == "bfloat16"
+
+
+def test_a_family_that_is_not_run_is_refused_by_name() -> None:
+    (objection,) = ENGINE.objections(asked("falcon-mamba-7b"))[:1]
+    assert "falcon_mamba" in objection.text
+
+
+def test_a_longer_prompt_takes_more_pages_and_no_larger_step() -> None:
+    short, long = (ENGINE.ledger(asked(context=context)) for context in (16_384, 65_536))
+    assert long.of("cpu", Purpose.ACTIVATIONS).expected == short.of("cpu", Purpose.ACTIVATIONS).expected
+    assert long.of("cpu", Purpose.KV_CACHE).expected == 4 * short.of("cpu", Purpose.KV_CACHE).expected
+
+
+def test_a_smaller_chunk_takes_a_smaller_step() -> None:
+    steps = [ENGINE.ledger(asked(chunk=size)).at("cpu", Phase.PREFILL).expected for size in (1024, 256, 64)]
+    assert steps == sorted(steps, reverse=True)
+    assert len(set(steps)) == len(steps)
+
+
+@given(st.floats(0.1, 200), st.floats(0.1, 200))
+def test_more_memory_never_means_a_smaller_chunk(one: float, other: float) -> None:
+    assert chunk(min(one, other)) <= chunk(max(one, other))
+
+
+def test_the_cache_is_bounded_by_what_was_said() -> None:
+    case = asked(cache=512 * MiB)
+    assert ENGINE.capacity(case, ENGINE.ledger(case)).kv_cache_bytes.expected == 512 * MiB
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("ullage.runtime: weights: 325653120 bytes (310.57 MiB) as native, computed in bfloat16 on cpu", "weights_bytes", 325653120),
+        ("ullage.runtime: cache: up to 94371840 bytes (90.0 MiB), 4096 tokens, pages of 256 tokens", "kv_bytes", 94371840),
+        ("ullage.runtime: chunk: 1024 tokens; at most 16 sequences of 4096 tokens at once", "chunk_tokens", 1024),
+        ("ullage.runtime: listening on http://127.0.0.1:8000 after 3.10 s", "listening", "http://127.0.0.1:8000"),
+    ],
+)
+def test_the_lines_of_a_start_are_read(line: str, name: str, value: Value) -> None:
+    fact = ENGINE.read_log_line(line)
+    assert fact is not None
+    assert (fact.name, fact.value) == (name, value)
