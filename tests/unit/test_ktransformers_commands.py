@@ -221,7 +221,9 @@ def test_a_log_line_states_a_fact(line: str, name: str, value: float | str) -> N
 
 
 def test_a_size_mismatch_in_another_dimension_is_no_size_error() -> None:
-    assert ENGINE.read_log_line("The size of tensor a (4) must match the size of tensor b (5) at non-singleton dimension 0") is None
+    fact = ENGINE.read_log_line("The size of tensor a (4) must match the size of tensor b (5) at non-singleton dimension 0")
+    assert fact is not None
+    assert fact.name == "error.shapes"
 
 
 def test_the_page_of_the_fork_is_read() -> None:

@@ -197,6 +197,7 @@ def test_writers_killed_at_any_moment_lose_nothing_they_said_was_committed(home:
             writer.send_signal(signal.SIGKILL)
             rest, _ = writer.communicate(timeout=10)
             said.update(line for line in rest.splitlines(keepends=False) if line.count("-") == 1)
+        said.discard("")  # of a writer that was killed before its first word
         assert said <= {run.id for run in REMEMBERED.runs()}
         assert is_whole(home)
 

@@ -2,8 +2,10 @@
 
 import sys
 import time
+import warnings
 
 BEGAN = time.monotonic()
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy")  # PyTorch asks for it; nothing here uses it
 
 
 def main() -> int:
