@@ -71,9 +71,7 @@ def _tell(options: Options, ready: Ready) -> None:
     sized, settings, weights = ready.sized, ready.engine.settings, ready.loaded.decoder.weight_bytes
     say(f"weights: {weights} bytes ({format_bytes(weights)}) as {options.weights}, computed in {ready.dtype} on {_where(options, ready)}")
     shown, tokens = format_bytes(sized.cache_bytes), ready.engine.stats().budget_tokens
-    say(
-        f"cache: up to {sized.cache_bytes} bytes ({shown}), {tokens} tokens, pages of {settings.page_tokens} tokens"
-    )
+    say(f"cache: up to {sized.cache_bytes} bytes ({shown}), {tokens} tokens, pages of {settings.page_tokens} tokens")
     say(f"chunk: {sized.chunk_tokens} tokens; at most {settings.max_sequences} sequences of {sized.max_len} tokens at once")
     say(f"promised: {', '.join(f'{purpose} {nbytes} bytes' for purpose, nbytes in ready.promised.items())}")
 
