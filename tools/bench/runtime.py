@@ -120,7 +120,8 @@ def speeds(found: Sequence[Peer], rounds: int) -> None:
             said = asked(peer, "speed", limit_s=600)
             if said is not None:
                 seen[peer.name].append(said)
-    columns = ("prefill 512", "prefill 4096", "prefill 8000", "decode x1", "decode x8")
+                print(f"# {peer.name}: {json.dumps({name: round(value, 1) for name, value in said.items()})}", file=sys.stderr, flush=True)
+    columns = tuple(dict.fromkeys(name for all_of in seen.values() for one in all_of for name in one if name != "loading_s"))
     middle = {
         name: {column: statistics.median(one[column] for one in all_of if column in one) for column in columns if column in all_of[0]}
         for name, all_of in seen.items()
@@ -153,11 +154,13 @@ def main() -> None:
         parser.add_argument(f"--{peer}", help="the Python that has it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lengths", default=",".join(str(tokens) for tokens in LENGTHS), help="prompts of the memory table; nothing: none")
+    parser.add_argument("--prompts", default="", help="lengths of the prompts that are timed; nothing: all")
     parser.add_argument("--only", default="", help="peers whose name has such a word")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = peers(options, bfloat16(Path(folder)))
         before = conditions()
+        os.environ["ULLAGE_BENCH_PROMPTS"] = options.prompts
         speeds(found, options.rounds)
         if options.lengths:
             memories([peer for peer in found if "int" not in peer.name], [int(word) for word in options.lengths.split(",")])

@@ -1,6 +1,7 @@
 """What every peer measures, by functions that it brings: seconds of prompts and of answers, and the memory of one long prompt."""
 
 import json
+import os
 import random
 import sys
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-PROMPTS = (512, 4096, 8000)
+PROMPTS = tuple(int(word) for word in (os.environ.get("ULLAGE_BENCH_PROMPTS") or "512,4096,8000").split(","))
 CONTEXT, ANSWER = 512, 64
 _VOCABULARY = 40_000  # ids below are ordinary words in every model that is compared
 
