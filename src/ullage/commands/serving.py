@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ullage import engines
 from ullage.commands.check import read_request, split_line
 from ullage.commands.question import find_engine, read_question
 from ullage.commands.remembered import remembering
@@ -21,6 +22,8 @@ from ullage.planning.settle import settle
 from ullage.ports import World
 
 Ready = Callable[[Command], Command]
+
+EMBEDDED = "runtime"  # what serves where there is no accelerator and nothing was named
 
 
 class Serving(NamedTuple):
@@ -51,7 +54,7 @@ def read_serving(flags: Flags, world: World) -> Serving:
 
 
 def _planned(flags: Flags, world: World, model: str) -> Serving:
-    engine, remarks = remembering(flags, world, find_engine(flags))
+    engine, remarks = remembering(flags, world, _chosen(flags, world))
     question = read_question(flags, world, engine, model)
     case = question.case
     own = {name: value for server in engine.profile.servers[:1] for name, value in server.settings if not case.settings.has(name)}
@@ -64,6 +67,12 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     port = _port(flags) or address_of(plan.command, server)[1]
     notes = (*question.notes, *remarks)
     return Serving(engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=notes)
+
+
+def _chosen(flags: Flags, world: World) -> Engine:
+    """The engine that was named; our own runtime where none was and no accelerator answers."""
+    is_left_open = flags.text("engine") is None and flags.text("gpu") is None
+    return engines.find(EMBEDDED) if is_left_open and not world.hardware.devices() else find_engine(flags)
 
 
 def _port(flags: Flags) -> int | None:
