@@ -58,16 +58,10 @@ def test_a_packed_file_takes_what_the_plan_says() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tokens", [16_384, 65_536])
-def test_the_process_takes_what_the_plan_says_of_long_prompts(folder: str, tokens: int) -> None:
-    assert read(folder, tokens)["peak"] == pytest.approx(promised(folder, tokens), rel=WITHIN)
-
-
-@pytest.mark.slow
-def test_a_prompt_four_times_as_long_takes_no_more_than_its_pages(tmp_path: Path) -> None:
+def test_the_process_takes_what_the_plan_says_of_long_prompts(tmp_path: Path, tokens: int) -> None:
+    """Two layers of the real model: attention over a long past takes minutes a layer, and what is held is of one layer at a time."""
     few = str(bfloat16_directory(tmp_path, layers=2))
-    short, long = read(few, 8192), read(few, 32_768)
-    more = promised(few, 32_768) - promised(few, 8192)
-    assert long["peak"] - short["peak"] == pytest.approx(more, rel=0.25)
+    assert read(few, tokens)["peak"] == pytest.approx(promised(few, tokens), rel=WITHIN)
 
 
 def test_the_process_is_as_large_as_was_measured() -> None:
