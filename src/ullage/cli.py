@@ -56,7 +56,7 @@ def _perform(verb: Verb, flags: Flags) -> int:
         if answer.looks is not None:
             return _follow(answer.looks, as_json=flags.flag("json"))
         path = flags.text("output")
-        if path is None:
+        if path in (None, "-"):  # a dash is standard output, as everywhere
             _print(answer)
         else:
             world.desk.write(path, _as_file(answer))
