@@ -282,7 +282,7 @@ def test_an_option_without_the_one_it_belongs_to_is_refused_rather_than_left_out
 def test_a_dash_as_the_file_is_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert main(("models", "-o", "-")) == 0
+    assert main(("plan", "Qwen3-8B", "--gpu", "H100", "-o", "-")) == 0
 
     assert "Qwen3-8B" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
