@@ -107,3 +107,14 @@ def test_a_variant_picks_its_gguf_file() -> None:
 def test_an_unsplit_copy_beside_the_shards_is_not_counted_twice() -> None:
     shards = tuple(f"model-{number:05d}-of-00002.safetensors" for number in (1, 2))
     assert one_model(("consolidated.safetensors", *shards), "here", ("consolidated.safetensors", *shards)) == shards
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_the_lengths_are_estimated(tmp_path: Path) -> None:
+    (tmp_path / "load.jsonl").write_text('{"messages": [{"role": "user", "content": "How much room is left?"}]}\n')
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "ullage", "workload", str(tmp_path / "load.jsonl"), "--model", "Qwen3-8B"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+
+    assert (done.returncode, "Retrying" in done.stderr) == (0, False), done.stderr
+    assert "lengths are estimated" in done.stdout

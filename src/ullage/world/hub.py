@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 from ullage.errors import InputError, WorldError
 from ullage.ports import ModelFolder, WeightFile
@@ -11,6 +12,7 @@ from ullage.world._names import SMALL_DOCUMENTS, WEIGHT_SUFFIXES, one_model, sib
 
 _ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<variant>[\w.-]+))?")
 _TIMEOUT_S = 30.0
+_SHORT_TIMEOUT_S = 5.0
 
 
 def is_id(word: str) -> bool:
@@ -63,6 +65,27 @@ def _chosen(names: tuple[str, ...], variant: str | None, where: str) -> tuple[st
         known = sorted(name for name in names if name.endswith(".gguf"))
         raise InputError(f"{where} has no GGUF file of {variant}; it has {', '.join(known[:12]) or 'no GGUF file'}")
     return siblings(min(matching), names)
+
+
+def documents(word: str, wanted: tuple[str, ...], *, offline: bool) -> dict[str, bytes]:
+    """Those of the ``wanted`` files that the local cache or the Hub has, kept in the cache; none where the Hub does not answer."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    match = _ID.fullmatch(word.removeprefix("hf:"))
+    if match is None:
+        return {}
+    names: tuple[str, ...] = wanted
+    if not offline:
+        try:  # asked once: a download that cannot reach the Hub tries again for half a minute, for each file
+            listed = HfApi().model_info(match["id"], revision=match["revision"], timeout=_SHORT_TIMEOUT_S).siblings or ()
+            names = tuple({file.rfilename for file in listed}.intersection(wanted))
+        except Exception:  # noqa: BLE001 - whatever the HTTP library of the day raises; what the cache holds is left
+            offline = True
+    found: dict[str, bytes] = {}
+    for name in names:
+        with suppress(Exception):  # not there, or not reached after all
+            found[name] = Path(hf_hub_download(match["id"], name, revision=match["revision"], local_files_only=offline)).read_bytes()
+    return found
 
 
 def open_model(word: str) -> ModelFolder:

@@ -7,7 +7,6 @@ from ullage.errors import WorldError
 
 NAMES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja")
 _MAIN = NAMES[0]
-_TIMEOUT_S = 5
 
 
 def find(word: str, *, offline: bool) -> Mapping[str, bytes] | None:
@@ -33,17 +32,5 @@ def _of_hub(word: str, *, offline: bool) -> Mapping[str, bytes] | None:
 
     if "/" not in word or not hub.is_id(word):
         return None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    model = word.removeprefix("hf:").partition("@")[0].partition(":")[0]
-    found: dict[str, bytes] = {}
-    for name in NAMES:
-        try:
-            found[name] = Path(hf_hub_download(model, name, local_files_only=offline, etag_timeout=_TIMEOUT_S)).read_bytes()
-        except EntryNotFoundError:
-            if name == _MAIN:
-                return None
-        except Exception:  # noqa: BLE001 - whatever the HTTP library of the day raises; an estimate is said to be one
-            return found if _MAIN in found else None
-    return found
+    found = hub.documents(word, NAMES, offline=offline)
+    return found if _MAIN in found else None
