@@ -13,6 +13,7 @@ from ullage.engines.vllm.ledger import ledger
 from ullage.engines.vllm.levers import layouts, levers
 from ullage.engines.vllm.notes import notes
 from ullage.engines.vllm.objections import objections
+from ullage.engines.vllm.processor_figures import PROCESSOR_CONSTANTS
 from ullage.engines.vllm.versions import CONSTANTS, DEFAULT, NEWEST, OLDEST
 
 _KNOBS = (
@@ -72,8 +73,8 @@ ENGINE = Engine(
         newest=NEWEST,
         default=DEFAULT,
         knobs=_KNOBS,
-        constants=CONSTANTS,
-        device_kinds=frozenset({"cuda", "rocm"}),
+        constants=(*CONSTANTS, *PROCESSOR_CONSTANTS),
+        device_kinds=frozenset({"cpu", "cuda", "rocm"}),
         package="vllm",
         length_setting="max_model_len",
         servers=(Server(port=8000, images=(("cuda", "vllm/vllm-openai:v{version}"),)),),

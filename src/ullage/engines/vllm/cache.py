@@ -9,6 +9,7 @@ from ullage.domain.case import Case, Model
 from ullage.engines.vllm.compressed import slabs
 from ullage.engines.vllm.drafts import draft
 from ullage.engines.vllm.pages import Format, Spec, spec_of
+from ullage.engines.vllm.processor import WIDE_STATES_SINCE, on_processor
 from ullage.engines.vllm.resolve import activation_dtype, rules
 from ullage.engines.vllm.shards import stage_layers
 from ullage.formulas.sharding import ceil_div
@@ -65,7 +66,7 @@ def in_flight_tokens(case: Case) -> int:
     batches = 1
     if rules(case).windows_wait:
         stages = case.parallel.pipeline
-        ahead = rules(case).async_scheduling and case.settings.flag("async_scheduling") is not False
+        ahead = rules(case).async_scheduling and not on_processor(case) and case.settings.flag("async_scheduling") is not False
         batches = 2 if ahead and stages == 1 else stages
     return (case.settings.integer("max_num_batched_tokens") or 0) * batches
 
@@ -97,7 +98,7 @@ def pools(case: Case) -> tuple[Pool, ...]:
         element=model_dtype(activation_dtype(case)).block_bytes,
         kv_dtype=settings.text("kv_cache_dtype") or "auto",
         latent=rule.latent_cache and not environment.get("VLLM_MLA_DISABLE"),
-        state_dtype=_named(settings.text("mamba_ssm_cache_dtype")),
+        state_dtype=_state_dtype(case),
         convolution_dtype=_named(settings.text("mamba_cache_dtype")),
         drafted=drafted.tokens,
     )
@@ -110,6 +111,13 @@ def pools(case: Case) -> tuple[Pool, ...]:
     )
     stages = stage_layers(len(case.model.architecture.layers), case.parallel.pipeline, environment.get("VLLM_PP_LAYER_PARTITION"))
     return _pools(case.model, stages, fmt, shape)
+
+
+def _state_dtype(case: Case) -> str | None:
+    """As said; newer releases keep states in float32 on processors, whatever was said."""
+    if on_processor(case) and case.version.parts >= WIDE_STATES_SINCE:
+        return "float32"
+    return _named(case.settings.text("mamba_ssm_cache_dtype"))
 
 
 def _has_full_attention(case: Case) -> bool:

@@ -6,6 +6,7 @@ from ullage.domain.plan import Command
 from ullage.engines.vllm.flags import flag_called
 from ullage.engines.vllm.flags_kinds import SERVE_SINCE, SERVER_MODULE, Release
 from ullage.engines.vllm.flags_values import write_value
+from ullage.engines.vllm.processor import allocator, on_processor
 from ullage.engines.vllm.resolve import defaults
 from ullage.frozen import replace
 
@@ -16,9 +17,12 @@ _DEGREES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_siz
 
 
 def command(case: Case) -> Command:
-    """``vllm serve MODEL --flag …``, or the module before there was ``vllm serve``; only what was stated or differs from a default."""
+    """``vllm serve MODEL --flag …``, or the module before there was ``vllm serve``; only what was stated or differs from a default.
+
+    On a processor the module too: the distribution for processors has another name, and its ``vllm`` stops as it finds no ``vllm``.
+    """
     at = case.version.parts
-    if at >= SERVE_SINCE:
+    if at >= SERVE_SINCE and not on_processor(case):
         start: tuple[str, ...] = ("vllm", "serve", case.model.argument)
     else:
         start = ("python", "-m", SERVER_MODULE, "--model", case.model.argument)
@@ -74,4 +78,6 @@ def _uses_dual_chunk(case: Case) -> bool:
 def _environment(case: Case) -> tuple[tuple[str, str], ...]:
     """What was given, and what dual chunk attention needs in the releases that have it."""
     needed = dict(_DUAL_CHUNK_ENVIRONMENT) if _uses_dual_chunk(case) else {}
+    if on_processor(case):
+        needed |= allocator(case)
     return tuple({**needed, **dict(case.environment)}.items())

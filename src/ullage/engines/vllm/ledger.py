@@ -6,6 +6,8 @@ from ullage.domain.machine import HOST
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Measured, Origin
 from ullage.engines.vllm import dual_chunk, overhead
 from ullage.engines.vllm.activation import profile_peak
+from ullage.engines.vllm.processor import on_processor
+from ullage.engines.vllm.processor_ledger import processor_ledger
 from ullage.engines.vllm.ranks import Rank, is_capped, ranks
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.shards import offloaded
@@ -14,6 +16,8 @@ from ullage.units import GiB, MiB, format_bytes
 
 def ledger(case: Case) -> Ledger:
     """Everything on every device and on the host. Ranks of one stage on equal devices are computed once."""
+    if on_processor(case):
+        return processor_ledger(case)
     entries: list[Entry] = []
     known: dict[tuple[int, int, int], list[Entry]] = {}
     for rank in ranks(case):

@@ -17,6 +17,8 @@ from ullage.domain.plan import Limit, Objection
 from ullage.engines.vllm import overhead
 from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks, stated_tokens, usable_blocks
 from ullage.engines.vllm.flags import flag_called
+from ullage.engines.vllm.processor import on_processor
+from ullage.engines.vllm.processor_objections import no_memory, unbound
 from ullage.engines.vllm.ranks import Rank, budget_bytes, is_capped
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.shards import offloaded
@@ -31,6 +33,8 @@ def objections(case: Case) -> tuple[Objection, ...]:
     early = (*_flags(case), *_classes(case), *_shape(case), *_lengths(case), *_dual_chunk(case), *_formats(case), *refused_at_load(case))
     if early:
         return early
+    if on_processor(case):
+        return (*unbound(case), *no_memory(case, scarcest(case))) or tuple(_cache(case))
     return (*_free_memory(case), *_cache(case))
 
 
@@ -208,7 +212,7 @@ def _cache(case: Case) -> Iterator[Objection]:
     rank = scarcest(case)
     if not rank.pool.groups:
         return
-    if rank.weights.nbytes - offloaded(case) + overhead.context(case).expected > rank.device.total_bytes:
+    if not on_processor(case) and rank.weights.nbytes - offloaded(case) + overhead.context(case).expected > rank.device.total_bytes:
         return  # it dies while loading, before any check
     if rank.blocks.expected <= 0:
         yield _no_room(rank)

@@ -5,6 +5,7 @@ from ullage.domain.case import Case, Model
 from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.domain.provenance import Constant
 from ullage.engines.vllm import versions as fact
+from ullage.engines.vllm.processor import on_processor
 from ullage.engines.vllm.resolve import is_linked, kinds_of_layers, rules
 from ullage.engines.vllm.versions import Accounting, Core
 from ullage.units import MiB
@@ -98,7 +99,9 @@ _SECOND_RUNNER: tuple[tuple[tuple[int, ...], frozenset[str]], ...] = (
 
 
 def uses_second_runner(case: Case) -> bool:
-    """Whether this release runs the model with its second model runner, unless the environment decides."""
+    """Whether this release runs the model with its second model runner, unless the environment decides; on processors it does not."""
+    if on_processor(case):
+        return False
     asked = dict(case.environment).get("VLLM_USE_V2_MODEL_RUNNER")
     if asked is not None:
         return asked not in {"0", "false", "False"}

@@ -11,6 +11,7 @@ from ullage.engines.vllm.flags_kinds import SERVE_SINCE, Release, release
 from ullage.engines.vllm.launch_line import IMAGE_SERVES_SINCE, Entry, Launch, entry_findings, find_launch
 from ullage.engines.vllm.option_findings import remark, written
 from ullage.engines.vllm.option_scan import Options, read_options
+from ullage.engines.vllm.processor import THRESHOLD
 from ullage.engines.vllm.versions import NEWEST
 
 MODULE_TAKES_WORD: Release = (0, 10, 0)  # from here the module's parser also takes a positional model, and ignores it
@@ -47,7 +48,7 @@ def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version:
             *environment_findings(given, settings, at),
         ),
         version=implied,
-        stated=frozenset(settings),
+        stated=frozenset({*settings, THRESHOLD}),
     )
 
 

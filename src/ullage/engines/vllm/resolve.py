@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from ullage.domain.architecture import LatentAttention, Layer
 from ullage.domain.case import Case, Model, Settings, Value
+from ullage.engines.vllm import processor
 from ullage.engines.vllm.versions import Core, Rules, core_of, rules_for
 from ullage.frozen import replace
 from ullage.units import GiB
@@ -48,7 +49,8 @@ def activation_dtype(case: Case) -> str:
 
 
 def resolve(case: Case) -> Case:
-    """The same case with every unset setting that matters to memory set as this release would set it."""
+    """The same case with every unset setting that matters to memory set as this release would set it. Raises UnsupportedModelError."""
+    processor.check_release(case)
     return replace(case, settings=Settings.of({**defaults(case), **dict(_said(case.settings))}))
 
 
@@ -107,6 +109,8 @@ def _may_chunk(case: Case, rule: Rules) -> bool:
 
 
 def _sequences(case: Case, rule: Rules) -> int:
+    if processor.on_processor(case):
+        return processor.SEQUENCES * processor.world(case)
     if rule.core is Core.V0:
         return 256
     return 1024 if _is_roomy(case) or case.version.parts < SMALL_CARDS_DIFFER else 256
@@ -122,7 +126,9 @@ def _is_roomy(case: Case) -> bool:
 def _batched_tokens(case: Case, rule: Rules, length: int, sequences: int, *, chunked: bool) -> int:
     if rule.core is Core.V0:
         return rule.chunked_default_tokens if chunked else max(length, 2048)
-    if _is_roomy(case):
+    if processor.on_processor(case):
+        tokens = processor.TOKENS * processor.world(case)
+    elif _is_roomy(case):
         huge = case.machine.devices[0].total_bytes >= HUGE_BYTES and case.version.parts >= (0, 28)
         tokens = 16384 if huge else 8192
     else:
@@ -132,6 +138,8 @@ def _batched_tokens(case: Case, rule: Rules, length: int, sequences: int, *, chu
 
 def _block_tokens(case: Case) -> int:
     """16 on CUDA unless the attention backend of MLA asks otherwise."""
+    if processor.on_processor(case):
+        return processor.block_tokens(case)
     latent = [mixer for layer in case.model.architecture.layers for mixer in layer.mixers if isinstance(mixer, LatentAttention)]
     able, at = capability(case), case.version.parts
     if not latent or not rules(case).latent_cache or able is None or able < (9, 0):

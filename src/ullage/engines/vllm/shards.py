@@ -8,12 +8,13 @@ from ullage.domain.placement import Parallel
 from ullage.engines.vllm.allocated import rounding_bytes
 from ullage.engines.vllm.drafts import draft
 from ullage.engines.vllm.kernels import dropped_bytes, padding_bytes
+from ullage.engines.vllm.processor import on_processor
 from ullage.engines.vllm.resolve import activation_dtype, capability, rules
 from ullage.engines.vllm.versions import Core
 from ullage.errors import InputError
 from ullage.formulas.loaded import loaded, rotary_bytes, unfolded_bytes
 from ullage.formulas.sharding import Degrees
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
 from ullage.units import GiB
 
 
@@ -81,7 +82,8 @@ def rank_weights(case: Case) -> tuple[RankWeights, ...]:
         capability=capability(case),
         draft_layers=draft(case).own_layers > 0,
     )
-    return _rank_weights(case.model, case.parallel, loading)
+    found = _rank_weights(case.model, case.parallel, loading)
+    return tuple(replace(stage, padding=0) for stage in found) if on_processor(case) else found
 
 
 @lru_cache(maxsize=512)

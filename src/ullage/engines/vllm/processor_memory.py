@@ -1,0 +1,66 @@
+"""How many bytes a worker on a processor takes beside its cache: its process, weights and their packed copies, and a step."""
+
+from ullage.catalog.tensor_formats import model_dtype
+from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward
+from ullage.domain.case import Case
+from ullage.domain.checkpoint import Role
+from ullage.domain.ledger import NOTHING, Amount, amount_of
+from ullage.engines.vllm.processor import keeps_pieces
+from ullage.engines.vllm.processor_figures import COMPILED, PIECES, WORKER, WORKER_SHARED
+from ullage.engines.vllm.resolve import activation_dtype, kinds_of_layers
+from ullage.engines.vllm.shards import RankWeights
+from ullage.formulas.sharding import ceil_div, padded_vocabulary
+from ullage.units import MiB
+
+_INNER, _HIDDEN = 12, 4  # bytes a token for each inner and each hidden element: gate and up, their product, in 16 bits and in fp32
+SAMPLED = (2, 24, 24)  # bytes a logit: the greedy path, and sorting for top-k and top-p
+_MAPPED_BYTES = 32 * MiB  # the largest piece that glibc's moving threshold keeps in the heap
+
+
+def packed_tables(case: Case, weights: RankWeights) -> int:
+    """Copies of the token table that the matrix library keeps beside the original: the embedding's and the output head's own."""
+    architecture = case.model.architecture
+    element = model_dtype(activation_dtype(case)).block_bytes
+    table = ceil_div(padded_vocabulary(architecture.vocab_size, 64), case.parallel.tensor) * architecture.hidden_size * element
+    ends = (weights.layers[0] == 0) + (weights.layers[1] == len(architecture.layers))
+    return table * ends
+
+
+def kept_pieces(case: Case, weights: RankWeights) -> Amount:
+    """What the C library's heap keeps of matrices that were packed and freed."""
+    if not keeps_pieces(case):
+        return NOTHING
+    freed = sum(
+        tensor.nbytes
+        for tensor in case.model.checkpoint.tensors
+        if tensor.layer is not None
+        and weights.layers[0] <= tensor.layer < weights.layers[1]
+        and tensor.role is not Role.NORM
+        and tensor.nbytes // case.parallel.tensor <= _MAPPED_BYTES
+    )
+    share = amount_of(PIECES)
+    return Amount(*(freed // case.parallel.tensor * part // 100 for part in (share.low, share.expected, share.high)))
+
+
+def compiled(case: Case) -> Amount:
+    """Code that the compiler made and its tables."""
+    return NOTHING if case.settings.flag("enforce_eager") else amount_of(COMPILED)
+
+
+def step(case: Case, tokens: int) -> Amount:
+    """What one step over so many tokens holds at its widest: eager it is strictly proportional to the tokens."""
+    hidden, inner = case.model.architecture.hidden_size, 0
+    for layer in kinds_of_layers(case.model):
+        feed = layer.feed_forward
+        if isinstance(feed, DenseFeedForward):
+            inner = max(inner, ceil_div(feed.intermediate, case.parallel.tensor))
+        elif isinstance(feed, ExpertFeedForward):
+            inner = max(inner, ceil_div(feed.experts_per_token * feed.intermediate + feed.shared_intermediate, case.parallel.tensor))
+    found = tokens * (_INNER * inner + _HIDDEN * hidden) * model_dtype(activation_dtype(case)).block_bytes // 2
+    return Amount(found // 2, found, found * 2)
+
+
+def held(case: Case, weights: RankWeights) -> Amount:
+    """What a worker finds itself to hold when it sizes its cache: resident memory, shared pages and all."""
+    own = Amount.exactly(weights.nbytes + packed_tables(case, weights))
+    return amount_of(WORKER) + amount_of(WORKER_SHARED) + own + kept_pieces(case, weights) + compiled(case)
