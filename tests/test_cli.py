@@ -258,7 +258,9 @@ def test_a_plan_prints_as_its_verdict_and_its_parts_in_a_line() -> None:
     assert all(len(repr(part)) < 400 for part in (plan, plan.case.model, plan.case.model.checkpoint, plan.case.model.architecture))
 
 
-@pytest.mark.parametrize("options", [{"gpuu": "H100"}, {"gpu": "H100", "tp": 0}, {"gpu": "H100", "tp": True}, {"gpu": 3.5}, {"engine": "sglang"}])
+@pytest.mark.parametrize(
+    "options", [{"gpuu": "H100"}, {"gpu": "H100", "tp": 0}, {"gpu": "H100", "tp": True}, {"gpu": 3.5}, {"engine": "sglang"}]
+)
 def test_a_wrong_option_of_the_library_is_an_input_error(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
         ullage.plan("Qwen3-8B", **options)

@@ -56,6 +56,7 @@ class Profile:
     package: str  # what to install
     length_setting: str = ""  # the setting that bounds a sequence, where there is one
     growth: Growth = Growth.TOKEN  # when it gives a sequence its cache
+    shares_processor: bool = False  # several ranks may lie on one processor
     servers: tuple[Server, ...] = ()  # the first whose program a command names
 
 

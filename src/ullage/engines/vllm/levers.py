@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 from ullage.domain.case import Case, Value
+from ullage.domain.ledger import NOTHING
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
 from ullage.engines.vllm import dual_chunk, overhead
 from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks
+from ullage.engines.vllm.processor import on_processor, takes_bytes
+from ullage.engines.vllm.processor_levers import pool as processor_pool
 from ullage.engines.vllm.ranks import is_capped, ranks
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.versions import Core
@@ -22,6 +25,8 @@ _BATCHES = (131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256)
 
 def levers(case: Case) -> tuple[Lever, ...]:
     """Every lever of this release for this case, in the order to try."""
+    if on_processor(case):
+        return (*processor_pool(case), *_fraction(case), *_batch(case), *_length(case))
     return (
         *_release(case),
         *_pool(case),
@@ -97,15 +102,16 @@ def _partition(case: Case) -> Iterator[Lever]:
 
 def _fraction(case: Case) -> Iterator[Lever]:
     now = case.settings.number("gpu_memory_utilization") or 0.9
-    if is_capped(case):
+    if is_capped(case) or (on_processor(case) and not takes_bytes(case)):
         return
+    searches = not on_processor(case)  # there a stated cache is better than a share of what everybody uses
     yield Lever(
         setting="gpu_memory_utilization",
         values=tuple(value for value in _FRACTIONS if value > now),
         relieves=frozenset({CACHE, WEIGHTS}),
         cost="less room for what the profile does not see",
         cost_rank=1,
-        searched=tuple(value for value in _FRACTIONS if value > now),
+        searched=tuple(value for value in _FRACTIONS if value > now) if searches else (),
     )
     yield Lever(
         setting="gpu_memory_utilization",
@@ -113,13 +119,13 @@ def _fraction(case: Case) -> Iterator[Lever]:
         relieves=frozenset({WORKSPACE}),
         cost="a smaller cache",
         cost_rank=1,
-        searched=_free(case, now),
+        searched=_free(case, now) if searches else (),
     )
 
 
 def _free(case: Case, now: float) -> tuple[float, ...]:
     """The largest fractions that what others hold leaves free, where the present one asks for more."""
-    before = overhead.context(case) + overhead.network_outside(case)
+    before = NOTHING if on_processor(case) else overhead.context(case) + overhead.network_outside(case)
     shares = [(device.total_bytes - device.reserved_bytes - before.expected) / device.total_bytes for device in case.devices]
     most = int(min(shares, default=1.0) * 100)
     return tuple(percent / 100 for percent in range(most, max(most - 4, 0), -1)) if most / 100 < now else ()
@@ -244,6 +250,8 @@ def layouts(case: Case) -> tuple[Parallel, ...]:
 
     Unequal cards may also be stages of their own: a tensor-parallel group has no more than its smallest card.
     """
+    if on_processor(case):
+        return (case.parallel,)
     found = []
     there = case.machine.devices
     unequal = len({device.total_bytes - device.reserved_bytes for device in there}) > 1

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 from ullage.catalog.at_load import stand_in
+from ullage.domain.architecture import LatentAttention
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
 from ullage.engines.vllm import dual_chunk
 from ullage.engines.vllm.needed import need
+from ullage.engines.vllm.processor import THRESHOLD, keeps_pieces, on_processor
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.versions import Accounting, Core
 from ullage.units import format_bytes
@@ -14,7 +16,7 @@ from ullage.units import format_bytes
 
 def notes(case: Case, _ledger: Ledger) -> tuple[str, ...]:
     """One sentence each."""
-    return (*stand_in(case), *_engine(case), *_long_prefill(case), *_outside(case), *_unprofiled(case))
+    return (*stand_in(case), *_engine(case), *_long_prefill(case), *_outside(case), *_unprofiled(case), *_processor(case))
 
 
 def _engine(case: Case) -> Iterator[str]:
@@ -44,7 +46,7 @@ def _long_prefill(case: Case) -> Iterator[str]:
 
 def _outside(case: Case) -> Iterator[str]:
     rule = rules(case)
-    if not rule.graphs_budgeted and not case.settings.flag("enforce_eager"):
+    if not rule.graphs_budgeted and not on_processor(case) and not case.settings.flag("enforce_eager"):
         yield "CUDA graphs are captured after the cache is made and lie outside gpu_memory_utilization in this release"
     if rule.accounting is Accounting.EVERYTHING:
         yield "this release counts everything on the device against its budget, other processes too"
@@ -57,3 +59,19 @@ def _unprofiled(case: Case) -> Iterator[str]:
         yield "images or audio add the encoder's own activations, which the high end allows for; --limit-mm-per-prompt bounds them"
     if case.model.is_quantised:
         yield "quantised weights change neither activations nor the cache: its bytes per token stay as they are"
+
+
+def _processor(case: Case) -> Iterator[str]:
+    if not on_processor(case):
+        return
+    yield (
+        "the engine's processes share pages of libraries: their proportional sizes add up to this plan, their resident sizes to some "
+        "400 MiB more for one worker"
+    )
+    yield "the engine reads one node of memory; this plan takes the machine's memory as that node"
+    if keeps_pieces(case):
+        yield f"with {THRESHOLD}=262144 and MALLOC_TRIM_THRESHOLD_=131072 the allocator gives back what loading freed"
+    if not case.settings.flag("enforce_eager"):
+        yield "the first start compiles the model, which can take minutes; --enforce-eager does without"
+    if any(isinstance(mixer, LatentAttention) for layer in case.model.architecture.layers for mixer in layer.mixers):
+        yield "blocks are of 128 tokens where the processor multiplies tiles (AMX); on others the latent's are of 16 from 0.28 on"
