@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -79,7 +80,8 @@ class App:
         if self._service.worker.engine.stats().waiting >= MOST_WAITING:
             return said.error(429, f"{MOST_WAITING} sequences are waiting already.", code="queue_full", retry_after_s=_RETRY_S)
         read = asked.chat if request.path.startswith("/v1/chat/") else asked.completion
-        wanted = read(document, self._service.language)
+        stated = {name: value for name, value in document.items() if value is not None}
+        wanted = read({**self._service.defaults, **stated}, self._service.language)
         client = headers.client_of(request.headers, request.remote or "", self._keys) or ""
         return await Exchange(request, wanted, self._service).run(await requests_of(wanted, self._service, client))
 
@@ -162,6 +164,21 @@ async def serve(app: App, host: str, port: int, stopping: asyncio.Event, listeni
         listening(f"http://{at}:{runner.addresses[0][1]}")
         await stopping.wait()
     except OSError as error:
-        raise WorldError(f"{host}:{port} cannot be listened on: {error.strerror or error}; give another --port") from error
+        raise _not_ours(host, port, error) from error
     finally:
         await runner.cleanup()
+
+
+def try_address(host: str, port: int) -> None:
+    """Raises WorldError where the address cannot be listened on: said before a model is loaded for it."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+    except OSError as error:
+        raise _not_ours(host, port, error) from error
+
+
+def _not_ours(host: str, port: int, error: OSError) -> WorldError:
+    return WorldError(f"{host}:{port} cannot be listened on: {error.strerror or error}; give another --port")

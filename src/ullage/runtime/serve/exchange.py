@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
@@ -36,6 +36,7 @@ class Service:
     metrics: Metrics
     model: str
     vocab_size: int
+    defaults: Mapping[str, float]  # of requests that do not say how tokens are chosen
     longest_tokens: int  # of a sequence, prompt and answer, that fits alone
 
 

@@ -1,19 +1,24 @@
 """A server from options: make the model ready, say what is promised, listen, and end in order."""
 
 import asyncio
+import shlex
+import sys
 import time
 from functools import partial
 
+from ullage.runtime.loading.release import release_all
 from ullage.runtime.memory import Memory
 from ullage.runtime.options import KEY_VARIABLE, Options
+from ullage.runtime.process import give_back_freed
 from ullage.runtime.ready import Ready, make_ready
-from ullage.runtime.serve.app import App, keys_of, serve
+from ullage.runtime.serve.app import App, keys_of, serve, try_address
 from ullage.runtime.serve.constrain import Grammars
+from ullage.runtime.serve.defaults import FILE, sampling_defaults
 from ullage.runtime.serve.exchange import Service
 from ullage.runtime.serve.metrics import Metrics
 from ullage.runtime.serve.voice import say
 from ullage.runtime.serve.worker import Worker
-from ullage.runtime.shortage import is_shortage
+from ullage.runtime.shortage import OutOfMemoryError, while_doing
 from ullage.text.language import language_of
 from ullage.units import format_bytes
 
@@ -22,9 +27,12 @@ _FAILED = 4
 
 def run(options: Options, remarks: tuple[str, ...], began: float) -> int:
     """Serve until told to stop; the exit code. Raises what loading raises."""
+    say(f"command: {shlex.join(('python', '-m', 'ullage.runtime', *sys.argv[1:]))}")
     for remark in remarks:
         say(f"note: {remark}")
     keys = keys_of(options.key_file, KEY_VARIABLE)
+    try_address(options.host, options.port)
+    say(f"loading: {options.model}")
     return asyncio.run(_live(options, make_ready(options), keys, began))
 
 
@@ -37,24 +45,28 @@ async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: 
         stopping.set()
 
     worker = Worker(ready.engine, asyncio.get_running_loop(), fail)
-    service = _service(options, ready, worker)
+    with while_doing("the tokeniser was made"):
+        service = _service(options, ready, worker)
     _tell(options, ready)
     app = App(service, Memory(ready.promised), keys)
     try:
         await serve(app, options.host, options.port, stopping, partial(_tell_listening, began))
     finally:
         worker.stop()
-    running = ready.engine.stats().running
     for error in failures:
-        where = f"under load, {running} sequences in the batch" if running > 1 else "a long prompt alone in the batch"
         said = next(iter(str(error).splitlines()), "")
-        say(f"error: the engine failed: {type(error).__name__}: {said}" + (f"; {where}" if is_shortage(error) else ""))
+        say(said if isinstance(error, OutOfMemoryError) else f"error: the engine failed: {type(error).__name__}: {said}")
     return _FAILED if failures else 0
 
 
 def _service(options: Options, ready: Ready, worker: Worker) -> Service:
     source, vocab_size = ready.loaded.source, ready.loaded.architecture.vocab_size
     language = language_of(source.documents, source.metadata)
+    release_all(source)  # a vocabulary is made of the file's pages and of much that is freed again
+    give_back_freed()
+    defaults = sampling_defaults(source.documents)
+    if defaults:
+        say(f"note: unless a request says otherwise: {', '.join(f'{name} {value:g}' for name, value in defaults.items())} ({FILE})")
     return Service(
         worker=worker,
         language=language,
@@ -62,6 +74,7 @@ def _service(options: Options, ready: Ready, worker: Worker) -> Service:
         metrics=Metrics(),
         model=options.served_name,
         vocab_size=vocab_size,
+        defaults=defaults,
         longest_tokens=ready.engine.stats().longest_tokens,
     )
 
