@@ -19,15 +19,17 @@ _SYSTEM: Final = (
         "error.host_killed",
         (
             r"[Mm]emory cgroup out of memory|oom-kill:|Out of memory: Killed process|OOMKilled|oom_reaper|result 'oom-kill'",
+            r"killed due to (?:the node running low on memory|memory pressure)|invoked oom-killer|earlyoom|systemd-oomd",
             rf"{_EXIT}(?:137|-9)\b|signal: killed|SIGKILL|\bstatus=9/KILL|exitcode ?: ?-9\b",
-            r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|^\[\d+\][+ -]+\d* *[Kk]illed\b",
+            r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
         ),
     ),
-    ("error.illegal_instruction", (r"[Ii]llegal instruction|SIGILL", rf"{_EXIT}(?:132|-4)\b|exitcode ?: ?-4\b")),
+    ("error.illegal_instruction", (r"[Ii]llegal instruction|SIGILL|trap invalid opcode", rf"{_EXIT}(?:132|-4)\b|exitcode ?: ?-4\b")),
     (
         "error.shared_memory",
         (
             r"[Bb]us error|SIGBUS|insufficient shared memory|Error while creating shared memory segment",
+            r"(?:posix_fallocate|shm|shared memory).{0,60}No space left on device|ncclShmOpen.{0,80}(?:rror|ailed)",
             r"No space left on device.{0,80}dev/shm|dev/shm.{0,80}(?:No space left|not enough|too small)",
             rf"{_EXIT}(?:135|-7)\b",
         ),
@@ -37,7 +39,7 @@ _FRAMEWORK: Final = (
     (
         "error.device_lost",
         (
-            r"DEVICE_LOST|device lost|GPU has fallen off the bus|GPU is lost|GPU Hang|hardware exception",
+            r"DEVICE_LOST|DeviceLost|[Dd]evice (?:was )?lost|GPU has fallen off the bus|GPU is lost|GPU Hang|hardware exception",
             r"\bXid \(?.{0,40}\b(?:79|48|74|94|95)\b|uncorrectable ECC error",
             r"hipErrorLaunchFailure|HSA_STATUS_ERROR_(?!OUT_OF)\w+",
         ),
@@ -47,6 +49,7 @@ _FRAMEWORK: Final = (
         (
             r"(?:NVIDIA|CUDA) driver version is insufficient|driver on your system is too old|no CUDA-capable device|Found no NVIDIA",
             r"no kernel image is available|CUDA error: (?:unknown error|initialization error|invalid device)|libcuda\.so|libze_loader",
+            r"support querying the available free memory|CUDA driver error: (?!out of memory|device not ready)",
             r"forward compatibility was attempted|No (?:HIP|XPU|CUDA) (?:GPUs|devices?) (?:are|is) available|cuInit",
         ),
     ),
@@ -67,16 +70,27 @@ _FRAMEWORK: Final = (
     (
         "error.device_oom",
         (
-            r"CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED",
+            r"(?i:CUDA error):? (?:2 |\d at \S+ )?out of memory",
+            r"CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED",
             r"Cuda failure (?:2 )?'out of memory'|CUDNN_STATUS_ALLOC_FAILED|cu(?:da)?Mem(?:Create|Alloc\w*) failed",
+            r"dxgkio_make_resident.{0,40}-12\b|[Cc]an(?:'t|not) allocate \d{1,18} [Bb]ytes of memory on device",
+            r"Device memory allocation of size \d{1,18} failed|CURAND_STATUS_ALLOCATION_FAILED|CUSOLVER_STATUS_ALLOC_FAILED",
             r"hipErrorOutOfMemory|HIP error: out of memory|HSA_STATUS_ERROR_OUT_OF_RESOURCES|hipErrorMemoryAllocation",
         ),
+    ),
+    ("error.kernel_workspace", (r"Failed to allocate memory for \w{1,60} with size \d{1,18}",)),
+    ("error.dispatched", (r"modules are dispatched on the CPU or the disk",)),
+    ("error.cache_full", (r"failed to find (?:free space in the KV cache|a (?:memory|KV) ?slot)",)),
+    (
+        "error.kv_too_small",
+        (r"\((?P<need>\d{1,6}(?:\.\d{1,4})?) Gi?B\) ?>=? ?.{0,20}(?:KV|[Cc]ache).{0,20}\((?P<have>\d{1,6}(?:\.\d{1,4})?) Gi?B\)",),
     ),
     (
         "error.one_block",
         (
             r"can ?not allocate memory blocks? (?:with size larger than|over) 4 ?GB|Invalid buffer size",
             r"larger than .{0,40}maxBufferLength|max(?:imum)? (?:memory )?allocation size|CL_INVALID_BUFFER_SIZE",
+            r"SYCL\d? buffer (?:size )?.{0,30}(?:above|over|larger than|exceed\w*|>) ?~?(?:4(?:\.\d)? ?Gi?B|4[0-4]\d\d ?Mi?B)",
             r"maxMemoryAllocationSize|exceeds? .{0,30}allocation limit|[Ss]ingle[- ]allocation limit",
         ),
     ),
@@ -85,7 +99,9 @@ _FRAMEWORK: Final = (
         (
             r"OUT_OF_HOST_MEMORY|std::bad_alloc|Cannot allocate memory|\bENOMEM\b|cudaHostAlloc|cudaErrorHostMemory",
             r"^(?:\w+\.)*MemoryError\b|_ArrayMemoryError|Unable to allocate [\d.]+ [KMGT]iB for an array",
+            r"ggml_backend_cpu_buffer_type_alloc_buffer: failed|\bCPU\w* buffer of size \d",
             r"mmap.{0,60}failed|failed to (?:mmap|pin|mlock)|paging file is too small",
+            r"(?:allocate|alloc|pin) .{0,40}\bpinned (?:host )?memory|(?:[Ff]ailed|unable) to allocate CPU buffer",
             r"pinn?(?:ed)? memory.{0,60}(?:fail|out of memory)|of pinned memory: out of memory",
             r"\b(?:[Hh]ost|[Ss]ystem|CPU) (?:RAM |memory )?(?:OOM|out of memory)|out of (?:host|system|CPU) (?:memory|RAM)",
         ),
@@ -93,7 +109,7 @@ _FRAMEWORK: Final = (
     (
         "error.device_oom",
         (
-            r"OUT_OF_DEVICE_MEMORY|PI_ERROR_OUT_OF_RESOURCES|UR_RESULT_ERROR_OUT_OF_RESOURCES|out of device memory",
+            r"OUT_OF_DEVICE_MEMORY|OutOfDeviceMemory|PI_ERROR_OUT_OF_RESOURCES|UR_RESULT_ERROR_OUT_OF_RESOURCES|out of device memory",
             r"kIOGPUCommandBufferCallbackErrorOutOfMemory|\[METAL\].{0,80}Insufficient Memory|MPS backend out of memory",
             r"OutOfMemoryError|(?:CUDA|HIP|XPU|GPU|VRAM|SYCL|ROCm|Vulkan|Metal)\W{0,3} ?out of memory|outOfMemory",
         ),
@@ -109,7 +125,7 @@ _FRAMEWORK: Final = (
         "error.network",
         (
             r"NCCL (?:error|WARN).{0,120}(?:timeout|unhandled|remote|connection)|DistBackendError",
-            r"Watchdog caught collective|Connection reset by peer",
+            r"Watchdog caught collective|Connection (?:reset|closed|refused) by peer|gloo/transport/tcp",
         ),
     ),
 )
@@ -122,9 +138,11 @@ def _compiled(table: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[str
 _SYSTEM_PATTERNS: Final = _compiled(_SYSTEM)
 _FRAMEWORK_PATTERNS: Final = _compiled(_FRAMEWORK)
 _LEAST: Final = re.compile(
-    r"\bOOMs?\b|out[ -]of[ -]memory|(?:not enough|insufficient) (?:GPU |device )?memory|runs out of .{0,20}memory|memory error",
+    r"\bOOMs?\b|out[ -]of[ -]memory|(?:not enough|insufficient) (?:GPU |device )?memory|runs out of .{0,20}memory|memory error"
+    r"|\b(?:cannot|can ?not|can't|could not|unable to) (?:load|start|run)\b.{0,80}\b(?:context|tokens|GPUs?|\d+ ?GB|\dx \w+)\b",
     re.IGNORECASE,
 )
+_BYTES = re.compile(r"(?:allocation of size|can(?:'t|not) allocate|with size) (\d{4,18})\b")
 _KILLED_SIZE = re.compile(r"anon-rss:(\d{1,15})kB")
 _TOTAL = re.compile(r"(\d{1,4}(?:\.\d{1,4})?) ?G(?:i?)B total capacity")
 
@@ -156,8 +174,13 @@ _NO_CACHE = re.compile(
     r"no (?:KV[ -]?)?cache room|no room for .{0,30}(?:KV|cache|pool)|no (?:GPU )?blocks? (?:left|available)", re.IGNORECASE
 )
 _SMALL_CACHE = re.compile(
-    r"(?:KV|cache) .{0,20}too small|not fit .{0,30}\bKV\b|raise_if_cache_size_invalid|check_enough_kv_cache_memory", re.IGNORECASE
+    r"(?:KV|cache) .{0,20}too small|\b\d{1,9} tokens? < \d{3,9}\b|not fit .{0,30}\bKV\b|raise_if_cache_size_invalid"
+    r"|check_enough_kv_cache_memory",
+    re.IGNORECASE,
 )
+# A length that fails where a shorter one works; buffers that somebody finds too large; what does not start on these cards.
+_LENGTH = re.compile(r"\b(\d{3,7}) (?:fails|crashes|does not (?:work|fit))\b.{0,80}\b\d{3,7} works", re.IGNORECASE)
+_BUFFERS = re.compile(r"\bcompute buffers? .{0,30}\d(?:\.\d{1,3})? ?G(?:i?)B", re.IGNORECASE)
 
 
 def read_least(line: str) -> Fact | None:
@@ -166,6 +189,11 @@ def read_least(line: str) -> Fact | None:
     for name, pattern in (("error.no_kv_blocks", _NO_CACHE), ("error.kv_too_small", _SMALL_CACHE)):
         if pattern.search(text):
             return Fact(name=name, value=text.strip()[:200])
+    length = _LENGTH.search(text)
+    if length is not None:
+        return Fact(name="error.memory", value=text.strip()[:200], details=(("length_tokens", int(length[1])),))
+    if _BUFFERS.search(text):
+        return Fact(name="error.compute_allocation", value=text.strip()[:200])
     return Fact(name="error.memory", value=text.strip()[:200]) if _LEAST.search(text) else None
 
 
@@ -174,12 +202,18 @@ def _fact(name: str, match: re.Match[str], text: str) -> Fact:
     module = match.groupdict().get("module")
     if module:
         details = (("module", module),)
+    need, have = match.groupdict().get("need"), match.groupdict().get("have")
+    if need and have:
+        details = (("needed_bytes", int(float(need) * GiB)), ("available_bytes", int(float(have) * GiB)))
     killed = _KILLED_SIZE.search(text)
     if killed is not None:
         details = (("resident_bytes", int(killed[1]) * KiB),)
     size = _TAKEN.search(text)
     if size is not None and size[2].lower() in _UNITS:
         details = (*details, ("requested_bytes", int(float(size[1]) * _UNITS[size[2].lower()])))
+    whole = _BYTES.search(text)
+    if whole is not None and size is None:
+        details = (*details, ("requested_bytes", int(whole[1])))
     total = _TOTAL.search(text)
     if total is not None:
         details = (*details, ("total_bytes", int(float(total[1]) * GiB)))

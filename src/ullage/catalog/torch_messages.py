@@ -43,6 +43,8 @@ def out_of_memory(line: str) -> Fact | None:
     allocated, spare = found.get("allocated_bytes"), found.get("unallocated_bytes")
     if isinstance(allocated, int) and isinstance(spare, int):
         found.setdefault("reserved_bytes", allocated + spare)
+    if "PYTORCH_MPS_HIGH_WATERMARK_RATIO" in text:
+        found["watermark"] = 1
     device = _DEVICE.search(text)
     if device is not None:
         found["device"] = int(device[1])

@@ -39,7 +39,7 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"load_model|load_weights|_load_model|initialize_model|_initialize_model|get_model|from_pretrained|load_low_bit|load_split",
             r"load_autosplit\w*|load_gen|set_device_map|process_weights_after_loading|create_weights|weight_loader|_load_state_dict\w*",
             r"set_module_tensor_to_device|dispatch_model|load_checkpoint_\w+|caching_allocator_warmup|_load_pretrained_model|convert_model",
-            r"optimize_and_load_gguf|ggml_convert\w*|_apply|load_quantized",
+            r"optimize_and_load_gguf|ggml_convert\w*|_apply|load_quantized|convert|BackendInterface|\w*_loader",
         ),
     ),
     (
@@ -89,10 +89,12 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"Model (?:successfully )?loaded\b|compute buffer size",
         ),
     ),
+    (Stage.SAMPLER, (r"Graph capturing finished|Capture \w+ ?\w* ?graph end",)),
     (
         Stage.CAPTURE,
         (
             r"Capturing (?:the model for CUDA|CUDA|cudagraph|batches|num tokens)|capturing cuda graph",
+            r"Maximum concurrency for [\d,]+ tokens",
             r"Capture (?:cuda|decode|prefill|piecewise) ?\w* ?graph begin",
         ),
     ),
@@ -103,17 +105,19 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"Dynamo bytecode transform|torch\.compile takes",
         ),
     ),
+    (Stage.CACHE, (r"llama_context: constructing|llama_(?:new_context_with_model|init_from_model|context): n_ctx\b",)),
     (
         Stage.LOAD,
         (
             r"Starting to load model|Loading (?:safetensors|pt|model|weights|checkpoint)|Load weight begin",
-            r"load_tensors: loading|llm_load_tensors|loading model tensors",
+            r"load_tensors: loading|llm_load_tensors|loading model tensors|model buffer size|msg=\"model weights\"",
         ),
     ),
 )
 _MARK_PATTERNS: Final = tuple((stage, re.compile("|".join(texts))) for stage, texts in _MARKS)
 # Facts of engines after which a stage has been passed: the run is in the one named here.
 AFTER_FACT: Final = {
+    "loading": Stage.LOAD,
     "weights_bytes": Stage.PROFILE,
     "activation_bytes": Stage.CACHE,
     "available_kv_bytes": Stage.CACHE,

@@ -1,14 +1,14 @@
 """Why an engine died, from its log and, where it is known, its case."""
 
 from ullage.domain.case import Case
-from ullage.domain.cause import Cause, Diagnosis, Evidence, FirstAid, Kind, Log, Stage
+from ullage.domain.cause import Cause, Change, Diagnosis, Evidence, FirstAid, Kind, Log, Stage
 from ullage.domain.engine import Engine
 from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.diagnose_budget import rebuild
 from ullage.planning.diagnose_cause import find_causes
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
-from ullage.planning.diagnose_remedy import changes
+from ullage.planning.diagnose_remedy import changes, in_turn
 from ullage.planning.fit import Outcome, evaluate
 from ullage.units import format_bytes
 
@@ -29,13 +29,27 @@ def diagnose(
         stage=_stage(log, first),
         causes=causes,
         budget=rebuild(log, figures, outcome, first),
-        changes=changes(first, aid, log, figures, engine=engine, outcome=outcome) if first is not None else (),
+        changes=_changes(causes, aid, log, figures, engine=engine, outcome=outcome),
         misleading=_misleading(log, aid, first, figures),
         noise=_noise(log, first),
         notes=(*notes, *complaint),
         model=case.model.name if case is not None else None,
         command=log.commands[-1][1] if log.commands else (),
     )
+
+
+def _changes(
+    causes: tuple[Cause, ...], aid: FirstAid, log: Log, figures: Figures, *, engine: Engine | None, outcome: Outcome | None
+) -> tuple[Change, ...]:
+    """Those for the first cause; where it is one of several explanations of the same line, first what helps against most of them."""
+    if not causes:
+        return ()
+    lines = {item.line for item in causes[0].evidence}
+    open_ones = [
+        one for one in causes if not one.stated and one.family is causes[0].family and lines & {item.line for item in one.evidence}
+    ]
+    asked = open_ones if not causes[0].stated and len(open_ones) > 1 else list(causes[:1])
+    return in_turn([changes(cause, aid, log, figures, engine=engine, outcome=outcome) for cause in asked])
 
 
 def _outcome(engine: Engine | None, case: Case | None) -> tuple[Outcome | None, tuple[str, ...]]:

@@ -18,6 +18,7 @@ _NEAR = 25  # lines between a traceback's last function and the error it is abou
 _MOST_SHAPES, _MOST_COMMANDS, _MOST_FRAMES, _MOST_JOINED = 20_000, 20, 120, 5
 _LONGEST_SENTENCE = 2000
 _NUMBERED = re.compile(r"\S*\d\S*")
+_NUMBERED_PARTS = re.compile(r"\d+")
 # Words of lines that are always read: in these a number alone tells a death from an ordinary end.
 _TELLING: Final = ("exit", "signal", "status", "rror", "emory", "llocat", "illed", "xception", "OOM")
 _OFTEN, _DECIDED = 20, 400  # sightings of one shape of line, and lines read, after which less is read
@@ -57,6 +58,7 @@ class _Reader:
         self._dull: set[str] = set()
         self._often: dict[str, int] = {}
         self._later: dict[str, Bare] = {}  # the last line of shapes that come again and again
+        self._looked: set[str] = set()
         self._read_lines = 0
         self._open: Bare | None = None  # an allocator's sentence cut by a terminal's width
         self._joined = 0
@@ -70,8 +72,11 @@ class _Reader:
         line = self._whole(line)
         frame = FRAME.match(line.text)
         if frame is not None:
+            self._sign(frame["file"])
             self._frame(line, frame["name"])
             return
+        if line.before:
+            self._sign(_NUMBERED_PARTS.sub("0", line.before))
         if line.text.startswith("Traceback (most recent"):
             self._frames[line.rank] = ([], line.number)
             return
@@ -92,6 +97,14 @@ class _Reader:
         elif not says and len(self._dull) < _MOST_SHAPES:
             self._dull.add(shape)
         self._decide()
+
+    def _sign(self, words: str) -> None:
+        """Note whose words a file's path, or what stands before a line, are. Each is looked at once."""
+        if words in self._looked or len(self._looked) >= _MOST_SHAPES:
+            return
+        self._looked.add(words)
+        for engine in self._engines.values():
+            engine.signed += any(sign.search(words) is not None for sign in engine.signs)
 
     def _decide(self) -> None:
         """After a while only the engines whose own words were seen, and those they could be mistaken for, are asked."""

@@ -8,6 +8,7 @@ from ullage import wire
 from ullage.errors import MalformedFileError
 
 LONGEST = 16384
+_LONGEST_PREFIX = 160
 _COLOUR = re.compile(
     r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\[\d{1,3}(?:;\d{1,3}){1,3}m"
 )
@@ -33,11 +34,15 @@ _LOOSE = re.compile(r"^> ")  # quoted in an issue
 
 
 class Bare(NamedTuple):
-    """One line, or one piece of a progress bar: its number in the file, its text, and the rank or container that wrote it."""
+    """One line, or one piece of a progress bar: its number in the file, its text, and the rank or container that wrote it.
+
+    ``before`` is the line's beginning where something was taken off: tags and stamps tell which engine writes so.
+    """
 
     number: int
     text: str
     rank: str
+    before: str = ""
 
 
 def bare_lines(lines: Iterable[str]) -> Iterator[Bare]:
@@ -45,9 +50,9 @@ def bare_lines(lines: Iterable[str]) -> Iterator[Bare]:
     for number, line in enumerate(lines, 1):
         text = _message(line)
         for piece in text.split("\n") if "\r" not in text else re.split(r"[\r\n]+", text):
-            found = bare(piece)
-            if found[0]:
-                yield Bare(number, *found)
+            text, rank = bare(piece)
+            if text:
+                yield Bare(number, text, rank, piece[: _LONGEST_PREFIX if text != piece else 0])
 
 
 def _message(line: str) -> str:

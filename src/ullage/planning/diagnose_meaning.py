@@ -53,6 +53,8 @@ KINDS: Final[dict[str, Kind]] = {
         Kind.COMMAND,
     ),
     **dict.fromkeys(("error.wrong_cpu", "error.illegal_instruction"), Kind.ILLEGAL_INSTRUCTION),
+    "error.kernel_workspace": Kind.WORKSPACE,
+    "error.dispatched": Kind.WEIGHTS,
     "error.missing_library": Kind.MISSING_LIBRARY,
     "error.wrong_module": Kind.WRONG_MODULE,
     "error.device_lost": Kind.DEVICE_LOST,

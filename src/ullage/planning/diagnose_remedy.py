@@ -16,6 +16,8 @@ from ullage.planning.remedy import freed_bytes, remedies
 from ullage.units import format_bytes
 
 MOST = 8
+_SEVERAL = 2
+_ANY = 320 << 30  # more than any device has
 # Our words for what engines name each in their own way.
 _OURS: Final = {
     "tensor_parallel_size": "tensor",
@@ -48,9 +50,27 @@ def changes(
     return tuple(ordered)[:MOST]
 
 
+def in_turn(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:
+    """The changes for several explanations as one row: two that help against more than one, then one of each in turn."""
+    if len(rows) < _SEVERAL:
+        return rows[0] if rows else ()
+    settings = [{(change.setting, change.up) for change in row} for row in rows]
+    shared = [change for row in rows for change in row if sum((change.setting, change.up) in known for known in settings) > 1]
+    turns = [row[index] for index in range(MOST) for row in rows if index < len(row)]
+    kept: dict[str, Change] = {}
+    for change in shared:
+        if len(kept) < _SEVERAL:
+            kept.setdefault(change.setting, change)
+    for change in turns:
+        kept.setdefault(change.setting, change)
+    return tuple(kept.values())[:MOST]
+
+
 def _stated(log: Log) -> frozenset[str]:
-    """The names of the details that errors state."""
-    return frozenset(name for seen in log.sightings if seen.fact.name.startswith("error.") for name, _ in seen.fact.details)
+    """The names of the details that errors state, and that one asks for more than there is."""
+    errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
+    over = any((detail(fact, "requested_bytes") or 0) >= (detail(fact, "total_bytes") or _ANY) for fact in errors)
+    return frozenset({name for fact in errors for name, _ in fact.details} | ({"over_device"} if over else set()))
 
 
 def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures, stated: frozenset[str]) -> Iterator[Hint]:

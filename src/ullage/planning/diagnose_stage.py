@@ -1,5 +1,6 @@
 """How far a run was when something failed, and so what an allocation that failed was for."""
 
+import re
 from typing import Final
 
 from ullage.catalog.traceback_frames import stage_of
@@ -7,34 +8,94 @@ from ullage.domain.cause import Kind, Log, Sighting, Stage
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_meaning import BY_STAGE, KINDS
 
-_NEAR = 120  # lines within which two errors tell of one death
+NEAR = 120  # lines within which two errors tell of one death
 _ANSWERED = 8  # requests after which a server is under load
 _LARGEST_DEVICE, _LARGEST_WEIGHT = 320 << 30, 4 << 30  # of all devices there are; of the tensors most checkpoints hold
 _LARGE = 0.85  # of a device: what is in use when loading fills it
 _STATED_STAGES: Final = (
     (Stage.SAMPLER, ("sampler warm", "warming up sampler", "sampler warmup")),
     (Stage.CAPTURE, ("graph capture", "cuda graphs", "cuda-graph", "capturing", "capture cuda")),
-    (Stage.PROFILE, ("profiling", "profile run", "profile_run", "memory profiling", "compute buffer", "compute pp buffer")),
-    (Stage.CACHE, ("kv allocation", "kv cache allocation", "allocating kv", "initialize_from_config", "initialize_kv_cache")),
-    (Stage.LOAD, ("while loading", "during loading", "at load", "loading weights", "load_model", "loading model", "loading the model")),
+    (Stage.PROFILE, ("gallocr", "profiling", "profile run", "profile_run", "memory profiling", "compute buffer", "compute pp buffer")),
+    (
+        Stage.CACHE,
+        (
+            "initializing kv cache",
+            "initialising kv cache",
+            "kv cache initialization",
+            "kv allocation",
+            "kv cache allocation",
+            "allocating kv",
+            "initialize_from_config",
+            "initialize_kv_cache",
+        ),
+    ),
+    (
+        Stage.LOAD,
+        (
+            "while loading",
+            "during loading",
+            "at load",
+            "loading weights",
+            "load_model",
+            "loading model",
+            "loading the model",
+            "cannot load",
+            "can't load",
+        ),
+    ),
     (Stage.UNDER_LOAD, ("concurrency", "under load", "decode")),
     (Stage.FIRST_PROMPT, ("long prompt", "first prompt", "prefill", "generation", "generate", "first token", "first_token", "inference")),
 )
+
+
+# Words about lengths: something that grows with them was being made.
+_OF_LENGTHS: Final = re.compile(
+    r"after \d+k? tokens|\b\d+ ?in[ /,]?\d+ ?out\b|input/output tokens?|\bat \d+k? (?:tokens|context)|\b\d{3,} fails\b"
+)
+# From the first to the last that a run goes through.
+_WAY: Final = (
+    Stage.START,
+    Stage.LOAD,
+    Stage.PROFILE,
+    Stage.CACHE,
+    Stage.CAPTURE,
+    Stage.SAMPLER,
+    Stage.FIRST_PROMPT,
+    Stage.UNDER_LOAD,
+)
+_AMBIGUOUS: Final = "at load"  # while loading, or under load
 
 
 def stage_at(log: Log, seen: Sighting) -> Stage:
     """How far the run was at an error: its traceback, its own words, then the last mark before it."""
     stage = stage_of(seen.frames)
     words = seen.text.lower()
-    stage = stage or next((known for known, texts in _STATED_STAGES if any(text in words for text in texts)), None)
+    if stage is None and detail(seen.fact, "length_tokens"):
+        return Stage.FIRST_PROMPT
+    stage = stage or _stated(log, words)
     if stage is None:
-        before = [known for known, line in log.stages if line < seen.line] or [known for known, _ in log.stages]
-        stage = before[-1] if before else Stage.UNKNOWN
+        before = [known for known, line in log.stages if line < seen.line]
+        stage = before[-1] if before else _furthest(log)
         if stage in {Stage.CACHE, Stage.CAPTURE, Stage.PROFILE} and detail(seen.fact, "graph_bytes"):
             stage = Stage.CAPTURE
     if stage is Stage.FIRST_PROMPT and _is_loaded(log, seen.line):
         return Stage.UNDER_LOAD
     return stage
+
+
+def _stated(log: Log, words: str) -> Stage | None:
+    """The stage that an error's own words tell."""
+    stage = next((known for known, texts in _STATED_STAGES if any(text in words for text in texts)), None)
+    if stage is Stage.LOAD and _AMBIGUOUS in words and _furthest(log) in _WAY[_WAY.index(Stage.CAPTURE) :]:
+        return Stage.UNDER_LOAD
+    if stage is None and _OF_LENGTHS.search(words):
+        return Stage.FIRST_PROMPT
+    return stage
+
+
+def _furthest(log: Log) -> Stage:
+    """How far the run came at all: for an error told before the rest, and for logs that show the newest line first."""
+    return max((known for known, _ in log.stages if known in _WAY), key=_WAY.index, default=Stage.UNKNOWN)
 
 
 def _is_loaded(log: Log, line: int) -> bool:
@@ -45,7 +106,7 @@ def _is_loaded(log: Log, line: int) -> bool:
         if seen.line > line:
             break
         if seen.fact.name in {"retracted", "preemptions"} or (
-            seen.fact.name == "kv_cache_usage" and (detail(seen.fact, "requests_running") or 0) > 1
+            seen.fact.name in {"kv_cache_usage", "requests_running"} and (detail(seen.fact, "requests_running") or 0) > 1
         ):
             return True
     return False
@@ -53,9 +114,7 @@ def _is_loaded(log: Log, line: int) -> bool:
 
 def allocation_of(log: Log, figures: Figures, seen: Sighting, stage: Stage) -> tuple[Kind, bool]:
     """What an allocation that failed was for, and whether the log says so."""
-    follows = next(
-        (other for other in log.sightings if 0 <= other.line - seen.line <= _NEAR and other.fact.name in _NAMES_ALLOCATION), None
-    )
+    follows = names_after(log, seen)
     if follows is not None:
         return KINDS[follows.fact.name], True
     by_size = _by_size(figures, seen, stage)
@@ -63,14 +122,28 @@ def allocation_of(log: Log, figures: Figures, seen: Sighting, stage: Stage) -> t
         return by_size
     if stage is not Stage.UNKNOWN and stage is not Stage.START:
         return BY_STAGE[stage], True
+    return _unplaced(figures, seen)
+
+
+def _unplaced(figures: Figures, seen: Sighting) -> tuple[Kind, bool]:
+    """What is likeliest where nothing tells how far the run was."""
     if detail(seen.fact, "graph_bytes"):
         return Kind.GRAPHS, False
     requested, total = detail(seen.fact, "requested_bytes"), figures.total_bytes or detail(seen.fact, "total_bytes")
     held = _held(seen)
+    if "cudaMalloc" in seen.text or "ggml_" in seen.text:  # the weights of a device lie there in one buffer, and are allocated first
+        return Kind.WEIGHTS, False
+    if detail(seen.fact, "allocated_bytes") == 0:
+        return Kind.WEIGHTS, True
     if requested and (requested > _LARGEST_DEVICE or (not total and requested > _LARGEST_WEIGHT)):
         return Kind.ACTIVATIONS, False
     fills = held and total and requested and held / total > _LARGE and requested < total / 16
     return (Kind.ACTIVATIONS if requested and total and not fills else Kind.WEIGHTS), False
+
+
+def names_after(log: Log, seen: Sighting) -> Sighting | None:
+    """What the engine says right after a failed allocation of what it was for."""
+    return next((other for other in log.sightings if 0 <= other.line - seen.line <= NEAR and other.fact.name in NAMES_ALLOCATION), None)
 
 
 def _held(seen: Sighting) -> int | None:
@@ -94,7 +167,7 @@ def _by_size(figures: Figures, seen: Sighting, stage: Stage) -> tuple[Kind, bool
     return None
 
 
-_NAMES_ALLOCATION: Final = frozenset(
+NAMES_ALLOCATION: Final = frozenset(
     {
         "error.sampler_warmup",
         "error.graph_capture",

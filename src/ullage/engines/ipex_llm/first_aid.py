@@ -12,7 +12,7 @@ FIRST_AID = FirstAid(
     signs=(
         r"ipex[_-]llm(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?|bigdl[_-]llm",
         r"intel_extension_for_pytorch|\bIPEX\b|XPU out of memory|\bxpu_worker\b|load_in_low_bit|Converting the current model to \w+ format",
-        r"Current platform can NOT allocate memory block|IPEX cannot allocate|Native API (?:failed|returns)",
+        r"Current platform can NOT allocate memory block|IPEX cannot allocate",
     ),
     hints=(
         Hint(kinds=frozenset({Kind.CACHE_TOO_SMALL}), setting="max_model_len", cost="shorter sequences"),

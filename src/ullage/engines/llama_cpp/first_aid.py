@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
 
 _DEVICE: Final = frozenset(
     {Kind.WEIGHTS, Kind.CACHE_ALLOCATION, Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.SPILL, Kind.REDUCED, Kind.GRAPHS, Kind.NO_ROOM_FOR_CACHE}
@@ -10,10 +10,20 @@ _DEVICE: Final = frozenset(
 _LENGTH: Final = frozenset({Kind.CACHE_ALLOCATION, Kind.REDUCED, Kind.NO_ROOM_FOR_CACHE, Kind.HOST})
 _FIRST_AID_HINTS: Final = (
     Hint(kinds=frozenset({Kind.ACTIVATIONS}), setting="ubatch_size", cost="slower prefill"),
+    Hint(kinds=frozenset({Kind.HOST}), setting="ubatch_size", cost="slower prefill", stages=frozenset({Stage.PROFILE, Stage.FIRST_PROMPT})),
+    Hint(
+        kinds=frozenset({Kind.ONE_BLOCK}),
+        setting="UR_L0_ENABLE_RELAXED_ALLOCATION_LIMITS",
+        cost="only Intel cards read it",
+        value="1",
+        stated="level_zero",
+    ),
     Hint(kinds=_LENGTH, setting="ctx_size", cost="shorter sequences"),
     Hint(kinds=_DEVICE | {Kind.ONE_BLOCK, Kind.HOST}, setting="n_gpu_layers", cost="layers run on the processor"),
     Hint(kinds=frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.WEIGHTS, Kind.SPILL}), setting="ctx_size", cost="shorter sequences"),
-    Hint(kinds=_DEVICE, setting="n_cpu_moe", cost="experts run on the processor", up=True),
+    Hint(kinds=_DEVICE - {Kind.WEIGHTS}, setting="n_cpu_moe", cost="experts run on the processor", up=True),
+    Hint(kinds=frozenset({Kind.WEIGHTS}), setting="quantisation of the file", cost="fewer bits a weight", value="smaller"),
+    Hint(kinds=frozenset({Kind.WEIGHTS}), setting="n_cpu_moe", cost="experts run on the processor", up=True),
     Hint(kinds=frozenset({Kind.CACHE_ALLOCATION, Kind.ACTIVATIONS, Kind.REDUCED}), setting="flash_attn", cost="none", value="on"),
     Hint(kinds=_LENGTH, setting="cache_type_k", cost="coarser keys and values: some quality", value="q8_0"),
     Hint(kinds=_DEVICE | {Kind.HOST, Kind.ONE_BLOCK}, setting="quantisation of the file", cost="fewer bits a weight", value="smaller"),
@@ -26,8 +36,10 @@ _FIRST_AID_HINTS: Final = (
 FIRST_AID = FirstAid(
     signs=(
         r"\bllama[-_](?:server|cli|model_load\w*|kv_cache\w*|context|init_from_model|new_context_with_model|load_model\w*|bench)\b",
-        r"\b(?:llm_load_tensors|load_tensors|ggml_\w+|print_info|common_params_fit|memory_breakdown_print|sched_reserve)\b",
+        r"\b(?:llm_load_tensors|load_tensors|ggml[-_]\w+|print_info|common_params_fit|memory_breakdown_print|sched_reserve)\b",
         r"(?:build|version): b?(?P<version>\d{3,6}) \(",
+        r"-ngl\b|n_gpu_layers|\bn_?ubatch\b|\bcompute buffers?\b|\bvk::|slot update_slots|update_slots ?:",
+        r"\b(?:UD-)?I?Q\d_(?:K|[01]|X?X?S|M|XL)(?:_\w{1,2})?\b",
         r"\bollama\b|memory\.required\.\w+=|llama runner|\bllama\.cpp\b|\.gguf\b|koboldcpp|llama_params_fit",
         r"(?:CUDA|ROCm|SYCL|Vulkan|Metal)\d?(?:_Host)? (?:KV|model|compute) buffer size|SYCL\d|cudaMalloc failed",
     ),

@@ -13,9 +13,25 @@ FIRST_AID = FirstAid(
     signs=(
         r"transformers[/\\](?:modeling_utils|generation|models|integrations|pipelines)",
         r"accelerate[/\\](?:hooks|utils|big_modeling)|\bdevice_map\b|from_pretrained\(|model\.generate\(|\btransformers serve\b",
+        r"MPS backend out of memory|modules are dispatched on the CPU or the disk|load_in_[48]bit|BitsAndBytes",
         r"transformers(?:==|(?: version)?: ?)(?P<version>\d+\.\d[\w.]*)",
     ),
+    arguments=(r"^generate\.py: transformers==\S+ (?P<said>.*)",),
     hints=(
+        Hint(
+            kinds=_GROWS | _WEIGHTS,
+            setting="PYTORCH_MPS_HIGH_WATERMARK_RATIO",
+            cost="no limit any more: the whole machine can run out of memory",
+            value="0.0",
+            stated="watermark",
+        ),
+        Hint(
+            kinds=_GROWS,
+            setting="attn_implementation",
+            cost="another kernel has to be there",
+            value="flash_attention_2",
+            stated="over_device",
+        ),
         Hint(kinds=_WEIGHTS, setting="quantization", cost="fewer bits a weight: some quality", value="int4", names=("load_in_4bit",)),
         Hint(kinds=_WEIGHTS, setting="torch_dtype", cost="16 bits for what was 32", value="auto", names=("dtype",)),
         Hint(kinds=_WEIGHTS, setting="device_map", cost="layers on more devices, or on the host and slow", value="auto"),
