@@ -5,7 +5,9 @@ Runs in the environment of ``make engines``, which gives it the name ``llama-ser
 
 import argparse
 import importlib.metadata
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -76,6 +78,8 @@ SWITCHES: tuple[tuple[str, str, bool], ...] = (
     ("--offline", "offline", True),
     ("-v --verbose", "verbosity", True),
 )
+# The variables that stand for flags, of those that no plan writes as words.
+VARIABLES = {"LLAMA_ARG_THREADS": "--threads", "LLAMA_ARG_THREADS_BATCH": "--threads-batch", "LLAMA_ARG_LOG_VERBOSITY": "--verbosity"}
 _MOST_WORDS = 0x7FFFFFFF
 
 
@@ -108,7 +112,8 @@ def parameters(said: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Serve until a signal to stop."""
-    params = parameters(vars(parser().parse_args()))
+    variables = [word for name, flag in VARIABLES.items() if name in os.environ for word in (flag, os.environ[name])]
+    params = parameters(vars(parser().parse_args([*variables, *sys.argv[1:]])))
     stopped = threading.Event()
     server = xllamacpp.Server(params)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -32,7 +32,7 @@ ENGINE = Engine(
             Server(program="ollama", port=11434, variable="OLLAMA_HOST", health="/"),
             Server(
                 port=8080,
-                behind=("--metrics",),
+                behind=("--metrics", "--verbosity", "4"),  # from 4 on it says what its buffers take
                 images=(
                     ("cuda", "ghcr.io/ggml-org/llama.cpp:server-cuda-b{version}"),
                     ("cpu", "ghcr.io/ggml-org/llama.cpp:server-b{version}"),
