@@ -10,7 +10,7 @@ from ullage.domain.case import Case, Model
 from ullage.domain.hyperparameters import Hyperparameters, Json
 from ullage.domain.ledger import Amount, Ledger, Phase, Purpose
 from ullage.domain.machine import Device, Machine
-from ullage.domain.observation import Observation
+from ullage.domain.observation import Counting, Observation
 from ullage.engines import find
 from ullage.engines.transformers.versions import version
 from ullage.formats import checkpoint
@@ -49,8 +49,9 @@ class Replayed:
 
 @cache
 def observations() -> tuple[Observation, ...]:
-    """Every stored observation."""
-    return tuple(wire.from_wire(Observation, wire.loads(path.read_bytes())) for path in sorted(FOLDER.glob("*.json")))
+    """Every stored observation that counts tensors."""
+    found = (wire.from_wire(Observation, wire.loads(path.read_bytes())) for path in sorted(FOLDER.glob("*.json")))
+    return tuple(one for one in found if one.counting is not Counting.PROCESSES)
 
 
 def question(observation: Observation) -> Case:

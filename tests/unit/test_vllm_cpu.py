@@ -1,20 +1,27 @@
 """vLLM on a processor: its cache, its processes, its refusals and its command, held to real runs of the build for processors."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cases import raw_vllm_case
 
-from ullage.domain.case import Case, Value
-from ullage.domain.ledger import Purpose
+from ullage import wire
+from ullage.architectures import read
+from ullage.domain.case import Case, Model
+from ullage.domain.hyperparameters import Hyperparameters
+from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.machine import HOST, Device, Machine
+from ullage.domain.observation import Observation
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Verdict
 from ullage.engines.vllm import ENGINE
 from ullage.engines.vllm.processor import ALLOCATOR, THRESHOLD, stated_bytes
+from ullage.engines.vllm.processor_figures import RECORD
 from ullage.engines.vllm.processor_memory import held
 from ullage.engines.vllm.ranks import ranks
 from ullage.errors import InputError, UnsupportedModelError
+from ullage.formats import checkpoint
 from ullage.frozen import replace
 from ullage.planning.search import find_best
 from ullage.units import GiB, MiB
@@ -38,6 +45,23 @@ def tokens(case: Case) -> int:
 
 def refusal(case: Case) -> str:
     return " ".join(one.text for one in ENGINE.objections(case))
+
+
+FILE = Path(__file__).parents[1] / "data" / "observations" / f"{RECORD}.json"
+OBSERVED = wire.from_wire(Observation, wire.loads(FILE.read_bytes()))
+
+
+def observed_case() -> Case:
+    """The stored run as a question."""
+    run = OBSERVED.run
+    assert isinstance(run.configuration, dict)
+    blueprint = read(Hyperparameters(run.configuration))
+    parameters = sum(tensor.elements for tensor in blueprint.tensors)
+    model = Model(
+        name="m", source="observation", architecture=blueprint.architecture, checkpoint=checkpoint(blueprint, None), parameters=parameters
+    )
+    case = on_processor(raw_vllm_case("Qwen3-0.6B", run.version), OBSERVED.site.total_bytes / GiB)
+    return ENGINE.resolve(replace(case, model=model, settings=run.settings, workload=run.workload))
 
 
 class TestCache:
@@ -125,7 +149,7 @@ class TestRefusals:
         assert refusal(case).startswith(wanted)
 
     def test_0_33_has_no_such_check_and_says_what_the_worker_uses(self) -> None:
-        settings: dict[str, Value] = {"gpu_memory_utilization": 0.02, "max_model_len": 4096}
+        settings: dict[str, Any] = {"gpu_memory_utilization": 0.02, "max_model_len": 4096}
         assert "requested memory for kv (-" in refusal(cpu_case("Qwen3-0.6B", memory=(11.09, 2), **settings))
         newer = refusal(cpu_case("Qwen3-0.6B", "0.33.0", memory=(11.09, 2), **settings))
         assert newer.startswith("The worker already uses ")
@@ -136,7 +160,7 @@ class TestRefusals:
         assert "is less than requested memory for kv (40.0 GiB). Decrease --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE" in refusal(case)
 
     def test_workers_without_cores_of_their_own_are_refused(self) -> None:
-        settings: dict[str, Value] = {"kv_cache_memory_bytes": GiB, "max_model_len": 4096}
+        settings: dict[str, Any] = {"kv_cache_memory_bytes": GiB, "max_model_len": 4096}
         assert "Not enough allowed NUMA nodes" in refusal(cpu_case("Qwen3-0.6B", tensor=2, **settings))
         three = (("VLLM_CPU_OMP_THREADS_BIND", "0|1|2"),)
         assert "doesn't match local world size 2" in refusal(cpu_case("Qwen3-0.6B", tensor=2, environment=three, **settings))
@@ -173,3 +197,17 @@ class TestCommand:
         assert found.verdict is Verdict.FITS
         assert found.case.settings.integer("kv_cache_memory_bytes")
         assert found.case.settings.number("gpu_memory_utilization") == 0.92
+
+
+class TestObservation:
+    @pytest.mark.parametrize("phase", [Phase.RESIDENT, Phase.PREFILL])
+    def test_what_was_seen_lies_within_two_percent_of_the_plan(self, phase: Phase) -> None:
+        seen, promised = OBSERVED.at(phase), ENGINE.ledger(observed_case())
+        assert seen is not None
+        assert promised.at("cpu", phase).expected == pytest.approx(seen.peak_allocated_bytes, rel=0.02)
+
+    def test_weights_copies_and_cache_are_exact(self) -> None:
+        seen, promised = OBSERVED.at(Phase.RESIDENT), ENGINE.ledger(observed_case())
+        assert seen is not None
+        for purpose in (Purpose.WEIGHTS, Purpose.KV_CACHE):
+            assert promised.of("cpu", purpose).expected == seen.of(purpose)

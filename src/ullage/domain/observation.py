@@ -14,6 +14,7 @@ class Counting(StrEnum):
 
     ALLOCATOR = "allocator"  # PyTorch's caching allocator on the device: blocks
     LIVE_TENSORS = "live tensors"  # storages alive between operations: bytes asked for, without what one kernel needs inside
+    PROCESSES = "processes"  # what lies in memory of all the engine's processes, pages that several map divided among them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

