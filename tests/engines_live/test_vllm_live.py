@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 MODULE, WORKER = "api_server", "VLLM::Worker"
-LENGTH, SEQUENCES = 2048, 16
+LENGTH, SEQUENCES, AT_ONCE = 2048, 16, 4
 SETTINGS = (
     "kv_cache_memory_bytes=256M",
     f"max_model_len={LENGTH}",
@@ -75,7 +75,7 @@ def front(tmp_path_factory: pytest.TempPathFactory, model: Path, words: tuple[st
 
 @pytest.fixture(scope="module")
 def plan(model: Path, words: tuple[str, ...]) -> Any:
-    asked = ("--context", str(LENGTH), "--concurrency", str(SEQUENCES), "--baselines", "none")
+    asked = ("--context", str(LENGTH), "--concurrency", str(AT_ONCE), "--baselines", "none")
     command = [sys.executable, "-m", "ullage", "plan", "--json", "--offline", *words, *asked, str(model)]
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
@@ -130,12 +130,12 @@ def test_the_memory_seen_lies_within_8_percent_of_the_plan(front: Front, plan: A
     own = [entry for entry in plan["devices"][0]["entries"] if entry["purpose"] != "others"]
     expected = sum(entry["expected"] for entry in own if entry["phase"] in {"resident", "prefill"})
     most = 0
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(front.ask, "/v1/completions", asked(LENGTH - 40 - number, 32)) for number in range(4)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(front.ask, "/v1/completions", asked(LENGTH - 40 - number, 32)) for number in range(AT_ONCE)]
         while not all(one.done() for one in waiting):
             most = max(most, proportional_bytes(front))
             time.sleep(0.2)
-    assert [one.result().status for one in waiting] == [200] * 4
+    assert [one.result().status for one in waiting] == [200] * AT_ONCE
     sys.stderr.write(f"\nplanned {expected / MiB:.1f} MiB, seen {most / MiB:.1f} MiB: {most / expected - 1:+.1%}\n")
     assert abs(most / expected - 1) <= WITHIN
 
@@ -143,11 +143,11 @@ def test_the_memory_seen_lies_within_8_percent_of_the_plan(front: Front, plan: A
 def test_requests_whose_worker_is_killed_are_sent_again_and_answered(front: Front) -> None:
     worker, starts = front.engine(WORKER), len(re.findall("ready: it answered", front.text()))
     before = engine_processes(front)
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(front.ask, "/v1/completions", asked(1500 + number, 64)) for number in range(4)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(front.ask, "/v1/completions", asked(1500 + number, 64)) for number in range(AT_ONCE)]
         front.until(lambda: front.metrics().get("ullage_guard_in_flight_requests", 0) >= 3)
         os.kill(worker, signal.SIGKILL)
-        assert [one.result().status for one in waiting] == [200] * 4
+        assert [one.result().status for one in waiting] == [200] * AT_ONCE
     assert not any(lives(pid) for pid in before)
     assert front.says("ready: it answered", starts + 1)
     assert front.metrics()["ullage_guard_replays_total"] >= 3

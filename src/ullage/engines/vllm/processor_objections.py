@@ -8,6 +8,7 @@ from ullage.engines.vllm.processor import BINDING, SPACE, Sizing, checks_start, 
 from ullage.engines.vllm.ranks import Rank
 from ullage.units import GiB, MiB, format_bytes
 
+EXPLAINED = (0, 22)  # the first release that says what the flag means there; 0.20 does not, 0.23 does
 NODE = 0  # a machine of one node, which is what a plan knows
 
 
@@ -52,7 +53,7 @@ def no_memory(case: Case, rank: Rank) -> Iterator[Objection]:
         yield Objection(
             text=(
                 f"Available memory on node {NODE} ({_gib(free)}/{_gib(device.total_bytes)} GiB) on startup is less than desired CPU memory "
-                f"utilization ({fraction}, {_gib(wanted)} GiB)."
+                f"utilization ({fraction}, {_gib(wanted)} GiB). {_advice(case)}"
             ),
             why=f"{format_bytes(free)} are free and {format_bytes(wanted)} were asked for",
             next_step=f"--gpu-memory-utilization {max(0, int(free / device.total_bytes * 100)) / 100:g}, or --kv-cache-memory-bytes",
@@ -60,6 +61,15 @@ def no_memory(case: Case, rank: Rank) -> Iterator[Objection]:
         )
     elif sizing(case) is Sizing.SHARE and rank.fixed.expected >= wanted:
         yield _nothing_left(case, rank, wanted, free)
+
+
+def _advice(case: Case) -> str:
+    if case.version.parts < EXPLAINED:
+        return "Decrease --gpu-memory-utilization or reduce CPU memory used by other processes."
+    return (
+        "On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction of CPU memory reserved (despite its name). To "
+        "resolve: decrease `--gpu-memory-utilization` (e.g. `--gpu-memory-utilization 0.5`) or reduce CPU memory used by other processes."
+    )
 
 
 def _stated(rank: Rank, said: int, free: int) -> Iterator[Objection]:
