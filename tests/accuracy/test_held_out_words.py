@@ -1,7 +1,7 @@
-"""Error lines of public threads that no rule was written from: class, term, and the thread's own fix among our first three changes.
+"""Error lines of public threads beside those of the reports: class, term, and the thread's own fix among our first three changes.
 
-Each list was written down, and scored, before anything was changed for it; the scores of that moment stand in the head of each file's
-entry in `tests/data/README.md`.
+Each list was written down, and scored, before any rule was changed for it: those scores, which tell how threads never seen fare, stand
+in `tests/data/README.md`. What is held here is that the rules made since keep what they gained.
 """
 
 import pytest
@@ -10,7 +10,7 @@ from tests.accuracy.rows import DATA, FIELD_LOGS, read_rows
 
 from ullage import wire
 
-LISTS = ("held_out.jsonl",)
+LISTS = ("held_out.jsonl", "held_out_2.jsonl")
 
 
 def entries(name: str) -> tuple[dict[str, object], ...]:

@@ -80,6 +80,15 @@ _FRAMEWORK: Final = (
     ),
     ("error.kernel_workspace", (r"Failed to allocate memory for \w{1,60} with size \d{1,18}",)),
     ("error.dispatched", (r"modules are dispatched on the CPU or the disk",)),
+    ("error.swap_space", (r"lack of CPU swap space",)),
+    (
+        "error.arguments",
+        (
+            r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
+            r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier|unknown model architecture",
+            r"architectures? .{0,80} (?:is|are) not supported|Unsupported architecture|does not recognize this architecture",
+        ),
+    ),
     ("error.cache_full", (r"failed to find (?:free space in the KV cache|a (?:memory|KV) ?slot)",)),
     (
         "error.kv_too_small",
@@ -89,6 +98,7 @@ _FRAMEWORK: Final = (
         "error.one_block",
         (
             r"can ?not allocate memory blocks? (?:with size larger than|over) 4 ?GB|Invalid buffer size",
+            r"\[metal::malloc\]|maximum allowed buffer size|must not exceed \d{1,7} ?MB|failed assertion `Buffer Validation",
             r"larger than .{0,40}maxBufferLength|max(?:imum)? (?:memory )?allocation size|CL_INVALID_BUFFER_SIZE",
             r"SYCL\d? buffer (?:size )?.{0,30}(?:above|over|larger than|exceed\w*|>) ?~?(?:4(?:\.\d)? ?Gi?B|4[0-4]\d\d ?Mi?B)",
             r"maxMemoryAllocationSize|exceeds? .{0,30}allocation limit|[Ss]ingle[- ]allocation limit",
@@ -99,9 +109,10 @@ _FRAMEWORK: Final = (
         (
             r"OUT_OF_HOST_MEMORY|std::bad_alloc|Cannot allocate memory|\bENOMEM\b|cudaHostAlloc|cudaErrorHostMemory",
             r"^(?:\w+\.)*MemoryError\b|_ArrayMemoryError|Unable to allocate [\d.]+ [KMGT]iB for an array",
+            r"ggml_aligned_malloc: insufficient|os error 1455|WinError 1455|mmap failed",
             r"ggml_backend_cpu_buffer_type_alloc_buffer: failed|\bCPU\w* buffer of size \d",
             r"mmap.{0,60}failed|failed to (?:mmap|pin|mlock)|paging file is too small",
-            r"(?:allocate|alloc|pin) .{0,40}\bpinned (?:host )?memory|(?:[Ff]ailed|unable) to allocate CPU buffer",
+            r"(?:allocate|alloc|pin) .{0,40}\bpinned (?:host )?memory|(?:[Ff]ailed|unable) to allocate CPU\w* buffer",
             r"pinn?(?:ed)? memory.{0,60}(?:fail|out of memory)|of pinned memory: out of memory",
             r"\b(?:[Hh]ost|[Ss]ystem|CPU) (?:RAM |memory )?(?:OOM|out of memory)|out of (?:host|system|CPU) (?:memory|RAM)",
         ),
@@ -117,6 +128,7 @@ _FRAMEWORK: Final = (
     (
         "error.bug",
         (
+            r"Memory access fault by GPU|(?i:(?:CUDA|HIP)(?: driver)? error):? (?!.{0,24}out of memory|CUBLAS|CUDNN|unknown|init)[a-z]",
             r"illegal memory access|device-side assert|misaligned address|[Ss]egmentation fault|SIGSEGV",
             rf"{_EXIT}(?:139|-11)\b",
         ),
@@ -205,6 +217,8 @@ def _fact(name: str, match: re.Match[str], text: str) -> Fact:
     need, have = match.groupdict().get("need"), match.groupdict().get("have")
     if need and have:
         details = (("needed_bytes", int(float(need) * GiB)), ("available_bytes", int(float(have) * GiB)))
+    if name == "error.swap_space":
+        details = (("swap", 1),)
     killed = _KILLED_SIZE.search(text)
     if killed is not None:
         details = (("resident_bytes", int(killed[1]) * KiB),)

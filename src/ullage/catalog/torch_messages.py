@@ -10,7 +10,7 @@ LONGEST = 8192  # longer lines are dumps
 _UNITS: Final = {"bytes": 1, "B": 1, "KiB": KiB, "MiB": MiB, "GiB": GiB, "TiB": TiB, "KB": KiB, "MB": MiB, "GB": GiB}
 _SIZE = r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]i?B|bytes|B)\b"
 _FAILED = re.compile(r"out of memory[^\n]*?Tried to allocate", re.IGNORECASE)
-_HOST_FAILED = re.compile(r"DefaultCPUAllocator: (?:can't|not enough)[^\n]*?tried to allocate (\d{1,18}) bytes", re.IGNORECASE)
+_HOST_FAILED = re.compile(r"Allocator: (?:can't|not enough)[^\n]*?tried to allocate (\d{1,18}) bytes", re.IGNORECASE)
 # What each sentence of the message says; the wording changed with PyTorch 1.10, 2.0 and 2.2.
 _PARTS: Final = (
     ("requested_bytes", re.compile(rf"Tried to allocate {_SIZE}")),

@@ -94,8 +94,9 @@ def _reason(text: str) -> Kind | None:
 
 def _others(found: list[Cause], *, fills_budget: bool) -> list[Cause]:
     """The other explanations of a failed allocation, where nothing tells how far the run was."""
-    first = next((cause for cause in found if cause.kind not in _WEAK and cause.kind not in _MILD), None)
-    if first is None or first.stated or first.kind not in _OPEN or len(found) > 1:
+    deaths = [cause for cause in found if cause.kind not in _WEAK and cause.kind not in _MILD]
+    first = deaths[0] if len(deaths) == 1 else None
+    if first is None or first.stated or first.kind not in _OPEN:
         return []
     kinds = (Kind.WEIGHTS, Kind.WORKSPACE, Kind.GRAPHS) if fills_budget else (Kind.WEIGHTS, Kind.ACTIVATIONS)
     says = "the log does not tell how far the run was"

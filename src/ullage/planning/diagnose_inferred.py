@@ -1,5 +1,6 @@
 """Causes that figures alone show, where no line says what went wrong."""
 
+import re
 from collections.abc import Iterator
 
 from ullage.domain.cause import Cause, Kind, Log, Sighting, Stage
@@ -8,6 +9,7 @@ from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_meaning import WRAPPERS
 from ullage.units import format_bytes
 
+_CONTEXT = re.compile(r"failed to (?:create|initialize) (?:the |llama_)?context")
 _SMALL = 0.12  # of a device: what is left when weights fill it
 
 
@@ -31,6 +33,10 @@ def inferred(log: Log, figures: Figures) -> Iterator[Cause]:
         yield cause_of(sized, Kind.CACHE_ALLOCATION, Stage.CACHE, stated=False, says="the start fails after the cache is sized")
     if failed is not None and available is not None and positive:
         yield cause_of(available, Kind.CACHE_TOO_SMALL, Stage.CACHE, stated=False, says="the start fails right after the cache is sized")
+    unmade = next((seen for seen in log.sightings if seen.fact.name in WRAPPERS and _CONTEXT.search(seen.text)), None)
+    if unmade is not None and available is None and sized is None:
+        says = "no context could be made: its cache or its buffers"
+        yield cause_of(unmade, Kind.CACHE_ALLOCATION, Stage.CACHE, stated=False, says=says)
     yield from _shrunk(log, figures)
 
 

@@ -28,7 +28,8 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     **dict.fromkeys(("error.input_too_long", "error.job_too_long", "error.request_too_long"), Kind.REQUEST_TOO_LONG),
     **dict.fromkeys(
-        ("error.prefill_oom", "error.decode_oom", "error.pool_full", "error.request_slots", "retracted", "preemptions"), Kind.CACHE_PRESSURE
+        ("error.swap_space", "error.prefill_oom", "error.decode_oom", "error.pool_full", "error.request_slots", "retracted", "preemptions"),
+        Kind.CACHE_PRESSURE,
     ),
     **dict.fromkeys(
         (
@@ -66,6 +67,7 @@ KINDS: Final[dict[str, Kind]] = {
 ALLOCATIONS: Final = frozenset(
     {"error.torch_oom", "error.device_oom", "error.xpu_oom", "error.memory", "error.buffer_allocation", "error.fit"}
 )
+HOST_ALLOCATIONS: Final = frozenset({"error.host_oom", "error.cpu_oom"})
 # What stands for an error told elsewhere.
 WRAPPERS: Final = frozenset({"wrapper", "error.model_load", "error.context"})
 

@@ -44,7 +44,21 @@ _STATED_STAGES: Final = (
         ),
     ),
     (Stage.UNDER_LOAD, ("concurrency", "under load", "decode")),
-    (Stage.FIRST_PROMPT, ("long prompt", "first prompt", "prefill", "generation", "generate", "first token", "first_token", "inference")),
+    (
+        Stage.FIRST_PROMPT,
+        (
+            "long prompt",
+            "first prompt",
+            "prefill",
+            "generation",
+            "generate",
+            "first token",
+            "first_token",
+            "inference",
+            "running the model",
+            "execution step",
+        ),
+    ),
 )
 
 
@@ -106,7 +120,7 @@ def _is_loaded(log: Log, line: int) -> bool:
         if seen.line > line:
             break
         if seen.fact.name in {"retracted", "preemptions"} or (
-            seen.fact.name in {"kv_cache_usage", "requests_running"} and (detail(seen.fact, "requests_running") or 0) > 1
+            seen.fact.name in {"kv_cache_usage", "requests_running", "batch"} and (detail(seen.fact, "requests_running") or 0) > 1
         ):
             return True
     return False

@@ -2,17 +2,24 @@
 
 from typing import Final
 
-from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
 from ullage.domain.ledger import Purpose
 
 _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
 _STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE})
 _OVER: Final = frozenset({Kind.GRAPHS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
+_RUNNING: Final = frozenset({Stage.FIRST_PROMPT, Stage.UNDER_LOAD})
+_SIZING: Final = frozenset({Stage.CACHE, *_RUNNING})
 _SEQUENCES: Final = frozenset({Kind.SAMPLER, Kind.ACTIVATIONS, Kind.GRAPHS})
 
 
 def _hint(kinds: frozenset[Kind] | Kind, setting: str, cost: str, *, up: bool = False, value: str | bool | int | None = None) -> Hint:
     return Hint(kinds=kinds if isinstance(kinds, frozenset) else frozenset({kinds}), setting=setting, cost=cost, up=up, value=value)
+
+
+def _during(stages: frozenset[Stage], setting: str, cost: str) -> Hint:
+    """What helps against too little host memory at these stages, where the processor serves."""
+    return Hint(kinds=frozenset({Kind.HOST}), setting=setting, cost=cost, stages=stages)
 
 
 _HINTS: Final = (
@@ -71,6 +78,10 @@ _HINTS: Final = (
         cost="a smaller cache; only where the processor serves",
         stated="node",
     ),
+    _during(_RUNNING, "max_num_batched_tokens", "slower prefill of long prompts"),
+    _during(_RUNNING, "max_num_seqs", "fewer sequences at once"),
+    _during(_SIZING, "kv_cache_memory_bytes", "a smaller cache; only where the processor serves"),
+    _during(_SIZING, "VLLM_CPU_KVCACHE_SPACE", "a smaller cache; only where the processor serves"),
     _hint(Kind.HOST, "swap_space", "no swapped blocks"),
     _hint(Kind.HOST, "gpu_memory_utilization", "a smaller cache, where host and device share one memory"),
     _hint(Kind.HOST, "host memory", "a larger machine or container", up=True),
