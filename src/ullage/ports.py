@@ -89,8 +89,8 @@ class Store(Protocol):
     def append_trial(self, trial: "Trial") -> None:
         """Write one step of a tuning's journal, or a newer state of it."""
 
-    def trials_of(self, study: str) -> "tuple[Trial, ...]":
-        """A tuning's journal, in order."""
+    def trials_of(self, study: str, *, hold: bool = False) -> "tuple[Trial, ...]":
+        """A tuning's journal, in order. To ``hold`` it keeps others from writing it until this process ends, and fails where one does."""
 
     def as_export(self, runs: "tuple[Run, ...]") -> str:
         """Runs as the text of a file that ``read_export`` reads."""

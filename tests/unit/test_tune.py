@@ -15,12 +15,13 @@ from ullage.domain.case import Settings
 from ullage.domain.ledger import Amount
 from ullage.domain.load import Answered, Asked, Load, Round
 from ullage.domain.plan import Verdict
-from ullage.domain.tuning import Dial, Estimate, Objective, Study
+from ullage.domain.tuning import Ask, Dial, Estimate, Objective, Study, Told
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.answer import answer
+from ullage.planning.tune import ALONE, ask
 from ullage.planning.tune_journal import figure, figures_of, point_of, speed_of, told_of
-from ullage.planning.tune_words import gain, in_words, judged
+from ullage.planning.tune_words import asked, in_words, judged
 from ullage.report.pareto_svg import svg
 from ullage.report.pareto_text import drawn
 from ullage.report.tune_result import Tuned, marks
@@ -60,25 +61,45 @@ def test_a_step_names_what_was_turned_what_it_brought_and_whether_it_stays() -> 
     assert in_words(DIALS, (0, 0), (1, 0)) == "chunk 256 -> 512"
     assert in_words(DIALS, (0, 0), (1, 1)) == "chunk 256 -> 512, max_seqs default -> 8"
     assert in_words(DIALS, None, (2, 0)) == "start at chunk=1024, max_seqs=default"
-    before, after = Estimate(mean=100, deviation=1, count=5), Estimate(mean=111, deviation=1, count=5)
-    assert gain(Objective.THROUGHPUT, before, after) == "+11 % throughput (+10 to +12)"
-    assert gain(Objective.TTFT, after, before).startswith("-10 % time to the first token")
     study = Study(sizes=(3, 2), start=(0, 0))
-    assert judged(study, Objective.THROUGHPUT, before, after) == (True, "kept")
-    assert judged(study, Objective.TTFT, before, after) == (False, "worse, rolled back")
-    assert "no difference" in judged(study, Objective.THROUGHPUT, before, before)[1]
-    planned = replace(study, ranked=((0, 0),))
-    slow = Estimate(mean=80, deviation=1, count=5)
-    assert judged(planned, Objective.MEMORY, before, slow) == (False, "slower by more than 10%, rolled back")
+    wanted = Ask(point=(1, 0), base=(0, 0), stage=ALONE)
+
+    def said(study: Study, speed: float, objective: Objective = Objective.THROUGHPUT) -> tuple[bool, str, str]:
+        return judged(study, objective, (told(100.0), told(speed, (1, 0))), wanted)
+
+    assert said(study, 111) == (True, "+11 % throughput (+10 to +12)", "kept")
+    less = replace(study, more_is_better=False)
+    assert said(less, 111, Objective.TTFT) == (False, "+11 % time to the first token (+10 to +12)", "worse, rolled back")
+    assert said(study, 99)[2] == "no difference worth a step is shown, rolled back"
+    assert said(study, 100)[2] == "too near to tell, rolled back"
+    planned = replace(study, ranked=((1, 0), (0, 0)))
+    assert said(planned, 80)[::2] == (False, "slower by more than 10%, rolled back")
+    assert said(planned, 95)[::2] == (True, "kept")
+
+
+def test_a_step_too_near_to_tell_is_measured_again_beside_the_best_and_says_so() -> None:
+    study = Study(sizes=(3, 2), start=(0, 0), unrest=0.03, least_gain=0.03, most_trials=20)
+    so_far = (told(100.0), told(106.0, (1, 0)))
+    first = Ask(point=(1, 0), base=(0, 0), stage=ALONE)
+    assert judged(study, Objective.THROUGHPUT, so_far, first)[::2] == (False, "too near to tell: measured again")
+    again = ask(study, so_far)
+    assert isinstance(again, Ask)
+    assert (again.point, again.rival) == ((0, 0), (1, 0))
+    assert asked(DIALS, again) == "again chunk=256 beside chunk=512"
+    assert "over 3 starts" in judged(study, Objective.THROUGHPUT, (*so_far, told(101.0)), again)[1]
+
+
+def told(speed: float, point: tuple[int, int] = (0, 0)) -> Told:
+    return Told(point=point, state=TrialState.DONE, speed=Estimate(mean=speed, deviation=1, count=5), seconds=1.0)
 
 
 def test_a_journal_is_read_back_as_what_the_search_was_told() -> None:
     trials = (trial(1, (0, 0), 10, 11, 12), trial(2, (1, 0), 20, 20, state=TrialState.STARTED), trial(3, (2, 1), state=TrialState.FAILED))
-    told = told_of(trials, DIALS, Objective.THROUGHPUT)
-    assert [one.point for one in told] == [(0, 0), (2, 1)]
-    assert told[0].speed == Estimate(mean=pytest.approx(11.0), deviation=pytest.approx(1.0), count=3)
-    assert told[1].speed is None
-    assert told[0].seconds == 12.0
+    found = told_of(trials, DIALS, Objective.THROUGHPUT)
+    assert [one.point for one in found] == [(0, 0), (2, 1)]
+    assert found[0].speed == Estimate(mean=pytest.approx(11.0), deviation=pytest.approx(1.0), count=3)
+    assert found[1].speed is None
+    assert found[0].seconds == 12.0
     first = speed_of(trials[0], Objective.TTFT)
     assert first is not None
     assert first.mean == pytest.approx(0.1)

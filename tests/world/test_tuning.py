@@ -32,12 +32,13 @@ class Tuning:
     def __init__(self, folder: Path, *words: str, server: str = "") -> None:
         program = f"{sys.executable} {SERVER} {server}"
         self.errors = folder / "errors"
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
         with self.errors.open("a") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ullage", "tune", *MODEL, "--program", program, *LOADED, "--json", *words],
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "XDG_STATE_HOME": str(folder)},
+                env=self.environment,
             )
 
     def answer(self) -> Any:
@@ -122,6 +123,21 @@ def test_a_value_that_ends_the_engine_is_rolled_back_and_a_step_says_what_it_bro
     for trial in done:
         assert trial["run"].encode() in listed.stdout
     assert failed[0]["settings"]["ubatch_size"] == 512
+
+
+@pytest.mark.slow
+def test_two_tunings_of_one_study_do_not_both_write_and_a_killed_one_holds_nobody_up(tmp_path: Path) -> None:
+    words = ("--knob", "n_parallel=1,2", "--study", "one at a time")
+    first = Tuning(tmp_path, *words)
+    first.until(lambda said: "trial 1 " in said)
+    second = subprocess.run(first.process.args, capture_output=True, env=first.environment, check=False, timeout=PATIENCE)
+    assert second.returncode == 4
+    assert f"the study one at a time is being tuned by process {first.process.pid} since".encode() in second.stderr
+    replayed = Tuning(tmp_path, *words, "--replay")
+    assert replayed.answer()["study"] == "one at a time", "whoever only looks is let in"
+    first.process.kill()
+    first.process.wait()
+    assert Tuning(tmp_path, *words).answer()["settings"]["n_parallel"] == 2
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from ullage.commands.tuning import Tuning
 from ullage.domain.load import Load, Loading, Round
 from ullage.domain.machine import HOST
 from ullage.domain.supervision import Action, Event, Launch, Phase, Policy, Run, Say, Started, State, StopAsked, Tick
-from ullage.domain.tuning import Objective
+from ullage.domain.tuning import Estimate, Objective
 from ullage.planning.launch import LOCAL
 from ullage.planning.supervise import begin, step
 from ullage.planning.tune_compare import estimate, half_width, is_enough
@@ -19,6 +19,7 @@ _TERM = 15
 _LOOK_S, _SAY_S, _LEAVE_S = 1.0, 15.0, 10.0
 _LEAST_FREE = 0.02  # of the host: below it a trial is ended before the kernel ends something else
 _FEWEST_ROUNDS = 3
+_LOST = 0.6  # of the best so far: a trial that stays below it needs no third round
 _START_S = 900.0
 
 
@@ -48,8 +49,8 @@ class MeasuringDoor(NoDoor):
 class Enough:
     """Whether rounds tell enough: a narrow interval of what is compared, or the trial's time is out."""
 
-    def __init__(self, objective: Objective, trial_s: float) -> None:
-        self._objective, self._trial_s = objective, trial_s
+    def __init__(self, objective: Objective, trial_s: float, best: Estimate | None = None) -> None:
+        self._objective, self._trial_s, self._best = objective, trial_s, best
         self.unit = "s to the first token" if objective is Objective.TTFT else "tokens/s"
 
     def values(self, rounds: tuple[Round, ...]) -> list[float]:
@@ -57,10 +58,18 @@ class Enough:
         return [one.first_s if self._objective is Objective.TTFT else one.tokens_per_s for one in rounds]
 
     def __call__(self, rounds: tuple[Round, ...], seconds: float) -> bool:
-        """At least three rounds; then as the class says, where another round would not end in time either."""
+        """At least three rounds; then as the class says, where another round would not end in time either. Two where all is lost."""
         if len(rounds) < _FEWEST_ROUNDS:
-            return False
+            return len(rounds) == _FEWEST_ROUNDS - 1 and self._is_lost(self.values(rounds))
         return is_enough(self.values(rounds)) or seconds + seconds / len(rounds) > self._trial_s
+
+    def _is_lost(self, values: list[float]) -> bool:
+        """Whether every round is so far from the best so far that a third would change nothing."""
+        if self._best is None:
+            return False
+        if self._objective is Objective.TTFT:
+            return min(values) * _LOST > self._best.mean
+        return max(values) < _LOST * self._best.mean
 
 
 class Watcher:
@@ -122,9 +131,8 @@ class Watcher:
         return (Say(text=f"  {len(values)} round{'s' if len(values) > 1 else ''}: {found.mean:.4g} {self._enough.unit}{width}"),)
 
 
-def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: Policy, said: str, device: str) -> Measured:
+def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: Policy, said: str, device: str, enough: Enough) -> Measured:
     """Run one. Raises WorldError."""
-    enough = Enough(tuning.objective, tuning.trial_s)
     key = key_of(tuning.serving, world)
     door = MeasuringDoor(world, tuning.load, key, enough)
     watcher = Watcher(world, door, enough, device)

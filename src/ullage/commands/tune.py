@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT
-from ullage.commands.trial import Measured, patience, run_trial
+from ullage.commands.trial import Enough, Measured, patience, run_trial
 from ullage.commands.tuning import Tuning, launcher, read_tuning
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.baseline import Exit, Seen, Trial, TrialState
 from ullage.domain.case import Settings
 from ullage.domain.supervision import Launch
-from ullage.domain.tuning import Ask, Ended, Estimate, Objective, Point
+from ullage.domain.tuning import Ask, Ended, Estimate, Objective, Point, Told
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning import tune_words as words
@@ -17,8 +17,7 @@ from ullage.planning.answer import as_plan
 from ullage.planning.fit import Outcome
 from ullage.planning.record import run_of, summarise
 from ullage.planning.tune import ask, most_trials
-from ullage.planning.tune_compare import scatter
-from ullage.planning.tune_journal import HEADER, case_of, figures_of, point_of, speed_of, told_of
+from ullage.planning.tune_journal import HEADER, case_of, figures_of, point_of, told_of
 from ullage.ports import World
 from ullage.report.tune_result import Tuned
 
@@ -30,6 +29,9 @@ _TUNING = (
     Option("quality", "flag", "Also turn what costs quality, such as narrower weights and keys.", panel="Tuning"),
     Option("most_trials", "whole", "Trials that are run at most; a third of all combinations unless said.", "N", panel="Tuning"),
     Option("all", "flag", "Try every combination, to compare a search with.", panel="Tuning"),
+    Option(
+        "passes", "whole", "Times that --all measures each combination, every time in another order; once unless said.", "N", panel="Tuning"
+    ),
     Option("study", "text", "The journal's name; the same question goes on with its own unless said.", "NAME", panel="Tuning"),
     Option("replay", "flag", "Show what the journal holds, and start nothing.", panel="Tuning"),
     Option("plot", "text", "Write throughput against memory as a picture.", "FILE.svg", panel="Tuning"),
@@ -58,9 +60,9 @@ _OUTPUT = (
 class _Journal:
     """The trials of one tuning, in the store and here."""
 
-    def __init__(self, tuning: Tuning, world: World) -> None:
+    def __init__(self, tuning: Tuning, world: World, *, writes: bool) -> None:
         self._tuning, self._world = tuning, world
-        self.trials = {trial.number: trial for trial in world.store.trials_of(tuning.name)}
+        self.trials = {trial.number: trial for trial in world.store.trials_of(tuning.name, hold=writes)}
         header = self.trials.pop(HEADER, None)
         if header is not None and header.because != tuning.digest:
             raise InputError(f"the journal {tuning.name} is of another question: give --study another name, or ask as before")
@@ -90,10 +92,14 @@ class _Journal:
         ended = (one for one in self.trials.values() if one.state is not TrialState.STARTED)
         return next((one for one in ended if point_of(one, self._tuning.dials) == point), None)
 
-    def speeds(self) -> tuple[Estimate, ...]:
-        """What was measured so far, of every trial that went well."""
-        found = (speed_of(self.trials[number], self._tuning.objective) for number in sorted(self.trials))
-        return tuple(one for one in found if one is not None)
+    def told(self) -> tuple[Told, ...]:
+        """What the search was told so far."""
+        trials = tuple(self.trials[number] for number in sorted(self.trials))
+        return told_of(trials, self._tuning.dials, self._tuning.objective)
+
+    def speed(self, point: Point | None) -> Estimate | None:
+        """What the first good trial of a point measured."""
+        return next((one.speed for one in self.told() if one.point == point and one.speed is not None), None)
 
     def _trial(self, number: int, settings: Settings, state: TrialState, because: str) -> Trial:
         return Trial(
@@ -110,7 +116,7 @@ class _Journal:
 def run(flags: Flags, world: World) -> Answer:
     """Tune, or replay. Raises every error of the tree."""
     tuning = read_tuning(flags, world)
-    journal = _Journal(tuning, world)
+    journal = _Journal(tuning, world, writes=not flags.flag("replay"))
     taken = sum(one.state is not TrialState.STARTED for one in journal.trials.values())
     ended = _search(flags, world, tuning, journal)
     tuned = _result(tuning, journal, ended, taken)
@@ -130,8 +136,7 @@ def run(flags: Flags, world: World) -> Answer:
 def _search(flags: Flags, world: World, tuning: Tuning, journal: _Journal) -> Ended:
     """Ask, try, tell, until the search ends, or a person ends it."""
     while True:
-        told = told_of(tuple(journal.trials[number] for number in sorted(journal.trials)), tuning.dials, tuning.objective)
-        wanted = ask(tuning.study, told)
+        wanted = ask(tuning.study, journal.told())
         if isinstance(wanted, Ended):
             return wanted
         if flags.flag("replay"):
@@ -157,12 +162,13 @@ def _try(flags: Flags, world: World, tuning: Tuning, journal: _Journal, wanted: 
     fullest = max(outcome.devices, key=lambda seen: seen.peak.expected / max(1, seen.total_bytes))
     port = world.processes.free_port()
     command = launcher(tuning, flags, world, port)(outcome.asked)
-    step = words.in_words(tuning.dials, wanted.base, wanted.point)
+    step = words.asked(tuning.dials, wanted)
     trial = replace(journal.opened(wanted.point, TrialState.STARTED, step), peak=fullest.peak)
     journal.put(trial)
     launch = Launch(command=command, case=outcome.asked)
     said = f"trial {trial.number} of at most {most_trials(tuning.study)}: {step}; {_left(tuning, journal)} of the budget left"
-    measured = run_trial(tuning, launch, world, port, patience(flags.whole("start_seconds")), said, fullest.device)
+    enough = Enough(tuning.objective, tuning.trial_s, journal.speed(wanted.base))
+    measured = run_trial(tuning, launch, world, port, patience(flags.whole("start_seconds")), said, fullest.device, enough)
     if not measured.was_stopped:
         journal.put(_told(world, tuning, journal, wanted, trial, measured))
     return measured
@@ -180,16 +186,12 @@ def _told(world: World, tuning: Tuning, journal: _Journal, wanted: Ask, trial: T
     if measured.problem:
         return replace(trial, state=TrialState.FAILED, figures=figures, because=f"{trial.because}: failed, rolled back: {measured.problem}")
     ended = replace(trial, state=TrialState.DONE, figures=figures, run=_store(world, tuning, wanted.point, trial, measured))
-    base = journal.of(wanted.base) if wanted.base is not None else None
-    before = speed_of(base, tuning.objective) if base is not None else None
-    after = speed_of(ended, tuning.objective)
-    if wanted.base is None or before is None or after is None:
+    if wanted.base is None or journal.speed(wanted.base) is None:
         return replace(ended, kept=True, because=f"{trial.because}: the safe start")
-    known = scatter((*journal.speeds(), after))
-    is_kept, verdict = words.judged(tuning.study, tuning.objective, before, after, known)
-    took = words.more_memory(_outcome(tuning, wanted.base), _outcome(tuning, wanted.point))
-    brought = words.gain(tuning.objective, before, after, known)
-    return replace(ended, kept=is_kept, because=f"{trial.because}: {brought}, {took}, {verdict}")
+    told = (*journal.told(), *told_of((ended,), tuning.dials, tuning.objective))
+    is_kept, brought, verdict = words.judged(tuning.study, tuning.objective, told, wanted)
+    took = f", {words.more_memory(_outcome(tuning, wanted.base), _outcome(tuning, wanted.point))}" if wanted.point != wanted.base else ""
+    return replace(ended, kept=is_kept, because=f"{trial.because}: {brought}{took}, {verdict}")
 
 
 def _store(world: World, tuning: Tuning, point: Point, trial: Trial, measured: Measured) -> str:

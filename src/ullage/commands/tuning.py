@@ -34,6 +34,8 @@ _UNITS = {"s": 1.0, "": 60.0, "m": 60.0, "h": 3600.0}
 _PLAIN = re.compile(r"(\d{1,7}):(\d{1,7})")
 _CLIENTS, _FEWEST, _OPEN_LOOP = 8, 16, 32
 _MOST_POINTS = 20_000  # that are evaluated for their ledger
+_WORTH_A_STEP = 0.03  # a smaller gain is not worth another setting: of two that are alike the one that takes less memory wins
+_UNREST = 0.03  # what two starts of the same settings are assumed to lie apart until that is measured (standard deviation)
 _QUALITY = 3  # the cost rank from which a lever costs quality
 
 
@@ -81,7 +83,10 @@ def read_tuning(flags: Flags, world: World) -> Tuning:
         start=start,
         more_is_better=objective is not Objective.TTFT,
         ranked=_ranked(objective, dials, outcome),
+        least_gain=_WORTH_A_STEP,
+        unrest=_UNREST,
         is_exhaustive=flags.flag("all"),
+        passes=flags.whole("passes") or 1,
         budget_s=budget_s,
         most_trials=flags.whole("most_trials"),
     )

@@ -47,12 +47,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What became of one point. ``speed`` is None for one that was not measured; ``seconds`` is what the trial took."""
+    """What became of one start at a point. ``speed`` is None for one that was not measured; ``seconds`` is what the trial took.
+
+    ``peak_bytes`` is what its ledger expects of the fullest device: of two that are alike the smaller wins.
+    """
 
     point: Point
     state: TrialState
     speed: Estimate | None = None
     seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,8 @@ class Study:
 
     ``sizes`` are the numbers of values of the dials. ``ranked`` is for a planned objective: the points, the best first. A gain below
     ``least_gain`` of the whole is not worth a step; ``keeps`` is the share of the start's speed that a planned objective may not lose.
+    ``unrest`` is how far two starts of the same settings are assumed to lie apart (standard deviation, as a share) until that is measured;
+    where it leaves a step open, the challenger and the best are measured again in turn, ``pairs`` times at most.
     """
 
     sizes: tuple[int, ...]
@@ -70,18 +76,25 @@ class Study:
     least_gain: float = 0.01
     keeps: float = 0.9
     patience: int = 2  # steps of one dial without a gain before it is turned back
-    is_exhaustive: bool = False  # every combination is tried, the safest first
+    unrest: float = 0.0
+    pairs: int = 2
+    is_exhaustive: bool = False  # every combination is tried, in an order that no slow change of the machine follows
+    passes: int = 1  # times that an exhaustive search measures each, every time in another order
     budget_s: float = float("inf")
     most_trials: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """The next point to try, one or two dials away from ``base``, the best so far; None for the start."""
+    """The next point to try, one or two dials away from ``base``, the best so far; None for the start.
+
+    ``rival`` is the point that one is measured beside again, None for a first look.
+    """
 
     point: Point
     base: Point | None
     stage: str
+    rival: Point | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

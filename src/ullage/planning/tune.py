@@ -1,53 +1,91 @@
 """What to try next: ask and tell, as a pure function of what was told, so that a search goes on where it was cut short.
 
 First each dial alone is turned from a safe start in small steps, and back when it stops helping. Then, around the winner, the best
-combinations that the effects seen so far promise are tried, until as many in a row as there are dials bring nothing. An objective that
-follows from the ledger is tried in its order, the best first, until one serves the load and keeps its speed.
+combinations that the effects seen so far promise are tried, until as many in a row as there are dials bring nothing. What is too near to
+tell is measured again in turn with the best. An objective that follows from the ledger is tried in its order, the best first, until one
+serves the load and keeps its speed.
 """
 
+from bisect import insort
 from collections.abc import Generator, Sequence
-from itertools import combinations, product
-from math import log, prod
+from math import log1p, prod
 
 from ullage.domain.baseline import TrialState
-from ullage.domain.tuning import Ask, Ended, Estimate, Point, Study, Told
-from ullage.planning.tune_compare import NOTHING_KNOWN, Comparison, Scatter, change, compare, scatter
+from ullage.domain.tuning import Ask, Ended, Point, Study, Told
+from ullage.planning.tune_around import most_promising, turned
+from ullage.planning.tune_duel import Standing, Verdict, standing, verdict
+from ullage.planning.tune_grid import grid_of, order, starts
 
-START, ALONE, AROUND, CONFIRM = "start", "alone", "around", "confirm"
+START, ALONE, AROUND, AGAIN, CONFIRM = "start", "alone", "around", "again", "confirm"
 _ENDS = {False: "no step around the best helps any more", True: "every combination was tried"}
-_SWEEPS = 20
-_PROMISING = 0.02  # a pair of steps is tried while the effects seen promise no more than this loss
 _FEWEST_AROUND = 2
+_CLIFF = 0.1  # a dial is not turned further where a step is shown to lose more
+_KEPT_BACK = 4  # one start in so many is kept for measuring again, where starts scatter
 
-Search = Generator[Ask, Told, Told | None]
+Search = Generator[Ask, Told, Point | None]
+
+
+class _Seen:
+    """What the search was told so far, in the order in which it was measured."""
+
+    def __init__(self, told: Sequence[Told]) -> None:
+        self._left: dict[Point, list[tuple[int, Told]]] = {}
+        for at, one in reversed(tuple(enumerate(told))):
+            self._left.setdefault(one.point, []).append((at, one))
+        self._taken: list[tuple[int, Told]] = []
+
+    def take(self, point: Point) -> Told | None:
+        """The next that was told of a point, or None."""
+        left = self._left.get(point)
+        if not left:
+            return None
+        insort(self._taken, left[-1])
+        return left.pop()[1]
+
+    @property
+    def all(self) -> list[Told]:
+        """All that was taken."""
+        return [one for _, one in self._taken]
+
+    @property
+    def ran(self) -> list[Told]:
+        """Those for which an engine was started."""
+        return [one for _, one in self._taken if one.state is not TrialState.SKIPPED]
+
+    def measured(self) -> tuple[Point, ...]:
+        """The points that have a speed, in the order of their first."""
+        return tuple(dict.fromkeys(one.point for one in self.all if one.speed is not None))
+
+    def count(self, point: Point) -> int:
+        """How often a point was started."""
+        return sum(one.point == point for one in self.all)
 
 
 def ask(study: Study, told: Sequence[Told]) -> Ask | Ended:
     """The next trial, or the end. The same study and the same history give the same answer, however often it is asked."""
-    known = {one.point: one for one in told}
-    ran = [one for one in told if one.state is not TrialState.SKIPPED]
-    search = _everything(study) if study.is_exhaustive else _planned(study) if study.ranked else _measured(study)
+    seen = _Seen(told)
+    search = _everything(study, seen) if study.is_exhaustive else _planned(study, seen) if study.ranked else _measured(study, seen)
     best: Point | None = None
     try:
         wanted = next(search)
         while True:
             best = wanted.base if wanted.base is not None else best
-            found = known.get(wanted.point)
+            found = seen.take(wanted.point)
             if found is None:
-                stopped = _stopped(study, ran)
-                return Ended(best=best, reason=stopped) if stopped else wanted
+                stopped = _stopped(study, seen.ran)
+                return Ended(best=_settled(study, seen, best), reason=stopped) if stopped else wanted
             wanted = search.send(found)
     except StopIteration as ended:
-        winner: Told | None = ended.value
-        return Ended(best=None if winner is None else winner.point, reason=_ENDS[study.is_exhaustive])
+        winner: Point | None = ended.value
+        return Ended(best=_settled(study, seen, winner), reason=_ENDS[study.is_exhaustive])
 
 
 def most_trials(study: Study) -> int:
-    """Trials that are run at most: a third of all combinations, or what each dial alone takes where that is more."""
+    """Starts at most: a third of all combinations, or what each dial alone takes where that is more; measuring again counts."""
     alone, all_of_them = 1 + sum(size - 1 for size in study.sizes), prod(study.sizes)
     if study.most_trials is not None:
         return study.most_trials
-    return all_of_them if study.is_exhaustive else max(alone, all_of_them // 3)
+    return starts(study) if study.is_exhaustive else max(alone, all_of_them // 3)
 
 
 def _stopped(study: Study, ran: Sequence[Told]) -> str:
@@ -60,137 +98,146 @@ def _stopped(study: Study, ran: Sequence[Told]) -> str:
     return ""
 
 
-def _measured(study: Study) -> Search:
-    told: dict[Point, Told] = {}
+def _settled(study: Study, seen: _Seen, best: Point | None) -> Point | None:
+    """The winner: of all that lose no more than what is worth a step, that which takes least memory, then the safest."""
+    if best is None or study.ranked:
+        return best
+    if study.is_exhaustive:
+        scores = grid_of(study, seen.all).scores
+    else:
+        scores = {point: log1p(max(-0.999, _gain(study, seen, best, point).middle)) for point in seen.measured()}
+    alike = [point for point in scores if scores[point] >= scores[best] + log1p(-study.least_gain)]
+    peaks = {one.point: one.peak_bytes for one in seen.all}
+    return min(alike, key=lambda point: (peaks[point], -scores[point] if not study.least_gain else 0.0, sum(point), point))
+
+
+def _gain(study: Study, seen: _Seen, best: Point, point: Point) -> Standing:
+    found = standing(study, seen.all, best, point)
+    return found if study.more_is_better else found.turned()
+
+
+def _shown(study: Study, seen: _Seen, best: Point, point: Point) -> Verdict:
+    return verdict(study, standing(study, seen.all, best, point))
+
+
+def _measured(study: Study, seen: _Seen) -> Search:
     first = yield Ask(point=study.start, base=None, stage=START)
     if first.speed is None:
         return None
-    told[first.point] = first
-    best = first
+    best = study.start
     for dial in range(len(study.sizes)):
-        best = yield from _alone(study, best, dial, told)
-    return (yield from _around(study, best, told))
+        best = yield from _alone(study, seen, best, dial)
+    best = yield from _around(study, seen, best)
+    return (yield from _beside(study, seen, best))
 
 
-def _everything(study: Study) -> Search:
+def _everything(study: Study, seen: _Seen) -> Search:
     """Every combination, for a comparison; ends at the best mean."""
-    found: list[Told] = []
-    for point in sorted(product(*map(range, study.sizes)), key=lambda point: (sum(point), point)):
-        best = _first(study, found)
-        found.append((yield Ask(point=point, base=None if best is None else best.point, stage=ALONE)))
-    return _first(study, found)
+    for number in range(study.passes):
+        for point in order(study.sizes, number):
+            yield Ask(point=point, base=_first(study, seen), stage=ALONE)
+    return _first(study, seen)
 
 
-def _first(study: Study, found: Sequence[Told]) -> Told | None:
-    sign = 1 if study.more_is_better else -1
-    measured = [one for one in found if one.speed is not None]
-    return max(measured, key=lambda one: sign * (one.speed.mean if one.speed is not None else 0.0), default=None)
+def _first(study: Study, seen: _Seen) -> Point | None:
+    scores = grid_of(study, seen.all).scores
+    return max(scores, key=lambda point: scores[point], default=None)
 
 
-def _alone(study: Study, best: Told, dial: int, told: dict[Point, Told]) -> Generator[Ask, Told, Told]:
+def _alone(study: Study, seen: _Seen, best: Point, dial: int) -> Generator[Ask, Told, Point]:
     """One dial upwards in single steps, then downwards; ends at the best, with the rest rolled back."""
-    begin = best.point[dial]
+    begin = best[dial]
     for step in (1, -1):
         missed, at = 0, begin + step
         while 0 <= at < study.sizes[dial] and missed < study.patience:
-            found = yield Ask(point=_turned(best.point, dial, at), base=best.point, stage=ALONE)
-            told[found.point] = found
+            point = turned(best, dial, at)
+            found = yield Ask(point=point, base=best, stage=ALONE)
             if found.speed is None:  # what is more daring still will not do either
                 break
-            is_better = _is_better(study, best, found, told)
-            best, missed = (found, 0) if is_better else (best, missed + 1)
+            if (yield from _is_taken(study, seen, best, point)):
+                best, missed = point, 0
+            else:
+                missed += study.patience if _gain(study, seen, best, point).high < -_CLIFF else 1
             at += step
     return best
 
 
-def _around(study: Study, best: Told, told: dict[Point, Told]) -> Generator[Ask, Told, Told]:
+def _is_taken(study: Study, seen: _Seen, best: Point, point: Point) -> Generator[Ask, Told, bool]:
+    """Whether a step stays for now. One that looks better and is not shown to be has the best measured beside it once."""
+    found = _gain(study, seen, best, point)
+    shown = _shown(study, seen, best, point)
+    if shown is Verdict.OPEN and found.middle > study.least_gain and _has_spare(study, seen, best):
+        yield Ask(point=best, base=best, stage=AGAIN, rival=point)
+        found, shown = _gain(study, seen, best, point), _shown(study, seen, best, point)
+    return shown is Verdict.BETTER or (shown is Verdict.OPEN and bool(study.unrest) and found.middle > study.least_gain)
+
+
+def _has_spare(study: Study, seen: _Seen, best: Point) -> bool:
+    """Whether every value of every dial could still be looked at after one more start."""
+    known = {one.point for one in seen.all}
+    turns = (turned(best, dial, at) for dial, size in enumerate(study.sizes) for at in range(size))
+    return most_trials(study) - len(seen.ran) > sum(point not in known for point in turns)
+
+
+def _around(study: Study, seen: _Seen, best: Point) -> Generator[Ask, Told, Point]:
     """Combinations one step away in one dial or two, the most promising first."""
     missed, patience = 0, max(_FEWEST_AROUND, sum(size > 1 for size in study.sizes))
-    while missed < patience:
-        point = _most_promising(study, best, told)
+    kept_back = most_trials(study) // _KEPT_BACK if study.unrest else 0
+    while missed < patience and len(seen.ran) < most_trials(study) - kept_back:
+        point = most_promising(study, best, seen.all)
         if point is None:
             break
-        found = yield Ask(point=point, base=best.point, stage=AROUND)
-        told[point] = found
-        if _is_better(study, best, found, told):
-            best, missed = found, 0
+        found = yield Ask(point=point, base=best, stage=AROUND)
+        if found.speed is not None and (yield from _is_taken(study, seen, best, point)):
+            best, missed = point, 0
         elif found.state is not TrialState.SKIPPED:
             missed += 1
     return best
 
 
-def _planned(study: Study) -> Search:
-    """Down the ranking until one runs and is not shown to be slower than the start by more than is given up."""
+def _beside(study: Study, seen: _Seen, best: Point) -> Generator[Ask, Told, Point]:
+    """What may still be better than the best is measured again in turn with it, the nearest first."""
+    while study.unrest:
+        near = [
+            point
+            for point in seen.measured()
+            if point != best and seen.count(point) <= study.pairs and _shown(study, seen, best, point) is Verdict.OPEN
+        ]
+        if not near:
+            break
+        rival = max(near, key=lambda point: _gain(study, seen, best, point).middle)
+        wanted = rival if seen.all[-1].point == best else best
+        found = yield Ask(point=wanted, base=best, stage=AGAIN, rival=best if wanted == rival else rival)
+        if found.speed is None and wanted == best:  # it does not start every time
+            break
+        if _gain(study, seen, best, rival).middle > study.least_gain:
+            best = rival
+    return best
+
+
+def _planned(study: Study, seen: _Seen) -> Search:
+    """Down the ranking until one runs and is slower than the start by no more than is given up."""
     first = yield Ask(point=study.start, base=None, stage=START)
-    told = {first.point: first}
+    start = study.start if first.speed is not None else None
     for point in study.ranked:
         if point == study.start:
-            return first if first.speed is not None else None
-        base = first.point if first.speed is not None else None
-        found = yield Ask(point=point, base=base, stage=CONFIRM)
-        told[point] = found
-        known = scatter(one.speed for one in told.values() if one.speed is not None)
-        if found.speed is not None and keeps_up(study, first.speed, found.speed, known):
-            return found
-    return first if first.speed is not None else None
+            return start
+        found = yield Ask(point=point, base=start, stage=CONFIRM)
+        if found.speed is None:
+            continue
+        if start is not None and study.unrest and _is_near(study, seen, start, point):
+            yield Ask(point=start, base=start, stage=AGAIN, rival=point)
+        if start is None or keeps_up(study, standing(study, seen.all, start, point)):
+            return point
+    return start
 
 
-def keeps_up(study: Study, before: Estimate | None, after: Estimate, known: Scatter = NOTHING_KNOWN) -> bool:
-    """Whether it is not shown to lose more of its speed than a planned objective may."""
-    return before is None or change(before, after, known)[2] >= study.keeps - 1
+def _is_near(study: Study, seen: _Seen, start: Point, point: Point) -> bool:
+    """Whether what is given up lies within the interval."""
+    found = standing(study, seen.all, start, point)
+    return found.low < study.keeps - 1 <= found.high and seen.count(start) <= study.pairs
 
 
-def _is_better(study: Study, best: Told, found: Told, told: dict[Point, Told]) -> bool:
-    if best.speed is None or found.speed is None:
-        return False
-    known = scatter(one.speed for one in told.values() if one.speed is not None)
-    shown = compare(best.speed, found.speed, known, more_is_better=study.more_is_better, least_gain=study.least_gain)
-    return shown is Comparison.BETTER
-
-
-def _turned(point: Point, dial: int, at: int) -> Point:
-    return (*point[:dial], at, *point[dial + 1 :])
-
-
-def _most_promising(study: Study, best: Told, told: dict[Point, Told]) -> Point | None:
-    """The untried neighbour with the largest promise: any single step, and pairs of steps that promise no real loss."""
-    effects = _effects(study, told)
-    here = _promise(effects, best.point)
-    pairs = [point for point in _pairs(study, best.point) if point not in told and _promise(effects, point) >= here - _PROMISING]
-    single = [point for point in _singles(study, best.point) if point not in told]
-    return max((*single, *pairs), key=lambda point: _promise(effects, point), default=None)
-
-
-def _singles(study: Study, point: Point) -> list[Point]:
-    steps = ((dial, point[dial] + step) for dial in range(len(point)) for step in (1, -1))
-    return [_turned(point, dial, at) for dial, at in steps if 0 <= at < study.sizes[dial]]
-
-
-def _pairs(study: Study, point: Point) -> list[Point]:
-    found = []
-    for (one, other), steps in product(combinations(range(len(point)), 2), product((1, -1), repeat=2)):
-        first, second = point[one] + steps[0], point[other] + steps[1]
-        if 0 <= first < study.sizes[one] and 0 <= second < study.sizes[other]:
-            found.append(_turned(_turned(point, one, first), other, second))
-    return found
-
-
-def _effects(study: Study, told: dict[Point, Told]) -> tuple[dict[int, float], ...]:
-    """For each dial what each of its values does to the logarithm of the score, by sweeps over all that was measured."""
-    sign = 1 if study.more_is_better else -1
-    scores = {one.point: sign * log(max(one.speed.mean, 1e-12)) for one in told.values() if one.speed is not None}
-    effects: tuple[dict[int, float], ...] = tuple({} for _ in study.sizes)
-    middle = sum(scores.values()) / len(scores)
-    for _ in range(_SWEEPS):
-        for dial, own in enumerate(effects):
-            left: dict[int, list[float]] = {}
-            for point, score in scores.items():
-                others = sum(effect.get(point[at], 0.0) for at, effect in enumerate(effects) if at != dial)
-                left.setdefault(point[dial], []).append(score - middle - others)
-            own.update({at: sum(values) / len(values) for at, values in left.items()})
-    return effects
-
-
-def _promise(effects: tuple[dict[int, float], ...], point: Point) -> float:
-    """The sum of the effects; a value that was never tried does what the nearest that was tried does."""
-    return sum(own[min(own, key=lambda known: (abs(known - at), known))] for own, at in zip(effects, point, strict=True) if own)
+def keeps_up(study: Study, found: Standing) -> bool:
+    """Whether it loses no more of its speed than a planned objective may."""
+    return found.middle >= study.keeps - 1

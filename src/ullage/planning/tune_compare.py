@@ -61,7 +61,7 @@ def change(before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) ->
     Few repetitions say little of their own scatter, so each trial's is drawn towards what all of them scatter (``known``), as moderated
     t-tests do (Smyth 2004). A single repetition without others takes the scatter of what it is compared with.
     """
-    (first, own), (second, other) = (_spread(one, known, max(before.deviation, after.deviation)) for one in (before, after))
+    (first, own), (second, other) = (spread(one, known, max(before.deviation, after.deviation)) for one in (before, after))
     middle = after.mean / before.mean - 1
     below = first**2 / own + second**2 / other
     freedom = max(1, int((first + second) ** 2 / below)) if below else 1
@@ -69,8 +69,8 @@ def change(before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) ->
     return middle - half, middle, middle + half
 
 
-def _spread(one: Estimate, known: Scatter, fallback: float) -> tuple[float, int]:
-    """The variance of a mean, and its degrees of freedom."""
+def spread(one: Estimate, known: Scatter, fallback: float) -> tuple[float, int]:
+    """The variance of a mean, and its degrees of freedom; ``fallback`` is the deviation of one that was never repeated."""
     own, borrowed = one.count - 1, min(known.freedom, _MOST_BORROWED)
     if not own and not borrowed:
         return fallback**2 / one.count, 1

@@ -92,6 +92,7 @@ def told_of(trials: Sequence[Trial], dials: Sequence[Dial], objective: Objective
             state=trial.state,
             speed=speed_of(trial, objective),
             seconds=figure(trial, "seconds") or 0.0,
+            peak_bytes=trial.peak.expected if trial.peak is not None else 0,
         )
         for trial in trials
         if trial.number != HEADER and trial.state is not TrialState.STARTED

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from ullage.domain.case import Value
 from ullage.domain.ledger import Ledger, Phase
-from ullage.domain.tuning import Dial, Estimate, Objective, Point, Study
+from ullage.domain.tuning import Ask, Dial, Ended, Objective, Point, Study, Told
 from ullage.planning.fit import Outcome
-from ullage.planning.tune import keeps_up
-from ullage.planning.tune_compare import NOTHING_KNOWN, Comparison, Scatter, change, compare
+from ullage.planning.tune import ask, keeps_up
+from ullage.planning.tune_duel import Standing, standing, verdict
 from ullage.units import format_bytes
 
+_TWO = 2  # one start of each
 _NAMES = {Objective.TTFT: "time to the first token"}
 
 
@@ -25,11 +26,23 @@ def _value(value: Value) -> str:
     return "default" if value is None else str(value)
 
 
-def gain(objective: Objective, before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) -> str:
-    """What a step brought, with its 95 % interval: ``+11 % throughput (8 to 14)``."""
-    low, middle, high = (100 * part for part in change(before, after, known))
+def asked(dials: Sequence[Dial], wanted: Ask) -> str:
+    """What a trial tries: the dials it turns, or what is measured again and beside what."""
+    if wanted.rival is None:
+        return in_words(dials, wanted.base, wanted.point)
+    differ = [dial for dial, at, other in zip(dials, wanted.point, wanted.rival, strict=True) if at != other]
+    point, rival = (
+        " ".join(f"{dial.setting}={_value(dial.values[at])}" for dial, at in zip(dials, where, strict=True) if dial in differ)
+        for where in (wanted.point, wanted.rival)
+    )
+    return f"again {point} beside {rival}"
+
+
+def gain(objective: Objective, found: Standing) -> str:
+    """What a step brought, with its 95 % interval: ``+11 % throughput (+8 to +14)``."""
+    low, middle, high = (100 * part for part in found[:3])
     name = _NAMES.get(objective, "throughput")
-    interval = "" if before.count == after.count == 1 else f" ({low:+.0f} to {high:+.0f})"
+    interval = "" if low == high else f" ({low:+.0f} to {high:+.0f})"
     return f"{middle:+.0f} % {name}{interval}"
 
 
@@ -51,12 +64,26 @@ def peak_phase(ledger: Ledger, device: str) -> Phase:
     return max(Phase, key=lambda phase: ledger.at(device, phase).expected)
 
 
-def judged(study: Study, objective: Objective, before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) -> tuple[bool, str]:
-    """Whether a step stays, and that in words."""
+def judged(study: Study, objective: Objective, told: Sequence[Told], wanted: Ask) -> tuple[bool, str, str]:
+    """Whether a trial's settings stay, what the step brought, and whether it stays in words.
+
+    ``told`` is all up to it; both points have to have been measured.
+    """
+    base = wanted.base if wanted.base is not None else wanted.point
+    other = wanted.rival if wanted.rival is not None and wanted.point == base else wanted.point
+    found = standing(study, told, base, other)
+    after = ask(study, told)
+    best = after.best if isinstance(after, Ended) else after.base
+    brought = gain(objective, found) + (f" over {found.starts} starts" if found.starts > _TWO else "")
+    if isinstance(after, Ask) and after.rival is not None and {after.point, after.rival} == {base, other}:
+        return best == wanted.point, brought, "too near to tell: measured again"
     if study.ranked:
-        is_kept = keeps_up(study, before, after, known)
-        return is_kept, "kept" if is_kept else f"slower by more than {1 - study.keeps:.0%}, rolled back"
-    shown = compare(before, after, known, more_is_better=objective is not Objective.TTFT, least_gain=study.least_gain)
-    if shown is Comparison.BETTER:
-        return True, "kept"
-    return False, f"{'no difference worth a step is shown' if shown is Comparison.ALIKE else 'worse'}, rolled back"
+        return (
+            best == wanted.point,
+            brought,
+            "kept" if keeps_up(study, found) else f"slower by more than {1 - study.keeps:.0%}, rolled back",
+        )
+    if best == other:
+        return best == wanted.point, brought, "kept"
+    shown = verdict(study, found)
+    return best == wanted.point, brought, f"{shown}, rolled back"

@@ -117,11 +117,11 @@ class RealStore:
 
         store.append_trial(trial)
 
-    def trials_of(self, study: str) -> "tuple[Trial, ...]":
+    def trials_of(self, study: str, *, hold: bool = False) -> "tuple[Trial, ...]":
         """As the port says."""
         from ullage.world import store
 
-        return store.trials_of(study)
+        return store.trials_of(study, hold=hold)
 
     def as_export(self, runs: "tuple[Run, ...]") -> str:
         """As the port says."""
