@@ -41,6 +41,7 @@ SETTINGS = (
     "served_model_name=small",
 )
 WITHIN = 0.08
+PATIENCE = 600.0  # three processes import PyTorch before it is ready, half a minute where nothing else runs
 SHARED = Path("/dev/shm")  # noqa: S108 - where shared memory is
 
 
@@ -67,10 +68,13 @@ def front(tmp_path_factory: pytest.TempPathFactory, model: Path, words: tuple[st
     assert python is not None
     folder = tmp_path_factory.mktemp("front")
     where = ("--engine-dir", str(python.parent.parent), str(model))
-    one = Front(folder, *words, *where, VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_CACHE_ROOT=str(folder / "cache"))
-    one.until_ready()
-    yield one
-    one.close()
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    one = Front(folder, *words, *where, "--deadline", "600", patience=PATIENCE, VLLM_CACHE_ROOT=str(folder / "cache"), **quiet)
+    try:
+        one.until_ready()
+        yield one
+    finally:
+        one.close()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +148,7 @@ def test_requests_whose_worker_is_killed_are_sent_again_and_answered(front: Fron
     worker, starts = front.engine(WORKER), len(re.findall("ready: it answered", front.text()))
     before = engine_processes(front)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = [pool.submit(front.ask, "/v1/completions", asked(1500 + number, 64)) for number in range(AT_ONCE)]
+        waiting = [pool.submit(front.ask, "/v1/completions", asked(1500 + number, 64), timeout=PATIENCE) for number in range(AT_ONCE)]
         front.until(lambda: front.metrics().get("ullage_guard_in_flight_requests", 0) >= 3)
         os.kill(worker, signal.SIGKILL)
         assert [one.result().status for one in waiting] == [200] * AT_ONCE

@@ -10,7 +10,6 @@ from ullage.errors import UnsupportedModelError
     ("engine", "gpu"),
     [
         ("vllm", "M3-Max-128GB"),
-        ("vllm", "cpu"),
         ("vllm", "Arc-A770-16GB"),
         ("sglang", "cpu"),
         ("ipex-llm", "4090"),
