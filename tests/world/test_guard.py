@@ -19,6 +19,7 @@ from ullage.domain.guard import GuardOptions
 from ullage.errors import WorldError
 from ullage.planning.admit import begin, step
 from ullage.world.proxy.counting import Count, PromptCounter
+from ullage.world.proxy.eager import Rest, left
 from ullage.world.proxy.gate import Gate
 from ullage.world.proxy.guard import RealGuard, open_guard
 from ullage.world.proxy.records import Records
@@ -336,3 +337,33 @@ async def test_of_two_decisions_that_come_at_once_the_later_one_holds() -> None:
         gate.dispatch(event)
     assert isinstance(await waiting, Reject)
     assert not slot.decision.done()
+
+
+@on_a_loop
+async def test_a_body_that_the_connection_takes_in_parts_is_written_whole() -> None:
+    async with loopback_engine() as engine, guarded(engine) as guard, aiohttp.ClientSession() as session:
+        body = wire.dumps({"prompt": "one", "odd": "x" * (1000 << 10)}).encode()
+        async with session.post(guard.url + "/v1/completions", data=body) as seen:
+            assert seen.status == 200
+        assert engine.asked[0][1] == body
+
+
+@on_a_loop
+async def test_what_has_begun_is_awaited_to_its_end_and_takes_a_cancellation() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0.01)
+            seen.append("half")
+            await asyncio.sleep(60)
+        finally:
+            seen.append("end")
+
+    begun = work()
+    task = asyncio.create_task(left(Rest(begun, begun.send(None))))
+    await until(lambda: seen == ["half"])
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["half", "end"]

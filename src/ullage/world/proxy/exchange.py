@@ -99,7 +99,10 @@ async def _stream(request: web.Request, upstream: aiohttp.ClientResponse, answer
             gate.started(slot)
             await _to_client(answer.prepare(request))
         slot.generated += chunk.count(b"data:")
-        await _to_client(answer.write(chunk))
+        try:
+            await answer.write(chunk)
+        except OSError as error:  # as below, written out, as this is done for every chunk
+            raise _ClientGoneError from error
     slot.ended, slot.status = "finished", upstream.status
     if not answer.prepared:
         await _to_client(answer.prepare(request))

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ullage.world.proxy import headers
+from ullage.world.proxy.eager import request_class
 from ullage.world.proxy.gate import Gate, Slot
 
 PROBE_S, CONNECT_S = 2.0, 10.0
@@ -34,6 +35,7 @@ class Upstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             auto_decompress=False,
+            request_class=request_class(),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
         )
 
