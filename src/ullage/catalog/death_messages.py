@@ -19,7 +19,7 @@ _SYSTEM: Final = (
         "error.host_killed",
         (
             r"[Mm]emory cgroup out of memory|oom-kill:|Out of memory: Killed process|OOMKilled|oom_reaper|result 'oom-kill'",
-            r"killed due to (?:the node running low on memory|memory pressure)|invoked oom-killer|earlyoom|systemd-oomd",
+            r"killed due to (?:the node running low on memory|memory pressure)|killed it to free host memory|invoked oom-killer|earlyoom|systemd-oomd",
             rf"{_EXIT}(?:137|-9)\b|signal: killed|SIGKILL|\bstatus=9/KILL|exitcode ?: ?-9\b",
             r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
         ),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ullage import engines
+from ullage.commands.diagnose_run import find_run, flags_of, log_of_run, notes_of, request_of
 from ullage.commands.engine_pages import base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
@@ -23,6 +24,7 @@ from ullage.units import format_bytes
 _MODEL = Option("model", "text", "The model, where the log names it by a path that is not here, or not at all.", "MODEL", panel="Machine")
 _WHICH = Option("engine", "text", "The engine, where its words do not tell.", "NAME", panel="Engine")
 _PID = Option("pid", "whole", "A running engine of this machine: its command, and the log file it writes to.", "PID", panel="Engine")
+_RUN = Option("run", "text", "A stored run: its id, or last for the newest that failed.", "ID", panel="Engine")
 _OUTPUT: Final = (
     Option("json", "flag", "Answer as JSON."),
     Option("output", "text", "Write the answer to a file.", "FILE", ("--output", "-o")),
@@ -60,14 +62,21 @@ def live_diagnosis(flags: Flags, url: str, world: World) -> Diagnosis:
     return replace(found, notes=(*told, *found.notes), model=found.model or reading.model)
 
 
-def _diagnosed(log: Log, flags: Flags, world: World) -> Diagnosis:
-    """With what the log or the options tell of the case."""
+def stored_diagnosis(flags: Flags, word: str, world: World) -> Diagnosis:
+    """Why a stored run ended. Raises InputError where there is none of that id."""
+    run = find_run(word, world)
+    found = _diagnosed(log_of_run(run), flags_of(run, flags), world, request_of(run))
+    return replace(found, notes=(*notes_of(run), *found.notes))
+
+
+def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = None) -> Diagnosis:
+    """With what the log or the options tell of the case; ``asked`` is what was asked of the engine, where that is known."""
     known = engines.engines()
     name = log.engine
     if name is None:
         note = f"the log does not tell which engine wrote it: settings are named as {DEFAULT_ENGINE} names them; say it with --engine"
         return diagnose(log, aid=engines.first_aid(DEFAULT_ENGINE), notes=(note,))
-    case, notes = _case(flags, world, known[name], log)
+    case, notes = _case(flags, world, known[name], log, asked)
     return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
 
 
@@ -106,9 +115,9 @@ def _read(engine: Engine, argv: tuple[str, ...], environment: Mapping[str, str],
         return None
 
 
-def _case(flags: Flags, world: World, engine: Engine, log: Log) -> tuple[Case | None, tuple[str, ...]]:
+def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request | None = None) -> tuple[Case | None, tuple[str, ...]]:
     """What the log and the options say of the question, and what they leave out."""
-    request = _request(engine, log, flags)
+    request = _request(engine, log, flags) or asked
     model = flags.text("model") or (request.model if request is not None else None)
     if not model:
         return None, ("the log names no model: give --model, and --gpu, for a budget with predictions and changes that are planned",)
@@ -167,7 +176,9 @@ def report(diagnosis: Diagnosis, flags: Flags) -> Answer:
 
 def run(flags: Flags, world: World) -> Answer:
     """Read, diagnose and report."""
-    word, pid = flags.text("log"), flags.whole("pid")
+    word, pid, stored = flags.text("log"), flags.whole("pid"), flags.text("run")
+    if stored is not None:
+        return report(stored_diagnosis(flags, stored, world), flags)
     if pid is not None:
         argv, lines = world.logs.process(pid)
         return report(make_diagnosis(flags, world.logs.lines(word) if word is not None else lines, world, argv), flags)
@@ -180,6 +191,6 @@ VERB = Verb(
     name="diagnose",
     help="Say why an engine died, from its log: the term that overflowed, the phase, ranked causes and the smallest changes that help.",
     run=run,
-    options=(_MODEL, *MACHINE, *PLACEMENT, *WORKLOAD, _WHICH, _PID, *ENGINE, *FORMATS, *_OUTPUT),
+    options=(_MODEL, *MACHINE, *PLACEMENT, *WORKLOAD, _WHICH, _PID, _RUN, *ENGINE, *FORMATS, *_OUTPUT),
     argument=Argument("log", "maybe", "A log file, plain or packed (gz, bz2, xz, zst), - for standard input, or a running engine's URL."),
 )

@@ -100,6 +100,7 @@ class Recorder:
             out_of_memory=_deaths(ended, now, self._device),
             figures=figures,
             note=f"{ended.kind}: {ended.reason}"[:_LONGEST_NOTE],
+            log=() if ended.kind is Kind.STOPPED else ended.log,
         )
 
 

@@ -121,7 +121,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of an engine. Times are aware; ``version`` is the engine's release; settings are in its own names, without secrets."""
+    """One run of an engine. Times are aware; ``version`` is the engine's release; settings are in its own names, without secrets.
+
+    ``log`` are the last lines of one that failed.
+    """
 
     id: str
     started_at: datetime
@@ -140,6 +143,7 @@ class Run:
     out_of_memory: tuple[OutOfMemory, ...] = ()
     figures: tuple[Figure, ...] = ()
     note: str = ""
+    log: tuple[str, ...] = ()
 
     def peak_bytes(self, device: str) -> int:
         """The most that was seen of everything on a device; 0 where that was not read."""

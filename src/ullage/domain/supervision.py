@@ -92,6 +92,7 @@ class Run:
     code: int | None = None
     signal: int | None = None
     facts: tuple[Fact, ...] = ()
+    log: tuple[str, ...] = ()
 
 
 # What happens.
@@ -145,13 +146,17 @@ class AnsweredARequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
-    """The process ended, with all that belonged to it. ``killed_for_memory``: the kernel killed something meanwhile to free memory."""
+    """The process ended, with all that belonged to it. ``killed_for_memory``: the kernel killed something meanwhile to free memory.
+
+    ``tail`` are the last lines it wrote, ``log`` more of them.
+    """
 
     at: float
     code: int | None = None
     signal: int | None = None
     tail: tuple[str, ...] = ()
     killed_for_memory: bool = False
+    log: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ _STATED_STAGES: Final = (
     (
         Stage.CACHE,
         (
+            "reserving the cache",
             "initializing kv cache",
             "initialising kv cache",
             "kv cache initialization",

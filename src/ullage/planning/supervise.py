@@ -184,6 +184,7 @@ def _run(state: State, event: Exited, failure: Failure) -> Run:
         code=event.code,
         signal=event.signal,
         facts=tuple(note.fact for note in state.notes),
+        log=event.log,
     )
 
 

@@ -1,0 +1,68 @@
+"""A stored run as a log and a case: its last lines, its engine, its machine and its settings."""
+
+from collections.abc import Iterator
+
+from ullage import engines
+from ullage.commands.verb import Flags
+from ullage.domain.baseline import Exit, Run
+from ullage.domain.cause import Log
+from ullage.domain.engine import Request
+from ullage.errors import InputError
+from ullage.frozen import replace
+from ullage.planning.diagnose_gather import gather
+from ullage.planning.regress import meant
+from ullage.ports import World
+from ullage.units import GiB
+
+_LAST = "last"
+_FAILED = frozenset({Exit.OUT_OF_MEMORY, Exit.CRASHED, Exit.KILLED})
+
+
+def find_run(word: str, world: World) -> Run:
+    """The run of an id, of its beginning, or for ``last`` the newest that failed, else the newest. Raises InputError and WorldError."""
+    runs = world.store.runs()
+    if word != _LAST:
+        found = meant(runs, word)
+        return next((run for run in found if run.exit in _FAILED), found[0])
+    if not runs:
+        raise InputError("no run is stored yet: `ullage serve` stores each run it keeps")
+    return next((run for run in runs if run.exit in _FAILED), runs[0])
+
+
+def log_of_run(run: Run) -> Log:
+    """What its last lines tell; of a run without them, its failed allocations and its note."""
+    known = engines.engines()
+    wanted = run.engine if run.engine in known else None
+    log = gather(_lines(run), known, {name: engines.first_aid(name) for name in known}, wanted)
+    return replace(log, version=log.version or run.version or None)
+
+
+def _lines(run: Run) -> Iterator[str]:
+    yield from (f"{line}\n" for line in run.log)
+    if not run.log:
+        yield from (f"{event.text}\n" for event in run.out_of_memory)
+    if run.exit in _FAILED:
+        yield f"{run.note}\n"
+
+
+def request_of(run: Run) -> Request:
+    """What was asked of the engine."""
+    return Request(engine=run.engine, model=run.model.name, settings=run.settings, parallel=run.parallel, environment=(), findings=())
+
+
+def flags_of(run: Run, flags: Flags) -> Flags:
+    """The options, with the machine and the load of the run where they say nothing."""
+    cards = [one for one in run.machine.devices if one.kind != "cpu"]
+    gpu = ",".join(f"{one.total_bytes / GiB:.4f}GiB" for one in cards) or "cpu"
+    host = f"{run.machine.host_bytes / GiB:.3f}GiB" if run.machine.host_bytes else None
+    given = {"gpu": gpu, "host_memory": host, "engine_version": run.version or None}
+    kept = {name: value for name, value in given.items() if flags.text(name) is None and value is not None}
+    return flags.with_(**kept)
+
+
+def notes_of(run: Run) -> tuple[str, ...]:
+    """Which run this is, and what is missing of it."""
+    said = f"run {run.id} of {run.engine} {run.version}: {run.exit.value.replace('_', ' ')}"
+    if run.log or run.exit not in _FAILED:
+        return (said,)
+    return (said, "its last lines were not stored: what is said here rests on its last error")
