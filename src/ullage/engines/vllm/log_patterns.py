@@ -56,6 +56,7 @@ FACTS: tuple[Pattern, ...] = (
         rf"(?P<consumed_gib>{_N}) GiB for consumed memory \(weights \+ non-torch\)), (?P<activation_gib>{_N}) GiB for peak activation, "
         rf"(?:(?P<non_torch_gib>{_N}) GiB for non-torch memory, )?and (?P<graph_gib>{_N}) GiB for [A-Za-z ]*?[Gg]raph memory",
     ),
+    *_pattern("requests_running", r"SchedulerStats\(num_running_reqs=(?P<requests_running_count>\d+)"),  # told at a death
     *_pattern("kv_blocks", r"# (?:GPU|CUDA|cuda|CPU|XPU) blocks: (?P<kv_blocks_count>\d+)(?:, # CPU blocks: (?P<cpu_blocks_count>\d+))?"),
     *_pattern(
         "kv_tokens",
