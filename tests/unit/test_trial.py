@@ -8,7 +8,7 @@ import pytest
 from ullage.commands.trial import Enough, MeasuringDoor, Watcher, patience
 from ullage.domain.load import Answered, Load, Round
 from ullage.domain.plan import Command
-from ullage.domain.reading import HostReading, ProcessMemory
+from ullage.domain.reading import DeviceReading, HostReading, ProcessMemory
 from ullage.domain.supervision import (
     AnsweredARequest,
     Exited,
@@ -23,7 +23,7 @@ from ullage.domain.supervision import (
     StopAsked,
     Tick,
 )
-from ullage.domain.tuning import Objective
+from ullage.domain.tuning import Estimate, Objective
 from ullage.planning.supervise import begin
 
 GIB = 1 << 30
@@ -44,9 +44,22 @@ def test_a_trial_repeats_until_it_knows_enough_or_its_time_is_out(objective: Obj
     assert not enough(rounds(10.0, 10.0), 600.0)
 
 
+def test_two_rounds_are_enough_where_all_is_lost_against_the_best() -> None:
+    best = Estimate(mean=10.0, deviation=0.1, count=3)
+    assert Enough(Objective.THROUGHPUT, 60.0, best)(rounds(5.0, 4.0), 1.0)
+    assert not Enough(Objective.THROUGHPUT, 60.0, best)(rounds(5.0, 7.0), 1.0)
+    assert not Enough(Objective.THROUGHPUT, 60.0, best)(rounds(5.0), 1.0)
+    first = Estimate(mean=0.01, count=3)
+    assert Enough(Objective.TTFT, 60.0, first)(rounds(5.0, 4.0), 1.0)
+    assert not Enough(Objective.TTFT, 60.0, first)(rounds(9.0, 4.0), 1.0)
+
+
 class Meters:
-    def __init__(self, available: int) -> None:
-        self.available = available
+    def __init__(self, available: int, free: int | None = None) -> None:
+        self.available, self.free = available, free
+
+    def devices(self, at: float) -> tuple[DeviceReading, ...]:
+        return (DeviceReading(device="gpu0", kind="cuda", name="G", at=at, total_bytes=24 * GIB, free_bytes=self.free),)
 
     def now(self) -> float:
         return 0.0
@@ -64,12 +77,12 @@ class Loading:
     is_over, problem = False, ""
 
 
-def ready(available: int = 50 * GIB) -> tuple[Watcher, State, Loading]:
+def ready(available: int = 50 * GIB, device: str = "cpu", free: int | None = None) -> tuple[Watcher, State, Loading]:
     loading = Loading()
-    world: Any = SimpleNamespace(meters=Meters(available), bench=lambda *_: loading)
+    world: Any = SimpleNamespace(meters=Meters(available, free), bench=lambda *_: loading)
     enough = Enough(Objective.THROUGHPUT, 60.0)
     door = MeasuringDoor(world, Load(requests=(), clients=1, vocabulary=9), None, enough)
-    watcher = Watcher(world, door, enough, "cpu")
+    watcher = Watcher(world, door, enough, device)
     launch = Launch(command=Command(argv=("engine",)))
     state, _ = begin(launch, patience(None), 0.0)
     for event in (Started(at=0.0, pid=7), Healthy(at=1.0), AnsweredARequest(at=2.0)):
@@ -100,6 +113,16 @@ def test_a_trial_ends_before_the_host_runs_out() -> None:
     _, actions = watcher.decide(state, Tick(at=3.0))
     assert any(isinstance(action, Stop) for action in actions)
     assert "1.00 GiB were left" in watcher.low
+
+
+def test_a_trial_ends_before_a_device_runs_out_and_a_reading_that_is_not_told_says_nothing() -> None:
+    watcher, state, _ = ready(device="gpu0", free=100 << 20)
+    _, actions = watcher.decide(state, Tick(at=3.0))
+    assert any(isinstance(action, Stop) for action in actions)
+    assert "100.0 MiB were left on gpu0" in watcher.low
+    watcher, state, _ = ready(device="gpu0", free=None)
+    _, actions = watcher.decide(state, Tick(at=3.0))
+    assert not watcher.low
 
 
 def test_an_engine_that_dies_under_its_load_is_not_started_again() -> None:

@@ -7,6 +7,7 @@ from ullage.commands.serving import key_of
 from ullage.commands.tuning import Tuning
 from ullage.domain.load import Load, Loading, Round
 from ullage.domain.machine import HOST
+from ullage.domain.reading import DeviceReading
 from ullage.domain.supervision import Action, Event, Launch, Phase, Policy, Run, Say, Started, State, StopAsked, Tick
 from ullage.domain.tuning import Estimate, Objective
 from ullage.planning.launch import LOCAL
@@ -18,6 +19,7 @@ from ullage.units import format_bytes
 _TERM = 15
 _LOOK_S, _SAY_S, _LEAVE_S = 1.0, 15.0, 10.0
 _LEAST_FREE = 0.02  # of the host: below it a trial is ended before the kernel ends something else
+_LEAST_LEFT = 0.005  # of a device: below it a step goes back before an allocation fails
 _FEWEST_ROUNDS = 3
 _LOST = 0.6  # of the best so far: a trial that stays below it needs no third round
 _START_S = 900.0
@@ -109,15 +111,24 @@ class Watcher:
         processes = host.processes or ()
         if host.available_bytes is not None and host.total_bytes and host.available_bytes < _LEAST_FREE * host.total_bytes:
             self.low = f"memory ran low while it was loaded: {format_bytes(host.available_bytes)} were left on the host"
-        if self._device in {HOST, "cpu"}:
+        if self._device in {HOST, "cpu"}:  # which the host's memory speaks for
             held = [found for one in processes if (found := one.pss_bytes if one.pss_bytes is not None else one.resident_bytes) is not None]
             used = sum(held) if held else None
         else:
             pids = frozenset(one.pid for one in processes)
             readings = self._world.meters.devices(self._world.meters.now())
-            used = next((one.held_by(pids) for one in readings if one.device == self._device), None)
+            seen = next((one for one in readings if one.device == self._device), None)
+            used = seen.held_by(pids) if seen is not None else None
+            self._look_at(seen)
         if used is not None:
             self.most_bytes = max(self.most_bytes or 0, used)
+
+    def _look_at(self, seen: DeviceReading | None) -> None:
+        """Under load, as a profile run at the start may fill a device for a moment."""
+        if seen is None or seen.free_bytes is None or not seen.total_bytes or self._door.loading is None:
+            return
+        if seen.free_bytes < _LEAST_LEFT * seen.total_bytes:
+            self.low = f"memory ran low while it was loaded: {format_bytes(seen.free_bytes)} were left on {self._device}"
 
     def _progress(self, at: float) -> tuple[Action, ...]:
         """Now and then what is known so far."""

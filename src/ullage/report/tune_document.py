@@ -4,7 +4,7 @@ from ullage.domain.baseline import Trial, TrialState
 from ullage.domain.hyperparameters import Json
 from ullage.planning.tune_journal import figure
 from ullage.report import document as doc
-from ullage.report.as_json import command_as_values
+from ullage.report.as_json import command_as_values, plan_values
 from ullage.report.pareto_text import drawn
 from ullage.report.tune_result import Mark, Tuned, dials_text, marks
 from ullage.units import format_bytes
@@ -107,6 +107,7 @@ def tuned_values(tuned: Tuned) -> dict[str, Json]:
         "best": None if tuned.best is None else tuned.best.number,
         "settings": None if tuned.best is None else dict(tuned.best.settings.items),
         "command": None if tuned.plan is None else command_as_values(tuned.plan.command),
+        "plan": None if tuned.plan is None else plan_values(tuned.plan),
         "load": {
             "requests": len(tuned.load.requests),
             "clients": tuned.load.clients,
