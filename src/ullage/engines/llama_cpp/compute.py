@@ -30,6 +30,7 @@ from ullage.frozen import dataclass
 from ullage.units import MiB
 
 _F32 = 4
+_CANDIDATE = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,12 @@ def output_bytes(case: Case) -> int:
     """The output buffer on the host: a row of logits for each slot."""
     slots = max(1, case.settings.integer("n_parallel") or 1)
     return slots * case.model.architecture.vocab_size * _F32
+
+
+def candidate_bytes(case: Case) -> int:
+    """What each slot's sampler weighs: id, logit and probability of every token, kept from its first answer on (common/sampling.cpp)."""
+    slots = max(1, case.settings.integer("n_parallel") or 1)
+    return slots * case.model.architecture.vocab_size * _CANDIDATE
 
 
 def is_pipelined(case: Case) -> bool:

@@ -8,7 +8,7 @@ from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose, total
 from ullage.domain.machine import Device
 from ullage.domain.provenance import ASSUMED, EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.llama_cpp.cache import by_device, cells
-from ullage.engines.llama_cpp.compute import Buffer, buffer_on, host_inputs, is_pipelined, output_bytes, step_tokens
+from ullage.engines.llama_cpp.compute import Buffer, buffer_on, candidate_bytes, host_inputs, is_pipelined, output_bytes, step_tokens
 from ullage.engines.llama_cpp.placement import ON_HOST, place
 from ullage.engines.llama_cpp.resolve import accelerators, host_of, on_cpu_only, rules
 from ullage.engines.llama_cpp.saved import saved_prompts, saved_states
@@ -104,6 +104,9 @@ def _host_entries(case: Case, host: str) -> list[Entry]:
     found.append(
         _entry(host, Purpose.LOGITS, Amount.exactly(rows), f"{slots} slot(s) x {case.model.architecture.vocab_size:,} logits x 4 B")
     )
+    weighed = Amount(0, candidate_bytes(case), candidate_bytes(case))
+    because = f"{slots} slot(s) x {case.model.architecture.vocab_size:,} candidates x 12 B, once a slot has sampled"
+    found.append(_entry(host, Purpose.LOGITS, weighed, because, phase=Phase.DECODE))
     driver = any(device.kind in _DRIVERS for device in accelerators(case))
     found.append(_constant(host, PROCESS_CUDA if driver else PROCESS, "the process itself: code, libraries, heap"))
     prompts = saved_prompts(case)
