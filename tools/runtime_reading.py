@@ -9,7 +9,10 @@ import torch
 from ullage.engines.runtime.sizing import default_dtype
 from ullage.runtime.engine import Engine, EngineSettings, Request
 from ullage.runtime.load import load
-from ullage.runtime.process import peak_resident_bytes, reset_peak, resident_bytes
+from ullage.runtime.loading.release import release_all
+from ullage.runtime.process import give_back_freed, peak_resident_bytes, reset_peak, resident_bytes
+from ullage.runtime.serve import start  # noqa: F401 - a server has it, and this stands for one
+from ullage.text.language import language_of
 
 
 def main(path: str, dtype: str, tokens: int, chunk: int, weights: str) -> None:
@@ -21,6 +24,11 @@ def main(path: str, dtype: str, tokens: int, chunk: int, weights: str) -> None:
     )
     engine = Engine(loaded, settings)
     loading = peak_resident_bytes()
+    source = loaded.source
+    language = language_of(source.documents, source.metadata) if source.metadata or "tokenizer.json" in source.documents else None
+    release_all(source)
+    give_back_freed()
+    ready = resident_bytes()
     reset_peak()
     draw = Random(1)  # noqa: S311 - a test's numbers
     vocabulary = loaded.architecture.vocab_size
@@ -31,9 +39,11 @@ def main(path: str, dtype: str, tokens: int, chunk: int, weights: str) -> None:
     found = {
         "process": before,
         "loading": loading,
+        "ready": ready,
         "peak": peak_resident_bytes(),
         "after": resident_bytes(),
         "weights": loaded.decoder.weight_bytes,
+        "speaks": language is not None,
         "finished": [str(output.finished) for output in outputs],
     }
     print(json.dumps(found))

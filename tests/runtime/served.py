@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -67,10 +67,10 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def runtime(model: Path | str, folder: Path, *flags: str, **environment: str) -> Iterator[Server]:
-    """The server, until the block is left."""
+def runtime(model: Path | str, folder: Path, *flags: str, program: Sequence[str] = (), **environment: str) -> Iterator[Server]:
+    """The server, until the block is left; ``program`` are the words that start Python where it is not this one."""
     port, log = free_port(), folder / "server.log"
-    words = [sys.executable, "-m", "ullage.runtime", str(model), "--port", str(port), *flags]
+    words = [*(program or (sys.executable,)), "-m", "ullage.runtime", str(model), "--port", str(port), *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(words, stdout=output, stderr=output, env={**os.environ, **environment})
     try:

@@ -12,8 +12,10 @@ from tests.runtime.real_model import bfloat16_directory, smollm2_file
 from tests.runtime.test_predicted_memory import model, planned
 
 from ullage.domain.ledger import Phase
+from ullage.domain.provenance import Constant
 from ullage.engines.runtime import ENGINE
-from ullage.engines.runtime.versions import PROCESS
+from ullage.engines.runtime.versions import GGUF_TOKEN, PROCESS, STEPPING, TOKEN
+from ullage.engines.runtime.weights import how, resident
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 0.05
@@ -51,9 +53,10 @@ def test_the_process_takes_what_the_plan_says_at_4k(folder: str) -> None:
     assert seen["peak"] == pytest.approx(promised(folder, 4096), rel=WITHIN)
 
 
-def test_a_packed_file_takes_what_the_plan_says() -> None:
+@pytest.mark.parametrize("weights", ["native", "int8", "int4"])
+def test_a_packed_file_takes_what_the_plan_says(weights: str) -> None:
     path = str(smollm2_file())
-    assert read(path, 1024)["peak"] == pytest.approx(promised(path, 1024), rel=WITHIN)
+    assert read(path, 1024, weights=weights)["peak"] == pytest.approx(promised(path, 1024, weights=weights), rel=WITHIN)
 
 
 @pytest.mark.slow
@@ -65,10 +68,24 @@ def test_the_process_takes_what_the_plan_says_of_long_prompts(tmp_path: Path, to
     assert read(few, tokens)["peak"] == pytest.approx(promised(few, tokens), rel=WITHIN)
 
 
+def holds(constant: Constant, seen: list[int]) -> None:
+    """A constant is in the middle of what was measured, and its ends are beyond it."""
+    assert constant.low is not None
+    assert constant.high is not None
+    assert constant.low <= min(seen) <= max(seen) <= constant.high
+    assert constant.value == pytest.approx(median(seen), rel=WITHIN)
+
+
 def test_the_process_is_as_large_as_was_measured() -> None:
-    runs = json.loads((ROOT / "tests" / "data" / "runtime_process.json").read_text())["runs"]
-    seen = [run["process_bytes"] for run in runs]
-    assert PROCESS.low is not None
-    assert PROCESS.high is not None
-    assert PROCESS.low <= min(seen) <= max(seen) <= PROCESS.high
-    assert PROCESS.value == pytest.approx(median(seen), rel=WITHIN)
+    record = json.loads((ROOT / "tests" / "data" / "runtime_process.json").read_text())
+    holds(PROCESS, [run["process_bytes"] for run in record["runs"]])
+    holds(STEPPING, [run["stepping_bytes"] for run in record["runs"]])
+    for constant, form in ((TOKEN, "tokenizer.json"), (GGUF_TOKEN, "gguf")):
+        holds(constant, [one["bytes"] // one["entries"] for one in record["vocabularies"] if one["form"] == form])
+
+
+def test_a_process_that_is_ready_takes_what_the_plan_says_of_loading(folder: str) -> None:
+    for path in (folder, str(smollm2_file())):
+        case = planned(model(path), 1025, dtype="bfloat16", chunk=1024)
+        staged = resident(case.model, how(case)).largest
+        assert read(path, 64)["ready"] == pytest.approx(ENGINE.ledger(case).at("cpu", Phase.LOAD).expected - staged, rel=WITHIN)

@@ -2,6 +2,7 @@
 
 import re
 
+from ullage.catalog.traceback_frames import AFTER_FACT
 from ullage.domain.facts import Fact
 from ullage.domain.plan import Limit
 from ullage.domain.supervision import Exited, Kind
@@ -118,9 +119,10 @@ class Failure:
 def judge(exited: Exited, facts: tuple[Fact, ...], *, was_ready: bool) -> Failure:
     """The failure behind an exit nobody asked for."""
     errors = tuple(fact for fact in facts if _is_cause(fact))
-    memory = next((fact for fact in reversed(errors) if fact.name.removeprefix(ERROR) in MEMORY_ERRORS), None)
+    began = any(fact.name in AFTER_FACT for fact in facts)
+    memory = next((fact for fact in reversed(errors) if _is_memory(fact, began=began)), None)
     if memory is not None:
-        return _failure(Kind.OUT_OF_MEMORY, exited, _told(memory), memory, MEMORY_ERRORS[memory.name.removeprefix(ERROR)])
+        return _failure(Kind.OUT_OF_MEMORY, exited, _told(memory), memory, MEMORY_ERRORS.get(memory.name.removeprefix(ERROR), Limit.HOST))
     hopeless = _hopeless(exited, errors, was_ready=was_ready)
     if hopeless:
         return _failure(Kind.HOPELESS, exited, hopeless)
@@ -136,6 +138,12 @@ def judge(exited: Exited, facts: tuple[Fact, ...], *, was_ready: bool) -> Failur
 
 def _is_cause(fact: Fact) -> bool:
     return fact.name.startswith(ERROR) and fact.name.removeprefix(ERROR) not in _OF_REQUESTS
+
+
+def _is_memory(fact: Fact, *, began: bool) -> bool:
+    """Whether a setting may help: an abort of the process itself only after it has ``began`` to load."""
+    name = fact.name.removeprefix(ERROR)
+    return name in MEMORY_ERRORS or (began and name == "process_memory")
 
 
 def _hopeless(exited: Exited, errors: tuple[Fact, ...], *, was_ready: bool) -> str:

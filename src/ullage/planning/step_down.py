@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from ullage.catalog.traceback_frames import AFTER_FACT
 from ullage.domain.case import Case, Value
-from ullage.domain.cause import Diagnosis, FirstAid, Log, Sighting
+from ullage.domain.cause import Cause, Diagnosis, FirstAid, Log, Sighting
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
 from ullage.domain.machine import HOST
@@ -39,10 +39,16 @@ def adviser(
         if remedy is None or made is None:
             return None
         causes = diagnosed(engine, None, launch.case, facts).causes
-        why = f" ({causes[0].stage.replace('_', ' ')}: {causes[0].summary})" if causes else ""
+        why = f" ({_why(causes[0])})" if causes else ""
         return StepDown(launch=Launch(command=made, case=remedy.case), changes=remedy.changes, text=in_words(launch.case, remedy) + why)
 
     return next_step
+
+
+def _why(cause: Cause) -> str:
+    """Phase, what ran out, and the term that it was for."""
+    term = f", needed for {cause.term.replace('_', ' ')}" if cause.term is not None else ""
+    return f"{cause.stage.replace('_', ' ')}: {cause.summary}{term}"
 
 
 def in_words(before: Case, remedy: Remedy) -> str:
@@ -120,6 +126,8 @@ _MARGIN = 4  # of a request that failed with nobody saying what was free: betwee
 def _lacking_bytes(facts: tuple[Fact, ...]) -> int:
     """What the last failed allocation lacked, as far as its line tells; 0 where it does not."""
     for fact in reversed(facts):
+        if not fact.name.startswith("error."):
+            continue
         details = dict(fact.details)
         wanted = fact.value if fact.unit == "bytes" else details.get("requested_bytes")
         free = details.get("free_bytes")

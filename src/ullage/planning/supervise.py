@@ -7,6 +7,7 @@ out of memory one setting is stepped down before the next start.
 from collections.abc import Callable
 from typing import assert_never
 
+from ullage.catalog.traceback_frames import AFTER_FACT
 from ullage.domain.facts import Fact
 from ullage.domain.plan import Limit
 from ullage.domain.supervision import (
@@ -50,6 +51,8 @@ NextStep = Callable[[Launch, tuple[Fact, ...], Limit | None], StepDown | None]
 
 _TERM = 15
 _MOST_NOTES = 256
+_LOADED = frozenset({"requests_running", "kv_cache_usage", "preemptions", "retracted"})  # what an engine says under load
+_WAY = frozenset({*AFTER_FACT, *_LOADED})
 
 
 def no_step(_launch: Launch, _facts: tuple[Fact, ...], _limit: Limit | None) -> StepDown | None:
@@ -169,8 +172,18 @@ def _exited(state: State, event: Exited, next_step: NextStep) -> Answer:
     ended = replace(
         state, is_running=False, is_probing=False, ready_at=None, kill_at=None, unwell_since=None, unwell_reason="", reason="", notes=()
     )
-    after, actions = _after(ended, event.at, failure, recent, next_step, was_ready=was_ready)
+    after, actions = _after(ended, event.at, failure, _telling(state, recent, failure), next_step, was_ready=was_ready)
     return after, (*closed, record, *actions)
+
+
+def _telling(state: State, recent: tuple[Fact, ...], failure: Failure) -> tuple[Fact, ...]:
+    """What tells why it ended: how far it was, by all that it said, and its last errors; that it was killed where it said none."""
+    way = tuple(note.fact for note in state.notes if note.fact.name in _WAY)
+    answered = (Fact(name="ready", value="it had answered a request"),) if state.ready_at is not None else ()
+    errors = tuple(fact for fact in recent if fact.name.startswith(ERROR))
+    killed = (Fact(name="error.host_killed", value=failure.reason),) if failure.limit is Limit.HOST and not errors else ()
+    loaded = tuple(fact for fact in way if fact.name in _LOADED)
+    return (*(fact for fact in way if fact.name not in _LOADED), *answered, *loaded, *errors, *killed)
 
 
 def _run(state: State, event: Exited, failure: Failure) -> Run:
@@ -196,9 +209,7 @@ def _after(state: State, at: float, failure: Failure, facts: tuple[Fact, ...], n
         case Kind.HOPELESS:
             return _give_up(state, at, f"the same command cannot succeed: {failure.reason}")
         case Kind.OUT_OF_MEMORY:
-            answered = (Fact(name="ready", value="it had answered a request"),) if was_ready else ()
-            errors = (*answered, *(fact for fact in facts if fact.name.startswith(ERROR)))
-            found = next_step(state.launch, errors, failure.limit) if state.steps < state.policy.most_steps else None
+            found = next_step(state.launch, facts, failure.limit) if state.steps < state.policy.most_steps else None
             if found is not None:
                 return _step_down(state, at, failure, found)
             if not was_ready:

@@ -26,6 +26,7 @@ from ullage.runtime.sample.settings import Sampling, check
 from ullage.runtime.schedule import plan as planning
 from ullage.runtime.schedule.plan import Preempt, Refusal, State, admits, refusal
 from ullage.runtime.schedule.queue import Queue
+from ullage.runtime.shortage import in_a_step, is_shortage
 
 __all__ = ["Engine", "EngineSettings", "Finish", "Logprobs", "Output", "Refusal", "Request", "Sampling", "Stats", "TokenMask"]
 
@@ -79,6 +80,11 @@ class Engine:
     def has_work(self) -> bool:
         """Whether `step` has something to do or to say."""
         return bool(self._arrivals or self._running or self._outputs or len(self._queue) or self._cancelled)
+
+    @property
+    def running(self) -> int:
+        """Sequences in the batch."""
+        return len(self._running)
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why the request can never run here, in numbers; None where it can."""
@@ -231,7 +237,10 @@ class Engine:
         lives = [self._alive[piece.id] for piece in planned]
         try:
             wanting, logits = self._decoded(planned, lives)
-        except Exception as error:  # noqa: BLE001 - whatever a device raises, every request of the step has to end
+        except Exception as error:
+            if is_shortage(error):  # it would come again: who keeps this process has to change something
+                rows = sum(piece.end - piece.start for piece in planned)
+                raise in_a_step(error, rows=rows, sequences=len(self._running), longest=max(piece.end for piece in planned)) from error
             for live in lives:
                 self._end(live, Finish.ERROR, detail=f"{type(error).__name__}: {error}")
             return

@@ -9,6 +9,7 @@ from ullage.runtime.cache.prefix import Match
 from ullage.runtime.cache.swap import Swapped, held_bytes
 from ullage.runtime.live import Live
 from ullage.runtime.load import Loaded
+from ullage.runtime.process import address_limit
 from ullage.runtime.schedule.form import Form, Kept
 from ullage.runtime.schedule.plan import Candidate, Room
 
@@ -42,7 +43,7 @@ class Housing:
             loaded.groups,
             budget_bytes=settings.budget_bytes,
             page_tokens=settings.page_tokens,
-            lanes=settings.max_sequences * (_SPARE_LANES if settings.prefix_cache else 1),
+            lanes=settings.max_sequences * (_SPARE_LANES if settings.prefix_cache and address_limit() is None else 1),
             lane_tokens=settings.max_len,
             dtype=loaded.dtype,
             device=loaded.device,
@@ -50,6 +51,7 @@ class Housing:
             kv_dtype=settings.kv_dtype,
             devices=loaded.devices,
             budgets=settings.budgets,
+            in_slabs=True if address_limit() is not None else None,  # each place would count against the limit, taken or not
         )
         kept = [
             (group.device, Kept(group.window, arena.page_bytes)) for group, arena in zip(self.pool.groups, self.pool.arenas, strict=True)

@@ -1,6 +1,7 @@
 """What this process takes of memory, as the system counts it: now, and at most."""
 
 import ctypes
+import resource
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def _line(name: str) -> int:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * _KIB
     return 0
+
+
+def address_limit() -> int | None:
+    """Bytes that this process may map, whether it touches them or not; None where nobody set a limit."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def give_back_freed() -> None:

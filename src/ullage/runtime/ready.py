@@ -1,15 +1,17 @@
 """From options to an engine that may start: what is promised before a weight is read, then loading and sizing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from ullage.commands.model import read_model
 from ullage.engines.runtime.placement import NO_EXPERTS, spans_of
+from ullage.engines.runtime.process import process_bytes
 from ullage.engines.runtime.residence import ELEMENT_BYTES
 from ullage.engines.runtime.settings import dual_chunk
 from ullage.engines.runtime.shares import shares_of
-from ullage.engines.runtime.versions import DEVICE_CONTEXT, PROCESS
+from ullage.engines.runtime.versions import DEVICE_CONTEXT
 from ullage.engines.runtime.weights import How, resident
 from ullage.errors import InputError
 from ullage.frozen import dataclass
@@ -44,8 +46,8 @@ class _Files:
         raise InputError(f"{word} is no folder and no file here; fetch the model first")
 
 
-def make_ready(options: Options) -> Ready:
-    """Raises InputError where it does not fit or an option cannot be, and what loading raises."""
+def make_ready(options: Options, begin: Callable[[], None] = lambda: None) -> Ready:
+    """``begin`` is called before weights are read. Raises InputError for what does not fit or cannot be, and what loading raises."""
     devices = devices_of(options)
     device = devices[0].type
     if not Path(options.model).expanduser().exists():
@@ -57,6 +59,7 @@ def make_ready(options: Options) -> Ready:
     found = resident(model, How(asked=options.weights, dtype=word, device=device, spread=len(devices) > 1))
     split = split_for(options, model.architecture, found, devices, ELEMENT_BYTES[word])
     chunks = None if options.dual_chunk is None else dual_chunk(options.dual_chunk)
+    begin()
     with while_doing("loading the weights"):
         loaded = load(
             options.model,
@@ -69,7 +72,7 @@ def make_ready(options: Options) -> Ready:
             split=split,
         )
     sized = sizes(options, loaded, split, ELEMENT_BYTES[word])
-    base = PROCESS.value if device == "cpu" else DEVICE_CONTEXT.value * len(devices)
+    base = process_bytes(model.path, model.architecture.vocab_size) if device == "cpu" else DEVICE_CONTEXT.value * len(devices)
     parts = {"weights": found.nbytes, "kv_cache": sized.cache_bytes, "activations": sized.step_bytes, "runtime": base}
     parts["swap"] = options.swap_bytes
     if options.host_experts:

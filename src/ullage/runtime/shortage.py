@@ -8,10 +8,11 @@ from ullage.errors import WorldError
 
 _ALLOCATOR = "DefaultCPUAllocator"
 _LINKER = ("failed to map segment", "cannot allocate memory")
+_THREAD = "can't start new thread"  # whose stack there is no room for
 
 
 class OutOfMemoryError(WorldError):
-    """An allocation failed before the server could begin (exit 4)."""
+    """An allocation failed (exit 4)."""
 
 
 @contextmanager
@@ -31,7 +32,16 @@ def is_shortage(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     if isinstance(error, ImportError | WorldError):
         return any(text in str(error).lower() for text in _LINKER)
-    return isinstance(error, MemoryError) or _ALLOCATOR in str(error) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or _ALLOCATOR in str(error) or _THREAD in str(error) or type(error).__name__ == "OutOfMemoryError"
+
+
+def in_a_step(error: BaseException, *, rows: int, sequences: int, longest: int) -> OutOfMemoryError:
+    """The same of a step that computed ``rows`` rows of so many sequences, the longest with that many tokens."""
+    if sequences > 1:
+        where = f"under load, {sequences} sequences in the batch, the longest of {longest} tokens"
+    else:
+        where = f"a {'long prompt' if rows > 1 else 'sequence'} of {longest} tokens alone in the batch"
+    return OutOfMemoryError(f"error: out of memory in a step of {rows} rows: {_in_words(error)}; {where}")
 
 
 def _in_words(error: BaseException) -> str:

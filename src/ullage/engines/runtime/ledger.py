@@ -9,14 +9,16 @@ from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
 from ullage.engines.runtime.cache_tiles import unpacking_bytes
+from ullage.engines.runtime.process import vocabulary
 from ullage.engines.runtime.resolve import architecture_of, element_of, shares
 from ullage.engines.runtime.settings import NATIVE
 from ullage.engines.runtime.shares import Share, seen_by
 from ullage.engines.runtime.transient import FLOAT, PIECE_KEYS, Rows, kernel_scratch, peak
-from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS
-from ullage.engines.runtime.weights import How, how, resident
+from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS, STEPPING, TOKEN
+from ullage.engines.runtime.weights import How, Resident, how, resident
 from ullage.units import format_bytes
 
+_ONE_AT_A_TIME = "one matrix at a time as read, in the dtype and as kept, the head before the layers"
 _HELD = 50  # one part in so many: how far a counted step may be from its formula
 _DRAWING = (0, 16, 20)  # bytes beside each logit while a token is drawn: weights, a difference, and their sums in float64
 
@@ -28,9 +30,12 @@ def _entry(
 
 
 def _constant(device: str, constant: Constant, because: str) -> Iterator[Entry]:
-    origin = Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
     for phase in (Phase.LOAD, Phase.RESIDENT):
-        yield _entry(device, Purpose.RUNTIME, phase, amount_of(constant), because, origin=origin)
+        yield _entry(device, Purpose.RUNTIME, phase, amount_of(constant), because, origin=_measured(constant))
+
+
+def _measured(constant: Constant) -> Origin:
+    return Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
 
 
 def ledger(case: Case) -> Ledger:
@@ -55,9 +60,17 @@ def ledger(case: Case) -> Ledger:
 def _process(case: Case, device: Device, share: Share) -> Iterator[Entry]:
     if how(case).device == "cpu":
         if not share.first:
-            return iter(())
-        return _constant(device.id, PROCESS, "Python, PyTorch and its libraries, and what the allocator keeps")
-    return _constant(device.id, DEVICE_CONTEXT, "the driver's context and the kernels of PyTorch")
+            return
+        yield from _constant(device.id, PROCESS, "Python, PyTorch, the server and the tokeniser, when nothing was computed yet")
+        size = case.model.architecture.vocab_size
+        words = f"the tokeniser's vocabulary of {size:,}"
+        for phase in (Phase.LOAD, Phase.RESIDENT):
+            yield _entry(device.id, Purpose.RUNTIME, phase, vocabulary(case.model.path, size), words, origin=_measured(TOKEN))
+        for phase in (Phase.PREFILL, Phase.DECODE):
+            because = "kernels that the first steps load and make, stacks of their threads, and what the allocator keeps of freed memory"
+            yield _entry(device.id, Purpose.RUNTIME, phase, amount_of(STEPPING), because, origin=_measured(STEPPING))
+        return
+    yield from _constant(device.id, DEVICE_CONTEXT, "the driver's context and the kernels of PyTorch")
 
 
 def _weights(case: Case, device: str, share: Share) -> Iterator[Entry]:
@@ -70,12 +83,19 @@ def _weights(case: Case, device: str, share: Share) -> Iterator[Entry]:
     matrices = Amount.exactly(share.nbytes - share.table)
     where = "in the file's own pages, which the system may drop and read again" if found.mapped else f"in {kept.dtype}"
     yield _entry(device, Purpose.STAGING, Phase.LOAD, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
-    yield _entry(
-        device, Purpose.STAGING, Phase.LOAD, Amount(0, found.largest, 2 * found.largest), "one matrix at a time, as read and as kept"
-    )
+    yield _entry(device, Purpose.STAGING, Phase.LOAD, _converting(share, found, matrices.expected), _ONE_AT_A_TIME)
     yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
     yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, Amount.exactly(share.table), f"the token table {where}", origin=origin)
     yield from _rooms(share, device, kept)
+
+
+def _converting(share: Share, found: Resident, matrices: int) -> Amount:
+    """What loading takes beyond the weights that stay: the head is made before there is anything else, then one matrix after another.
+
+    A matrix is there as it is read, in the dtype, and as it is kept.
+    """
+    head = found.first if share.last else 0
+    return Amount(0, max(2 * head - matrices, found.largest), max(3 * head - matrices, 3 * found.largest))
 
 
 def _rooms(share: Share, device: str, kept: How) -> Iterator[Entry]:

@@ -14,8 +14,14 @@ _PATTERNS: Final = (
     ("chunk_tokens", "tokens", re.compile(r"ullage\.runtime: chunk: (\d{1,9}) tokens; at most (?P<sequences>\d{1,9}) sequences")),
     ("error.request_too_long", "", re.compile(r"needs ([\d,]{1,24}) (?P<unit>tokens|bytes of cache) and (?P<have>[\d,]{1,24}) are there")),
     ("error.no_room_for_cache", "", re.compile(r"are left for the cache and one page takes (.{1,24}?)[:;]")),
-    ("error.process_memory", "", re.compile(r"(out of memory while the libraries|terminate called after throwing .{0,40}bad_alloc)")),
-    ("error.host_oom", "", re.compile(r"(out of memory while|\bMemoryError\b|\bErrno 12\b)")),
+    (
+        "error.process_memory",
+        "",
+        re.compile(r"(out of memory while the libraries|terminate called after throwing .{0,40}bad_alloc|libgomp: Thread creation failed)"),
+    ),
+    ("error.host_oom", "", re.compile(r"(out of memory (?:while|in a step)|\bMemoryError\b|\bErrno 12\b)")),
+    ("loading", "", re.compile(r"ullage\.runtime: loading: (\S.{0,200})")),
+    ("requests_running", "", re.compile(r"ullage\.runtime: running: (\d{1,9}) sequences at once")),
     ("error.family", "", re.compile(r"the runtime does not run the family '([^']{1,80})'")),
     ("error.engine", "", re.compile(r"ullage\.runtime: error: the engine failed: (\w{1,80})")),
     ("listening", "", re.compile(r"ullage\.runtime: listening on (\S{1,200})")),
@@ -37,13 +43,16 @@ def read_log_line(line: str) -> Fact | None:
     return None
 
 
-_DOING: Final = re.compile(r"out of memory (while loading|while reserving)|; (under load|a long prompt)\b")
+_DOING: Final = re.compile(r"out of memory (while loading|while reserving)|; (under load|a long prompt|a sequence)\b")
 
 
 def _doing(text: str) -> tuple[tuple[str, str], ...]:
     """What memory was refused for, in the words that tell the stage."""
     match = _DOING.search(text)
-    return (("doing", "kv cache allocation" if match[1] == "while reserving" else match[1] or match[2]),) if match is not None else ()
+    return (("doing", _IN_WORDS.get(match[1] or match[2], match[1] or match[2])),) if match is not None else ()
+
+
+_IN_WORDS: Final = {"while reserving": "kv cache allocation", "a sequence": "generation of a sequence"}
 
 
 def _typed(text: str) -> int | str:

@@ -6,6 +6,7 @@ from ullage.domain.architecture import Architecture
 from ullage.domain.case import Case, Value
 from ullage.engines.runtime.extended import extended
 from ullage.engines.runtime.placement import Kept, chosen_split
+from ullage.engines.runtime.process import process_bytes
 from ullage.engines.runtime.residence import ELEMENT_BYTES
 from ullage.engines.runtime.settings import AUTO, NATIVE, cache_forms, dual_chunk
 from ullage.engines.runtime.shares import Share, case_spans, memory_of, shares_of
@@ -19,7 +20,7 @@ from ullage.engines.runtime.sizing import (
     default_dtype,
     default_memory,
 )
-from ullage.engines.runtime.versions import DEVICE_CONTEXT, PROCESS
+from ullage.engines.runtime.versions import DEVICE_CONTEXT
 from ullage.engines.runtime.weights import how, resident
 from ullage.errors import UnsupportedModelError
 from ullage.frozen import replace
@@ -87,7 +88,7 @@ def _left(case: Case, share: Share) -> int:
 def base_of(case: Case, share: Share) -> int:
     """What the process takes on a device before any weight: it has one host, and a context on every accelerator."""
     if how(case).device == CPU:
-        return PROCESS.value if share.first else 0
+        return process_bytes(case.model.path, case.model.architecture.vocab_size) if share.first else 0
     return DEVICE_CONTEXT.value
 
 

@@ -22,7 +22,7 @@ _TOGETHER = (  # matrices that become one
 # Kept in the dtype whatever is asked for: small, and what decides; or (KV_B) the two halves that queries and outputs go through by heads.
 _IN_DTYPE = frozenset({Role.ROUTER, Role.SHARED_ROUTER, Role.KV_B})
 _NOT_LOADED = frozenset({Role.MTP, Role.VISION, Role.PROJECTOR, Role.POSITION, Role.OTHER})
-_CONVERTED = frozenset({*LINEAR_ROLES, Role.EMBEDDING, Role.HEAD})
+_CONVERTED = frozenset(LINEAR_ROLES)
 _FLOAT = 4
 
 
@@ -52,7 +52,8 @@ class Resident:
     norm: int
     scratches: tuple[int, ...]  # of each layer
     head_scratch: int
-    largest: int  # bytes of the largest matrix in the dtype, which is converted by itself
+    first: int  # bytes of the head in the dtype, which is converted by itself before all others
+    largest: int  # bytes of the largest matrix of the layers in the dtype
     experts: tuple[int, ...]  # of the layers' bytes those of routed experts, which may lie on the host
     expert: tuple[int, ...]  # one routed expert of each layer
 
@@ -86,7 +87,7 @@ def resident(model: Model, kept: How) -> Resident:
     table, head, norm = _ends(model, by_layer[None], kept, family)
     layers = tuple(_layer(layer, by_layer[index], kept, family) for index, layer in enumerate(architecture.layers))
     experts = tuple(_experts(by_layer[index], kept) for index in range(len(layers)))
-    matrices = [tensor for tensors in by_layer.values() for tensor in tensors if tensor.role in _CONVERTED]
+    matrices = [tensor for layer, tensors in by_layer.items() if layer is not None for tensor in _of(tensors, *_CONVERTED)]
     return Resident(
         table=table,
         mapped=kept.device == "cpu",
@@ -95,7 +96,8 @@ def resident(model: Model, kept: How) -> Resident:
         norm=norm,
         scratches=tuple(_most_scratch(by_layer[index], kept) for index in range(len(layers))),
         head_scratch=_most_scratch(_head_rows(model, by_layer[None]), replace(kept, asked=head_word(kept.asked))),
-        largest=max((prod(tensor.shape) for tensor in matrices if tensor.part is Part.WEIGHT), default=0) * kept.element,
+        first=sum(tensor.elements for tensor in _head_rows(model, by_layer[None])) * kept.element,
+        largest=max((prod(tensor.shape) for tensor in matrices), default=0) * kept.element,
         experts=experts,
         expert=tuple(
             nbytes // layer.feed_forward.experts if isinstance(layer.feed_forward, ExpertFeedForward) else 0

@@ -27,13 +27,17 @@ _FAILED = 4
 
 def run(options: Options, remarks: tuple[str, ...], began: float) -> int:
     """Serve until told to stop; the exit code. Raises what loading raises."""
-    say(f"command: {shlex.join(('python', '-m', 'ullage.runtime', *sys.argv[1:]))}")
     for remark in remarks:
         say(f"note: {remark}")
     keys = keys_of(options.key_file, KEY_VARIABLE)
     try_address(options.host, options.port)
+    return asyncio.run(_live(options, make_ready(options, partial(_tell_loading, options)), keys, began))
+
+
+def _tell_loading(options: Options) -> None:
+    """The command in the words of a log that is read by itself, and how far we are."""
+    say(f"command: {shlex.join(('python', '-m', 'ullage.runtime', *sys.argv[1:]))}")
     say(f"loading: {options.model}")
-    return asyncio.run(_live(options, make_ready(options), keys, began))
 
 
 async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: float) -> int:
@@ -42,6 +46,8 @@ async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: 
 
     def fail(error: BaseException) -> None:
         failures.append(error)
+        said = next(iter(str(error).splitlines()), "")
+        say(said if isinstance(error, OutOfMemoryError) else f"error: the engine failed: {type(error).__name__}: {said}")
         stopping.set()
 
     worker = Worker(ready.engine, asyncio.get_running_loop(), fail)
@@ -53,9 +59,6 @@ async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: 
         await serve(app, options.host, options.port, stopping, partial(_tell_listening, began))
     finally:
         worker.stop()
-    for error in failures:
-        said = next(iter(str(error).splitlines()), "")
-        say(said if isinstance(error, OutOfMemoryError) else f"error: the engine failed: {type(error).__name__}: {said}")
     return _FAILED if failures else 0
 
 

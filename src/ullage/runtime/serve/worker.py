@@ -7,6 +7,8 @@ from threading import Event, Thread
 
 from ullage.runtime.engine import Engine
 from ullage.runtime.request import Finish, Output, Request
+from ullage.runtime.serve.voice import say
+from ullage.runtime.shortage import OutOfMemoryError
 
 
 class Worker:
@@ -17,6 +19,7 @@ class Worker:
         self._loop, self._failed = loop, failed
         self._waiting: dict[int, Batch] = {}
         self._wake, self._stopping = Event(), False
+        self._most = 1
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -59,8 +62,15 @@ class Worker:
                 except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
                     self._tell(partial(self._die, error))
                     return
+                self._tell_load()
                 if outputs:
                     self._tell(partial(self._deliver, outputs))
+
+    def _tell_load(self) -> None:
+        """A line for each doubling of what ran at once, so that a log tells what load there was."""
+        if self.engine.running >= 2 * self._most:
+            self._most = self.engine.running
+            say(f"running: {self._most} sequences at once")
 
     def _tell(self, act: Callable[[], None]) -> None:
         if not self._loop.is_closed():
@@ -75,6 +85,9 @@ class Worker:
                     del self._waiting[output.id]
 
     def _die(self, error: BaseException) -> None:
+        """Whoever waits is told; not of a want of memory, after which their connections break: who keeps us starts anew and asks again."""
+        if isinstance(error, OutOfMemoryError):
+            self._waiting.clear()
         for number, batch in self._waiting.items():
             batch.put(Output(number, None, None, Finish.ERROR, f"the engine failed: {type(error).__name__}"))
         self._waiting.clear()
