@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from operator import itemgetter
 
+from ullage.domain.foresight import Foresight
 from ullage.frozen import dataclass, field
 
 Steps = tuple[tuple[int, int], ...]  # (tokens, bytes), both rising: what lies between costs what the next step costs
@@ -115,6 +116,8 @@ class State:
     device_short: bool = False
     bytes_per_s: float = 0.0  # given back by finished requests
     finished_at: float | None = None
+    foresight: Foresight | None = None  # what ``ahead_s`` is looked ahead by; None: by how fast those in flight grow
+    answers: tuple[int, ...] = ()  # lengths of the last ones, where there is foresight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +141,11 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """Answered in full, whatever the answer was."""
+    """Answered in full, whatever the answer was; ``generated`` tokens for all its sequences, 0 where nobody counted."""
 
     id: str
     at: float
+    generated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,11 +217,15 @@ Event = Arrived | Started | Finished | Cancelled | Lost | Tick | PoolReading | D
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admit:
-    """Send it to the engine now. ``reserved_bytes`` is what all requests in flight have reserved, this one among them."""
+    """Send it to the engine now. ``reserved_bytes`` is what all requests in flight have reserved, this one among them.
+
+    ``ahead``: in the worst case they would pass the pool, and by the forecast they will not.
+    """
 
     id: str
     cost_bytes: int
     reserved_bytes: int
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

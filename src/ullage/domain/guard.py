@@ -43,6 +43,7 @@ class GuardRecord(NamedTuple):
     cost_bytes: int
     reserved_bytes: int  # by all requests in flight, when it was let in
     replays: int
+    ahead: bool = False  # let in by the forecast of the pool, beyond the worst case
 
 
 class Guard(Protocol):

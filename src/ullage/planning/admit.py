@@ -34,10 +34,12 @@ from ullage.domain.admission import (
     Tick,
     Ticket,
 )
+from ullage.domain.foresight import Foresight
 from ullage.frozen import replace
 from ullage.planning import fair_queue, in_flight
-from ullage.planning.pool_forecast import held_ahead
+from ullage.planning.foresight import KEPT
 from ullage.planning.price import again, price, ticket_bytes
+from ullage.planning.room import fits
 
 LONGEST_RETRY_S = 120
 AVERAGED_S = 10.0  # over which given-back bytes are averaged
@@ -45,9 +47,9 @@ AVERAGED_S = 10.0  # over which given-back bytes are averaged
 Outcome = tuple[State, tuple[Action, ...]]
 
 
-def begin(cost: CostModel, limits: Limits | None = None) -> State:
+def begin(cost: CostModel, limits: Limits | None = None, foresight: Foresight | None = None) -> State:
     """The state before the engine is ready."""
-    return State(cost=cost, limits=limits or Limits(), allowed=cost.most_sequences)
+    return State(cost=cost, limits=limits or Limits(), allowed=cost.most_sequences, foresight=foresight)
 
 
 def step(state: State, event: Event) -> Outcome:  # noqa: PLR0911 - one answer for each kind of event
@@ -58,7 +60,7 @@ def step(state: State, event: Event) -> Outcome:  # noqa: PLR0911 - one answer f
         case Started():
             return _started(state, event), ()
         case Finished() | Cancelled():
-            return _let_in(_ended(state, event.id, event.at), event.at)
+            return _let_in(_ended(_learned(state, event), event.id, event.at), event.at)
         case Lost():
             return _then(_lost(state, event), event.at)
         case Tick():
@@ -125,6 +127,15 @@ def _started(state: State, event: Started) -> State:
     if ticket is None or ticket.streamed:
         return state
     return replace(state, in_flight={**state.in_flight, event.id: replace(ticket, streamed=True)})
+
+
+def _learned(state: State, event: Finished | Cancelled) -> State:
+    """The state with the length of an answer that came to its end."""
+    ticket = state.in_flight.get(event.id)
+    if state.foresight is None or ticket is None or isinstance(event, Cancelled) or event.generated <= 0:
+        return state
+    length = -(-event.generated // max(1, ticket.sequences))
+    return replace(state, answers=(*state.answers[1 - KEPT :], length))
 
 
 def _ended(state: State, name: str, at: float) -> State:
@@ -254,30 +265,23 @@ def _let_in(state: State, at: float) -> Outcome:
     again: list[str] = []
     while state.up:
         ticket = state.replays[0] if state.replays else fair_queue.next_in_line(state)
-        if ticket is None or not _fits(state, ticket, at):
+        if ticket is None or not fits(state, ticket, at):
             break
         was_in = bool(state.replays)
-        state = _taken(state, ticket, is_new=not was_in)
+        state = _taken(state, ticket, at, is_new=not was_in)
         if was_in:
             again.append(ticket.id)
         else:
-            actions.append(Admit(id=ticket.id, cost_bytes=ticket.cost_bytes, reserved_bytes=state.reserved_bytes))
+            ahead = state.reserved_bytes > state.cost.pool_bytes
+            actions.append(Admit(id=ticket.id, cost_bytes=ticket.cost_bytes, reserved_bytes=state.reserved_bytes, ahead=ahead))
     return state, ((Replay(ids=tuple(again)), *actions) if again else tuple(actions))
 
 
-def _fits(state: State, ticket: Ticket, at: float) -> bool:
-    if state.in_flight and state.sequences + ticket.sequences > state.allowed:
-        return False
-    if state.limits.ahead_s > 0:
-        return not state.in_flight or held_ahead(state, ticket, at) <= state.cost.pool_bytes
-    return state.reserved_bytes + ticket.cost_bytes <= state.cost.pool_bytes
-
-
-def _taken(state: State, ticket: Ticket, *, is_new: bool) -> State:
+def _taken(state: State, ticket: Ticket, at: float, *, is_new: bool) -> State:
     served = {**state.served, ticket.client: state.served.get(ticket.client, 0) + (ticket.cost_bytes if is_new else 0)}
     return replace(
         state,
-        in_flight={**state.in_flight, ticket.id: ticket},
+        in_flight={**state.in_flight, ticket.id: replace(ticket, measured_at=at)},
         waiting=tuple(other for other in state.waiting if other.id != ticket.id) if is_new else state.waiting,
         replays=state.replays if is_new else tuple(other for other in state.replays if other.id != ticket.id),
         served=served,

@@ -45,6 +45,7 @@ class Slot:
         self.is_streamed = False
         self.generated = 0
         self.cost_bytes = self.reserved_bytes = 0
+        self.is_ahead = False
         self.let_in_at: float | None = None
         self.ended, self.status = "cancelled", _CLIENT_CLOSED
 
@@ -81,7 +82,7 @@ class Gate:
         now = time.monotonic()
         del self._slots[slot.id]
         if slot.ended == "finished":
-            self.dispatch(Finished(id=slot.id, at=now))
+            self.dispatch(Finished(id=slot.id, at=now, generated=slot.generated))
         elif slot.ended == "cancelled":
             self.dispatch(Cancelled(id=slot.id, at=now))
         self.records.add(
@@ -99,6 +100,7 @@ class Gate:
                 cost_bytes=slot.cost_bytes,
                 reserved_bytes=slot.reserved_bytes,
                 replays=max(0, slot.turn - 1),
+                ahead=slot.is_ahead,
             )
         )
 
@@ -152,7 +154,7 @@ class Gate:
             slot.turn += 1
             slot.let_in_at = slot.let_in_at or time.monotonic()
         if isinstance(decision, Admit):
-            slot.cost_bytes, slot.reserved_bytes = decision.cost_bytes, decision.reserved_bytes
+            slot.cost_bytes, slot.reserved_bytes, slot.is_ahead = decision.cost_bytes, decision.reserved_bytes, decision.ahead
         if slot.decision.done():
             slot.decision = asyncio.get_running_loop().create_future()
         slot.decision.set_result(decision)

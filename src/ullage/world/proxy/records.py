@@ -18,7 +18,7 @@ class Records:
         self._queued: Counter[float] = Counter()
         self._queue_s = 0.0
         self._tokens: Counter[str] = Counter()
-        self._replays = 0
+        self._replays = self._ahead = 0
 
     def add(self, record: GuardRecord) -> None:
         """Count a request that has ended."""
@@ -29,6 +29,7 @@ class Records:
         self._tokens["prompt"] += record.prompt_tokens
         self._tokens["answer"] += record.generated
         self._replays += record.replays
+        self._ahead += record.ahead
 
     def page(self, state: State) -> str:
         """The counts, and what the guard holds now, as Prometheus text."""
@@ -37,6 +38,7 @@ class Records:
         lines += ["# TYPE ullage_guard_tokens_total counter"]
         lines += [f'ullage_guard_tokens_total{{of="{of}"}} {count}' for of, count in sorted(self._tokens.items())]
         lines += ["# TYPE ullage_guard_replays_total counter", f"ullage_guard_replays_total {self._replays}"]
+        lines += ["# TYPE ullage_guard_ahead_total counter", f"ullage_guard_ahead_total {self._ahead}"]
         gauges = {
             "in_flight_requests": len(state.in_flight),
             "in_flight_sequences": state.sequences,

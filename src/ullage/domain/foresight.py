@@ -1,0 +1,16 @@
+"""What earlier runs, or a workload, say of requests that are still to come."""
+
+from ullage.frozen import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foresight:
+    """``answers`` are lengths of answers, rising, each standing for as many; ``tokens_per_s`` is the pace of one sequence.
+
+    ``growth`` is how many times the bytes of the rules a token took of the pool; ``source`` says who says so.
+    """
+
+    source: str
+    answers: tuple[int, ...] = ()
+    tokens_per_s: float | None = None
+    growth: float = 1.0
