@@ -18,6 +18,7 @@ from ullage.world.proxy.gate import Gate, Slot, end_of
 
 INLINE_BYTES = 16 << 10  # a larger body is read and counted in a thread
 _COMPLETION = re.compile(rb'"(?:completion_tokens|predicted_n)"\s*:\s*(\d{1,9})')
+_ITS_FAULT = 500  # the line HTTP draws
 _GONE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
@@ -25,11 +26,16 @@ class _ClientGoneError(Exception):
     """The client does not read any more."""
 
 
+class _EngineDyingError(Exception):
+    """The engine answered with an error of its own and is not well: its worker died before its front did."""
+
+
 class Engine(NamedTuple):
     """Where requests go. ``lost`` is told that a sending broke off; it finds out whether the engine is still there."""
 
     send: "Callable[[str, bytes, web.Request], aiohttp.client._RequestContextManager]"
     lost: Callable[[Slot, int], Awaitable[None]]
+    is_well: Callable[[], Awaitable[bool]]
 
 
 async def read(path: str, body: bytes, counter: PromptCounter) -> tuple[Asked, Count]:
@@ -74,13 +80,20 @@ async def _serve(request: web.Request, body: bytes, asked: Asked, slot: Slot, ga
         sent = body if slot.max_tokens is None else requests.with_length(asked, slot.max_tokens)
         try:
             async with engine.send(request.path, sent, request) as upstream:
+                await _check(upstream, engine)
                 if upstream.content_type != "text/event-stream":
                     return await _whole(upstream, slot)
                 answer = web.StreamResponse(status=upstream.status, headers=headers.to_client(upstream.headers))
                 await _stream(request, upstream, answer, slot, gate)
                 return answer
-        except _GONE:
+        except (*_GONE, _EngineDyingError):
             await engine.lost(slot, turn)
+
+
+async def _check(upstream: aiohttp.ClientResponse, engine: Engine) -> None:
+    """Raises _EngineDyingError for an error that is the end of the engine and no answer."""
+    if upstream.status >= _ITS_FAULT and not await engine.is_well():
+        raise _EngineDyingError
 
 
 async def _whole(upstream: aiohttp.ClientResponse, slot: Slot) -> web.Response:

@@ -30,7 +30,7 @@ class Routes:
 
     def __init__(self, options: GuardOptions, keys: tuple[bytes, ...], gate: Gate, upstream: Upstream, counter: PromptCounter) -> None:
         self._options, self._keys, self._gate, self._upstream, self._counter = options, keys, gate, upstream, counter
-        self._engine = Engine(send=upstream.send, lost=upstream.lost)
+        self._engine = Engine(send=upstream.send, lost=upstream.lost, is_well=upstream.answers)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def keep(self, task: asyncio.Task[Any]) -> None:
