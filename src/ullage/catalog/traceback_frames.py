@@ -131,6 +131,7 @@ AFTER_FACT: Final = {
     "ready": Stage.FIRST_PROMPT,
     "listening": Stage.FIRST_PROMPT,
     "kv_cache_usage": Stage.FIRST_PROMPT,
+    "batch": Stage.FIRST_PROMPT,
 }
 
 

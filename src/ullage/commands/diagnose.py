@@ -8,14 +8,15 @@ from ullage.commands.diagnose_run import find_run, flags_of, log_of_run, notes_o
 from ullage.commands.engine_pages import base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
-from ullage.domain.case import Case
+from ullage.domain.case import Case, Settings, Value
 from ullage.domain.cause import Diagnosis, Log
 from ullage.domain.engine import Engine, Request
+from ullage.domain.placement import Parallel
 from ullage.errors import InputError, UllageError, WorldError
 from ullage.frozen import replace
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import as_words
-from ullage.planning.diagnose_facts import figures_of
+from ullage.planning.diagnose_facts import detail, figures_of
 from ullage.planning.diagnose_gather import gather
 from ullage.planning.diagnose_live import log_of
 from ullage.ports import World
@@ -105,7 +106,30 @@ def _request(engine: Engine, log: Log, flags: Flags) -> Request | None:
         request = _read(engine, (*first, *as_words(said, knobs)), {}, version)
         if request is not None:
             return request
-    return None
+    return _plain(engine, model, said)
+
+
+def _plain(engine: Engine, model: str, said: Mapping[str, str]) -> Request | None:
+    """The settings of an engine that is a library: as they are said, without a command."""
+    settings: dict[str, Value] = {}
+    for name in (knob.name for knob in engine.profile.knobs if knob.name in said):
+        try:
+            settings[name] = engine.validate(name, said[name])
+        except UllageError:
+            continue
+    if not settings or not model:
+        return None
+    known = Settings.of(settings)
+    return Request(engine=engine.profile.name, model=model, settings=known, parallel=Parallel(), environment=(), findings=())
+
+
+def _workload(log: Log) -> dict[str, object]:
+    """The last batch that the log tells of: how many sequences, and how long they become."""
+    batch = next((seen.fact for seen in reversed(log.sightings) if seen.fact.name == "batch"), None)
+    if batch is None:
+        return {}
+    tokens = (detail(batch, "prompt_tokens") or 0) + (detail(batch, "answer_tokens") or 0)
+    return {"context": str(max(1, tokens)), "concurrency": detail(batch, "batch") or 1}
 
 
 def _read(engine: Engine, argv: tuple[str, ...], environment: Mapping[str, str], version: object) -> Request | None:
@@ -125,6 +149,7 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
     words: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     words |= {option.name: flags.texts(option.name) for option in VERB.options if option.kind == "many"}
     words |= {option.name: flags.whole(option.name) for option in VERB.options if option.kind == "whole"}
+    words |= {name: value for name, value in _workload(log).items() if words.get(name) is None}
     words["engine_version"] = _known_version(engine, flags.text("engine_version") or log.version)
     notes: list[str] = []
     if flags.text("gpu") is None:

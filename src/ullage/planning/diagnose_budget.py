@@ -8,7 +8,7 @@ from ullage.planning.fit import Outcome
 
 def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | None) -> Budget | None:
     """The device's terms, the one that overflowed marked; None when neither log nor case says anything of sizes."""
-    device = _device(figures, outcome)
+    device = _of_term(outcome, _device(figures, outcome), cause)
     predicted = _predicted(outcome, device)
     measured = {one.purpose: one for one in (*_cache_in_bytes(log, outcome), *figures.measured)}
     term = cause.term if cause is not None else None
@@ -57,6 +57,14 @@ def _device(figures: Figures, outcome: Outcome | None) -> str | None:
         return f"gpu{digits}"
     worst = max(outcome.devices, key=lambda seen: seen.peak.expected / max(1, seen.total_bytes), default=None)
     return worst.device if worst is not None else None
+
+
+def _of_term(outcome: Outcome | None, device: str | None, cause: Cause | None) -> str | None:
+    """Where one memory is two devices, the processor's beside the host's: the one that holds what overflowed."""
+    if outcome is None or device is None or cause is None or cause.term in _predicted(outcome, device):
+        return device
+    sharing = [found.id for found in outcome.case.machine.devices if found.shares_memory_with == device]
+    return next((found for found in sharing if cause.term in _predicted(outcome, found)), device)
 
 
 def _predicted(outcome: Outcome | None, device: str | None) -> dict[Purpose, Amount]:

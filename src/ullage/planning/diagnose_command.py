@@ -7,10 +7,12 @@ from typing import Final
 
 _STARTS: Final = re.compile(
     r"(?:^|[\s;&\"'`$+\[(]|CMD |args: )(?P<command>(?:[A-Z][A-Z0-9_]+=\S+ +)*(?:exec +|numactl (?:\S+ +)*?|nohup +|sudo +|env +)?"
-    r"(?:(?:\S*/)?vllm serve |(?:\S*/)?python3?(?:\.\d+)? (?:-\w+ )*-m (?:vllm|sglang|ipex_llm|ktransformers|fastchat)[\w.]* "
+    r"(?:(?:\S*/)?vllm serve |(?:\S*/)?python3?(?:\.\d+)? (?:-\w+ )*-m "
+    r"(?:vllm|sglang|ullage\.runtime|ipex_llm|ktransformers|fastchat)[\w.]* "
     r"|(?:\S*/)?(?:llama-server|llama-cli|llama-bench|llama-perplexity|main|server)(?:\.exe)? +-|(?:\S*/)?sglang serve |transformers serve "
     r"|(?:\S*/)?python3? \S*(?:ktransformers|local_chat|sglang|exllama|tabby)\S* |koboldcpp\S* |ollama (?:run|serve)).{0,4000})"
 )
+_PROSE = re.compile(r"\b(?:serve|run) (?:with|to|and|is|was|for|or|the|will|can|does|command|in|on|as)\b")
 _ENDS = re.compile(r"\s(?:&&|\|\|?|;|2?>+|&>)\s?.*$")
 _ITEM = re.compile(r"""['"]?(?P<key>[a-z][a-z0-9_]{0,60})['"]?\s?[=:]\s?(?P<value>'[^']{0,300}'|"[^"]{0,300}"|[\w./+-]{1,100})""")
 _NOT_SAID: Final = frozenset({"None", "False", "auto", "null", ""})
@@ -20,7 +22,7 @@ _MOST = 400
 def command_of(text: str) -> tuple[str, ...] | None:
     """The words of an engine's command that a line holds, environment first, or None."""
     match = _STARTS.search(text)
-    if match is None:
+    if match is None or _PROSE.search(match["command"]):
         return None
     line = _ENDS.sub("", match["command"]).strip().rstrip("\\").strip("'\"` ")
     try:

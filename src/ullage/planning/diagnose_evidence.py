@@ -5,8 +5,10 @@ from ullage.domain.cause import Cause, Evidence, Family, Kind, Sighting, Stage
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Limit
 from ullage.planning.diagnose_facts import detail
-from ullage.planning.diagnose_meaning import ALLOCATIONS, FAMILIES, HOST_BY_STAGE, LIMITS, SUMMARIES, TERMS
+from ullage.planning.diagnose_meaning import ALLOCATIONS, FAMILIES, HOST_ALLOCATIONS, HOST_BY_STAGE, LIMITS, SUMMARIES, TERMS
 from ullage.units import format_bytes
+
+_MAY_BE_FREE = 8  # of a failed allocation in host memory, whose message never says what was free, at most one part in so many was there
 
 
 def cause_of(seen: Sighting, kind: Kind, stage: Stage, *, stated: bool = True, says: str = "") -> Cause:
@@ -59,4 +61,7 @@ def _lacking(seen: Sighting) -> int | None:
         first, second = detail(seen.fact, need), detail(seen.fact, have)
         if first is not None and second is not None and first > second:
             return first - second
-    return detail(seen.fact, "requested_bytes") if seen.fact.name in ALLOCATIONS else None
+    requested = detail(seen.fact, "requested_bytes")
+    if seen.fact.name in HOST_ALLOCATIONS and requested is not None:
+        return requested - requested // _MAY_BE_FREE
+    return requested if seen.fact.name in ALLOCATIONS else None

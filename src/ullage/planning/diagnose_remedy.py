@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from ullage.domain.case import Value
-from ullage.domain.cause import Cause, Change, Family, FirstAid, Hint, Kind, Log
+from ullage.domain.cause import Cause, Change, Family, FirstAid, Hint, Kind, Log, Stage
 from ullage.domain.engine import Engine
-from ullage.domain.ledger import Purpose
+from ullage.domain.ledger import NOTHING, Amount, Purpose
 from ullage.domain.plan import Lever, Limit, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever
@@ -30,6 +30,8 @@ _FRACTIONS: Final = frozenset({"gpu_memory_utilization", "mem_fraction_static", 
 _MOST_FRACTION, _LEAST_FRACTION, _STEP = 0.98, 0.1, 0.01
 _SLACK = 1.1  # more than was missing, as the next allocation is not the last
 _FITS: Final = (Verdict.FITS, Verdict.TIGHT)
+_HALVES = 8
+_RUNNING: Final = frozenset({Stage.FIRST_PROMPT, Stage.UNDER_LOAD})
 _NOT_SETTINGS: Final = frozenset({Family.NOT_MEMORY})
 
 
@@ -46,7 +48,10 @@ def changes(
     found = [change for change in made if change is not None]
     found += _more(cause, engine, outcome, {change.setting for change in found})
     kept = {(change.setting, change.up): change for change in reversed(found)}
-    ordered = sorted(kept.values(), key=lambda change: (change.verdict not in {None, *_FITS}, found.index(change)))
+    # Of host memory most that an engine can set is planned: what is not comes after what is.
+    unknown = 1 if outcome is not None and cause.family is Family.HOST else 0
+    weight: dict[Verdict | None, int] = {None: unknown, **dict.fromkeys(_FITS, 0)}
+    ordered = sorted(kept.values(), key=lambda change: (weight.get(change.verdict, 2), found.index(change)))
     return tuple(ordered)[:MOST]
 
 
@@ -182,7 +187,7 @@ def _planned(hint: Hint, cause: Cause, engine: Engine | None, outcome: Outcome |
 
 def _levers(hint: Hint, engine: Engine, outcome: Outcome) -> Iterator[Lever]:
     now = outcome.case.settings.number(hint.setting)
-    for lever in engine.levers(outcome.case):
+    for lever in (*engine.levers(outcome.case), *_halved(hint, now, outcome)):
         if lever.setting not in {hint.setting, *hint.names, _OURS.get(hint.setting, hint.setting)}:
             continue
         first = next(iter(lever.values), None)
@@ -192,13 +197,24 @@ def _levers(hint: Hint, engine: Engine, outcome: Outcome) -> Iterator[Lever]:
         yield lever
 
 
+def _halved(hint: Hint, now: float | None, outcome: Outcome) -> Iterator[Lever]:
+    """A whole number that was stated, halved again and again: the engine has no lever for what nobody sets unasked."""
+    stated = outcome.asked.settings.get(hint.setting)
+    if hint.up or hint.value is not None or now is None or stated is None or now != int(now):
+        return
+    values = tuple(int(now) >> times for times in range(1, _HALVES + 1) if int(now) >> times)
+    yield Lever(setting=hint.setting, values=values, relieves=frozenset(), cost=hint.cost, cost_rank=2)
+
+
 def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine, outcome: Outcome) -> Change | None:
     try:
         after = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
     except UllageError:
         return None
     freed = _relief(cause, outcome, after)
-    enough = after.verdict in _FITS and (cause.lacking_bytes is None or freed >= cause.lacking_bytes or outcome.verdict not in _FITS)
+    explained = outcome.verdict not in _FITS and cause.family is not Family.HOST  # whose limit may be less than the memory there is
+    reaches = cause.lacking_bytes is None or freed >= cause.lacking_bytes or explained
+    enough = after.verdict in _FITS and reaches and _is_surely_less(cause, outcome, after, freed)
     verdict = after.verdict if enough else Verdict.DOES_NOT_FIT
     gain = f"frees {format_bytes(freed)}" if freed > 0 else "frees nothing by our plan"
     tail = "; then it fits" if enough and verdict is Verdict.FITS else "; then it is tight" if enough else "; not enough alone"
@@ -211,6 +227,23 @@ def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine,
         verdict=verdict,
         frees_bytes=freed,
     )
+
+
+def _is_surely_less(cause: Cause, before: Outcome, after: Outcome, freed: int) -> bool:
+    """Whether a step that ran out of host memory takes less even at the high end than it did at the low end.
+
+    What a limit left for it is told by nobody, and the allocation that failed was one of many.
+    """
+    if cause.family is not Family.HOST or cause.term is None or cause.stage not in _RUNNING:
+        return True
+    was, becomes = _term(before, cause.term), _term(after, cause.term)
+    return was.high == 0 or becomes.high <= was.low or freed >= was.high
+
+
+def _term(outcome: Outcome, purpose: Purpose) -> Amount:
+    """What one purpose takes where it takes most."""
+    devices = {entry.device for entry in outcome.ledger.entries}
+    return max((outcome.ledger.of(device, purpose) for device in devices), key=lambda amount: amount.expected, default=NOTHING)
 
 
 def _relief(cause: Cause, before: Outcome, after: Outcome) -> int:

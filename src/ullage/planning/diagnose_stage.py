@@ -114,12 +114,12 @@ def _furthest(log: Log) -> Stage:
 
 
 def _is_loaded(log: Log, line: int) -> bool:
-    """Whether several sequences were being served before that line."""
+    """Whether several sequences were being served at that line."""
     if log.requests >= _ANSWERED:
         return True
     for seen in log.sightings:
-        if seen.line > line:
-            break
+        if seen.line > line + (NEAR if seen.fact.name == "requests_running" else 0):
+            continue  # what an engine says of its state when it dies stands below the error
         if seen.fact.name in {"retracted", "preemptions"} or (
             seen.fact.name in {"kv_cache_usage", "requests_running", "batch"} and (detail(seen.fact, "requests_running") or 0) > 1
         ):

@@ -6,7 +6,7 @@ from ullage.domain.plan import Command
 from ullage.engines.transformers.cache import QUANTIZED, implementation
 from ullage.engines.transformers.continuous import is_continuous
 from ullage.engines.transformers.device_map import CPU, DISK
-from ullage.engines.transformers.placement import read_max_memory, single_device
+from ullage.engines.transformers.placement import on_processor, read_max_memory, single_device
 from ullage.engines.transformers.versions import version
 
 SCRIPT = "generate.py"
@@ -46,15 +46,18 @@ def _script(case: Case) -> Command:
 
 
 def script(case: Case) -> str:
-    """The script's text: it loads the model as planned and answers one batch of prompts."""
+    """The script's text: it says its settings, loads the model as planned and answers prompts, so many at a time."""
     loading = "\n".join(f"    {name}={value}," for name, value in _loading(case))
     prompt = _context(case) - _answer(case)
-    asking = "\n".join(f"    {name}={value}," for name, value in _asking(case))
-    return f'''"""Answers as many prompts as planned, {case.workload.concurrent_sequences} at a time."""
+    asking = "\n".join(f"        {name}={value}," for name, value in _asking(case))
+    return f'''"""Answers prompts, {case.workload.concurrent_sequences} at a time as planned."""
 
 {_imports(case)}
 
 NAME = {case.model.argument!r}
+AT_ONCE = {case.workload.concurrent_sequences}
+SETTINGS = {_said(case)!r}
+print(f"{SCRIPT}: transformers=={{transformers.__version__}}, model={{NAME!r}}, {{SETTINGS}}", file=sys.stderr)
 
 tokenizer = AutoTokenizer.from_pretrained(NAME, padding_side="left")
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
@@ -64,15 +67,24 @@ model = AutoModelForCausalLM.from_pretrained(
 ).eval()
 
 prompts = sys.argv[1:] or ["Hello"]
-{_split_text(case)}batch = tokenizer(prompts, return_tensors="pt", padding=True, truncation=True, max_length={prompt}).to(model.device)
-answers = model.generate(
-    **batch,
+{_split_text(case)}for start in range(0, len(prompts), AT_ONCE):
+    some = prompts[start : start + AT_ONCE]
+    batch = tokenizer(some, return_tensors="pt", padding=True, truncation=True, max_length={prompt}).to(model.device)
+    rows, length = batch["input_ids"].shape
+    print(f"{SCRIPT}: {{rows}} prompts of {{length}} tokens, {_answer(case)} tokens of answer", file=sys.stderr)
+    answers = model.generate(
+        **batch,
 {asking}
-)
-print("\\n".join(tokenizer.batch_decode(answers[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)))
+    )
+    print("\\n".join(tokenizer.batch_decode(answers[:, length:], skip_special_tokens=True)))
 for index in range(torch.cuda.device_count()):
     print(f"GPU {{index}}: peak {{torch.cuda.max_memory_allocated(index):,}} bytes allocated")
 '''
+
+
+def _said(case: Case) -> str:
+    """The settings as the script says them, so that its log tells the case."""
+    return ", ".join(f"{name}={value!r}" for name, value in case.settings.items if value is not None)
 
 
 def _imports(case: Case) -> str:
@@ -81,12 +93,14 @@ def _imports(case: Case) -> str:
     text = dict(made.settings)["quantization_config"] if made is not None else ""
     names = sorted({"AutoModelForCausalLM", "AutoTokenizer", *((text.partition("(")[0],) if text else ())})
     library = "import torchao.quantization\n" if "torchao." in text else ""
-    return f"import sys\n\nimport torch\n{library}from transformers import {', '.join(names)}"
+    return f"import sys\n\nimport torch\n{library}import transformers\nfrom transformers import {', '.join(names)}"
 
 
 def _loading(case: Case) -> list[tuple[str, str]]:
     dtype = "dtype" if case.version >= version("4.56.0") else "torch_dtype"
-    found = [(dtype, f"torch.{case.settings.text('dtype')}"), ("device_map", repr(case.settings.get("device_map")))]
+    found = [(dtype, f"torch.{case.settings.text('dtype')}")]
+    if "device_map" in case.stated or not on_processor(case):
+        found.append(("device_map", repr(case.settings.get("device_map"))))  # beside a processor alone it only asks for Accelerate
     if case.version >= version("4.36.0"):
         found.append(("attn_implementation", repr(case.settings.text("attn_implementation"))))
     made = made_at_load(case)

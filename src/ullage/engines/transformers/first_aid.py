@@ -36,6 +36,7 @@ FIRST_AID = FirstAid(
         Hint(kinds=_WEIGHTS, setting="torch_dtype", cost="16 bits for what was 32", value="auto", names=("dtype",)),
         Hint(kinds=_WEIGHTS, setting="device_map", cost="layers on more devices, or on the host and slow", value="auto"),
         Hint(kinds=_HOST, setting="attn_implementation", cost="another kernel has to be there", value="sdpa", stages=_RUNNING),
+        Hint(kinds=_HOST, setting="concurrency", cost="fewer sequences in a batch", stages=frozenset({Stage.UNDER_LOAD})),
         Hint(kinds=_HOST, setting="prefill_chunk_size", cost="slower prompts", value=2048, stages=_RUNNING),
         Hint(kinds=_HOST, setting="context", cost="shorter prompts and answers", stages=_RUNNING),
         Hint(kinds=_HOST, setting="concurrency", cost="fewer sequences in a batch", stages=_RUNNING),

@@ -8,8 +8,8 @@ from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.transformers import activation, cache, continuous
 from ullage.engines.transformers.device_map import DISK
-from ullage.engines.transformers.placement import Share, shares
-from ullage.engines.transformers.versions import CONTEXT, HOST_PROCESS, keeps_rotary_tables, last_logits_only, rules
+from ullage.engines.transformers.placement import Share, on_processor, shares
+from ullage.engines.transformers.versions import CONTEXT, CPU_PROCESS, HOST_PROCESS, keeps_rotary_tables, last_logits_only, rules
 from ullage.engines.transformers.weights import activation_bytes, head_at_load, weight_case
 from ullage.formulas.allocator import cublas_workspace
 from ullage.units import format_bytes
@@ -89,7 +89,9 @@ def _fixed_entries(case: Case, share: Share) -> list[Entry]:
     device, scheme = _device(case, share.device), case.model.checkpoint.scheme
     origin = EXACT if case.model.checkpoint.exact else FORMULA
     how = (
-        "cut from one warm-up block"
+        "as in the file"
+        if on_processor(case)
+        else "cut from one warm-up block"
         if rules(case).warmup
         else f"in blocks of the allocator, {format_bytes(share.counted - share.nbytes)} over"
     )
@@ -232,8 +234,9 @@ def _host_entries(case: Case) -> list[Entry]:
     host = case.machine.host
     if host is None:
         return []
+    process = CPU_PROCESS if on_processor(case) else HOST_PROCESS
     found = [
-        _constant(HOST, Purpose.RUNTIME, phase, HOST_PROCESS, "Python, PyTorch and its libraries") for phase in (Phase.LOAD, Phase.RESIDENT)
+        _constant(HOST, Purpose.RUNTIME, phase, process, "Python, PyTorch and its libraries") for phase in (Phase.LOAD, Phase.RESIDENT)
     ]
     away = sum(share.nbytes for share in shares(case) if share.device == HOST)
     if away and not single_host(case):

@@ -9,7 +9,7 @@ from ullage.domain.plan import Lever, Limit
 from ullage.engines.transformers import continuous
 from ullage.engines.transformers.cache import implementation
 from ullage.engines.transformers.device_map import CPU
-from ullage.engines.transformers.placement import limits, single_device
+from ullage.engines.transformers.placement import limits, on_processor, single_device
 from ullage.engines.transformers.versions import rules, version
 
 CACHE, WORKSPACE, WEIGHTS, START, HOST = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS, Limit.START, Limit.HOST
@@ -41,6 +41,7 @@ def _computing(case: Case) -> Iterator[Lever]:
     faster: tuple[Value, ...] = ("sdpa", "flash_attention_2") if version("4.36.0") <= case.version else ()
     now = case.settings.text("attn_implementation")
     better = faster if now == "eager" else faster[1:] if now == "sdpa" else ()
+    better = tuple(kernel for kernel in better if kernel == "sdpa" or not on_processor(case))
     if better:
         yield Lever(setting="attn_implementation", values=better, relieves=_GROWTH, cost="another kernel has to be there", cost_rank=0)
     prompt, chunk = case.workload.prompt_tokens or 0, case.settings.integer("prefill_chunk_size")
@@ -60,7 +61,7 @@ def _caches(case: Case) -> Iterator[Lever]:
     known = rules(case).caches
     if implementation(case) != "dynamic" or continuous.is_continuous(case):
         return
-    if "offloaded" in known:
+    if "offloaded" in known and not on_processor(case):
         yield Lever(
             setting="cache_implementation",
             values=("offloaded",),
@@ -130,7 +131,7 @@ def _devices(case: Case) -> Iterator[Lever]:
     more: tuple[Value, ...] = tuple(range(case.parallel.pipeline + 1, len(case.machine.devices) + 1))
     if more:
         yield Lever(setting="pipeline", values=more, relieves=_EVERYTHING, cost="more devices", cost_rank=4)
-    if single_device(case) is None and not case.settings.has("max_memory"):
+    if single_device(case) is None and not case.settings.has("max_memory") and not on_processor(case):
         yield Lever(
             setting="max_memory",
             values=tuple(_less(case, part) for part in (90, 80, 70, 60, 50)),

@@ -21,6 +21,9 @@ _PATTERNS: Final = (
     ("error.max_len_over_model", re.compile(r"Token indices sequence length is longer than .{0,80}?\((\d{1,9}) > (\d{1,9})\)")),
 )
 
+# What the planned script says of each batch (engines/transformers/command.py).
+_BATCH: Final = re.compile(r"^generate\.py: (\d{1,9}) prompts of (\d{1,9}) tokens, (\d{1,9}) tokens of answer")
+
 _IN: Final = {
     "bytes": ("error.pool_footprint", "pool_available_bytes", "offload_buffer_bytes"),
     "tokens": ("error.max_len_over_model",),
@@ -35,6 +38,11 @@ def read_log_line(line: str) -> Fact | None:
     failed = out_of_memory(text)
     if failed is not None:
         return failed
+    batch = _BATCH.search(text)
+    if batch is not None:
+        rows, prompt, answer = (int(group) for group in batch.groups())
+        details = (("requests_running", rows), ("prompt_tokens", prompt), ("answer_tokens", answer))
+        return Fact(name="batch", value=rows, unit="sequences", details=details)
     for name, pattern in _PATTERNS:
         match = pattern.search(text)
         if match is not None:

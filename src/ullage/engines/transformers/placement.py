@@ -91,6 +91,11 @@ def limits(case: Case) -> dict[str, int]:
     return found
 
 
+def on_processor(case: Case) -> bool:
+    """Whether nothing but the processor computes: the weights' memory is the host's."""
+    return all(device.kind == CPU for device in case.devices)
+
+
 def single_device(case: Case) -> str | None:
     """The limit name of the one device that ``device_map`` names, or None where it is worked out."""
     said = case.settings.get("device_map")

@@ -156,6 +156,16 @@ HOST_PROCESS = Constant(
     high=5 * GiB,
     source=Assumed(why="Python, PyTorch and the CUDA libraries of one process; nobody has stored an observation yet"),
 )
+CPU_PROCESS = Constant(
+    name="transformers_cpu_process",
+    value=340 * MiB,
+    unit="bytes",
+    low=220 * MiB,
+    high=900 * MiB,
+    source=Measured(
+        record="PyTorch 2.13 for processors with transformers 5.23: 240 MiB after importing, 100 MiB more after generating, 655 MiB mapped"
+    ),
+)
 WARMUP_MARGIN = Constant(
     name="transformers_warmup_margin",
     value=6 * GiB // 5,
@@ -185,4 +195,4 @@ GPTQ_UNPACK = Constant(
     high=8,
     source=Measured(record="official_tables T0066 to T0110: GPTQ-Int8 less BF16 growth of Qwen2.5 14B, 32B and 72B"),
 )
-CONSTANTS = (CONTEXT, HOST_PROCESS, WARMUP_MARGIN, PAGE_TOKENS, BATCH_ROWS, SAMPLER_COPIES, GPTQ_UNPACK)
+CONSTANTS = (CONTEXT, HOST_PROCESS, CPU_PROCESS, WARMUP_MARGIN, PAGE_TOKENS, BATCH_ROWS, SAMPLER_COPIES, GPTQ_UNPACK)
