@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _WHICH_ENGINE = Option("engine", "text", "The serving engine (`ullage engines`).", "NAME", panel="Engine")
 _SERVE = (
+    Option("workload", "text", "Requests to size and to let in by: data, or what `ullage workload -o` wrote.", "FILE", panel="Load"),
+    Option("tokenizer", "text", "What counts the data of --workload; the model's own tokeniser unless said.", "PATH|MODEL", panel="Load"),
     Option("port", "whole", "Where callers come; the engine's own port when it is not said.", "N", panel="Serving"),
     Option("host", "text", "The address callers come to; this machine alone when it is not said.", "ADDRESS", panel="Serving"),
     Option("dry_run", "flag", "Print the command, its environment and its files, and start nothing.", panel="Serving"),
@@ -96,14 +98,14 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
     host, port = (LOCAL, world.processes.free_port()) if is_guarded else (serving.host, serving.port)
     ready = readied(serving, flags, world, host, port, is_private=is_guarded or host == LOCAL)
     launch = Launch(command=ready(serving.command), case=serving.case)  # before a guard is opened, which may take a while
-    door, unguarded = open_door(flags, world, serving)
+    door, guarded = open_door(flags, world, serving)
     next_step: NextStep = no_step
     if serving.case is not None:
         next_step = adviser(
             serving.engine, next_remedy(serving.engine, first_aid(serving.engine.profile.name)), prepared(serving, ready, flags)
         )
     runs: list[Run] = []
-    recorder = Recorder(world, serving)
+    recorder = Recorder(world, serving, door.answers if door is not None else tuple)
 
     def record(ended: Run) -> None:
         runs.append(ended)
@@ -114,7 +116,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         return step(state, event, next_step)
 
     care = Care(
-        begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *((unguarded,) if unguarded else ()), _door_sign(serving))),
+        begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *guarded, _door_sign(serving))),
         decide=decide,
         read_line=serving.engine.read_log_line,
         record=record,

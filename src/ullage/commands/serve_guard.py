@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+from ullage.commands.foreseen import foresight_of
 from ullage.commands.serving import Serving
 from ullage.commands.tokens import gguf_metadata
 from ullage.commands.verb import Flags, Option
 from ullage.domain.admission import DeviceReading, Limits, PoolReading
+from ullage.domain.baseline import Figure
 from ullage.domain.case import Model
 from ullage.domain.engine import Engine
 from ullage.domain.guard import Guard, GuardOptions
@@ -15,7 +17,8 @@ from ullage.errors import UllageError
 from ullage.planning.admit import begin, step
 from ullage.planning.cost_model import cost_model
 from ullage.planning.fit import evaluate
-from ullage.ports import Door, World
+from ullage.planning.foresight import seen_answers
+from ullage.ports import World
 
 OPTIONS = (
     Option("no_guard", "flag", "Let callers reach the engine itself.", panel="Guard"),
@@ -23,7 +26,10 @@ OPTIONS = (
     Option("queue", "whole", "Requests that may wait.", "N", panel="Guard"),
     Option("deadline", "whole", "How long a request may wait.", "SECONDS", panel="Guard"),
     Option("cap_answers", "flag", "Shorten answers to what is left instead of refusing.", panel="Guard"),
-    Option("ahead", "whole", "Admit by the forecast of the pool this far ahead.", "SECONDS", panel="Guard"),
+    Option(
+        "ahead", "whole", "Admit by the forecast of the pool this far ahead; 30 where runs or a workload tell.", "SECONDS", panel="Guard"
+    ),
+    Option("worst_case", "flag", "Admit by what every request may take at most, whatever is known of it.", panel="Guard"),
 )
 
 
@@ -74,6 +80,10 @@ class GuardDoor:
         if free:
             self._guard.observe(DeviceReading(at=at, free_bytes=min(free)))
 
+    def answers(self) -> tuple[Figure, ...]:
+        """How long answers were and how fast they came, for the runs after this one."""
+        return seen_answers(self._guard.records())
+
     def _devices(self, at: float) -> tuple[Reading, ...]:
         try:
             return self._world.meters.devices(at)
@@ -81,25 +91,27 @@ class GuardDoor:
             return ()
 
 
-def open_door(flags: Flags, world: World, serving: Serving) -> tuple[Door | None, str]:
-    """The guard, and why there is none. Raises WorldError and InputError."""
+def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor | None, tuple[str, ...]]:
+    """The guard, and what to say of it, or why there is none. Raises WorldError and InputError."""
     if flags.flag("no_guard"):
-        return None, ""
+        return None, ()
     if serving.case is None:
-        return None, "there is no guard, as nobody could plan what a request takes"
+        return None, ("there is no guard, as nobody could plan what a request takes",)
     outcome = evaluate(serving.engine, serving.case)
     cost = cost_model(serving.engine, outcome.case, outcome.ledger)
+    foresight, ahead_s, how = foresight_of(flags, world, serving, outcome.case, cost)
     usual = Limits()
     limits = Limits(
         queue_requests=flags.whole("queue") or usual.queue_requests,
         deadline_s=float(flags.whole("deadline") or usual.deadline_s),
         caps_answers=flags.flag("cap_answers"),
-        ahead_s=float(flags.whole("ahead") or 0),
+        ahead_s=ahead_s,
     )
     options = GuardOptions(host=serving.host, port=serving.port, keys_file=flags.text("keys_file") or "")
     documents, metadata = _vocabulary(serving.case.model, world)
     why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
-    return GuardDoor(world.guards.open(options, begin(cost, limits), step, documents, metadata), serving.engine, world), why
+    guard = world.guards.open(options, begin(cost, limits, foresight), step, documents, metadata)
+    return GuardDoor(guard, serving.engine, world), tuple(note for note in (why, how) if note)
 
 
 def _vocabulary(model: Model, world: World) -> tuple[Mapping[str, bytes], Mapping[str, object]]:

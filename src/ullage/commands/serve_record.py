@@ -1,5 +1,6 @@
 """What remembers a run that ``serve`` keeps: looks at it while it is well, and stores what was promised and seen when it ends."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from ullage.commands.serving import Serving
@@ -25,7 +26,8 @@ _LONGEST_NOTE = 500
 class Recorder:
     """Looks and remembers. What cannot be read or written never ends an engine."""
 
-    def __init__(self, world: World, serving: Serving) -> None:
+    def __init__(self, world: World, serving: Serving, answers: Callable[[], tuple[Figure, ...]] = tuple) -> None:
+        self._answers = answers  # what the guard saw of them
         self._world, self._serving = world, serving
         self._pid: int | None = None
         self._readings, self._promised = Readings(), tuple[Promised, ...]()
@@ -98,7 +100,7 @@ class Recorder:
             seen=seen_of(readings.tally),
             growth=growth_of(readings.tally),
             out_of_memory=_deaths(ended, now, self._device),
-            figures=figures,
+            figures=(*figures, *self._answers()),
             note=f"{ended.kind}: {ended.reason}"[:_LONGEST_NOTE],
             log=() if ended.kind is Kind.STOPPED else ended.log,
         )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ullage import engines
 from ullage.commands.check import read_request, split_line
-from ullage.commands.question import find_engine, read_question
+from ullage.commands.question import Question, find_engine, read_question
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
 from ullage.domain.case import Case
@@ -55,7 +55,7 @@ def read_serving(flags: Flags, world: World) -> Serving:
 
 def _planned(flags: Flags, world: World, model: str) -> Serving:
     engine, remarks = remembering(flags, world, _chosen(flags, world))
-    question = read_question(flags, world, engine, model)
+    question = _with_workload(read_question(flags, world, engine, model), flags, world, engine, model)
     case = question.case
     own = {name: value for server in engine.profile.servers[:1] for name, value in server.settings if not case.settings.has(name)}
     case = replace(case, settings=case.settings.with_(**own), stated=case.stated | set(own)) if own else case
@@ -67,6 +67,15 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     port = _port(flags) or address_of(plan.command, server)[1]
     notes = (*question.notes, *remarks)
     return Serving(engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=notes)
+
+
+def _with_workload(question: Question, flags: Flags, world: World, engine: Engine, model: str) -> Question:
+    """The question sized by the requests of ``--workload``, where there is one, as ``plan`` does it."""
+    if flags.text("workload") is None:
+        return question
+    from ullage.commands.traffic import read_traffic, with_traffic  # noqa: PLC0415 - most engines are started without
+
+    return with_traffic(question, engine, *read_traffic(flags, world, model))
 
 
 def _chosen(flags: Flags, world: World) -> Engine:
@@ -106,6 +115,7 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
         if not request.model:
             raise InputError("the command names no model")
         question = read_question(flags, world, engine, request.model, request)
+        question = _with_workload(question, flags, world, engine, request.model)
         case, notes = question.case, (*question.notes, *remarks)
         plan = answer(engine, case, findings=request.findings)
     except UllageError as error:

@@ -1,0 +1,46 @@
+"""What the guard of ``serve`` knows of requests before they come: from a workload, and from this machine's earlier runs."""
+
+from ullage.commands.serving import Serving
+from ullage.commands.verb import Flags
+from ullage.domain.admission import CostModel
+from ullage.domain.case import Case
+from ullage.domain.foresight import Foresight
+from ullage.domain.workload import Growth
+from ullage.errors import UllageError
+from ullage.planning.foresight import of_runs, of_workload
+from ullage.planning.record import mark_machine, mark_model
+from ullage.ports import World
+
+USUAL_AHEAD_S = 30.0
+_NONE = "none"
+_MOST = 200  # of one engine, the newest
+
+
+def foresight_of(flags: Flags, world: World, serving: Serving, case: Case, cost: CostModel) -> tuple[Foresight | None, float, str]:
+    """What is known, how many seconds are looked ahead by it, and what to say of that."""
+    told = flags.whole("ahead")
+    if flags.flag("worst_case"):
+        return None, 0.0, ""
+    if serving.engine.profile.growth is not Growth.TOKEN:
+        return None, float(told or 0), "the engine gives a request all its cache at once, so the guard lets in by the worst case"
+    known = _remembered(flags, world, serving, case, cost)
+    if case.workload.lengths is not None:
+        known = of_workload(case.workload.lengths, known)
+    if known is None:
+        how = "by how fast those in flight grow" if told else "by the worst case"
+        return None, float(told or 0), f"no earlier run of this model here says how requests grow, so the guard lets in {how}"
+    ahead_s = float(told or USUAL_AHEAD_S)
+    return known, ahead_s, f"the guard lets in by a forecast of the pool, {ahead_s:g} s in detail, from {known.source}"
+
+
+def _remembered(flags: Flags, world: World, serving: Serving, case: Case, cost: CostModel) -> Foresight | None:
+    word = flags.text("baselines")
+    if word == _NONE:
+        return None
+    try:
+        engine = serving.engine.profile.name
+        runs = world.store.read_export(word) if word is not None else world.store.runs(engine=engine, most=_MOST)
+    except UllageError:
+        return None
+    runs = tuple(run for run in runs if run.engine == engine)
+    return of_runs(runs, mark_model(case.model), mark_machine(case), cost)
