@@ -72,3 +72,10 @@ def test_an_engine_that_ended_in_order_was_stopped_by_somebody() -> None:
 def test_two_failures_that_differ_in_numbers_alone_are_the_same() -> None:
     one, other = (judge(exited(1, f"RuntimeError: rank 0 at 0x{at}"), (), was_ready=False) for at in (123, 456))
     assert one.mark == other.mark
+
+
+def test_an_abort_may_be_helped_by_a_setting_once_it_has_begun_to_load_and_never_before() -> None:
+    abort = Fact(name="error.process_memory", value="terminate called after throwing an instance of 'std::bad_alloc")
+    assert judge(exited(signal=6), (abort,), was_ready=False).kind is Kind.HOPELESS
+    found = judge(exited(signal=6), (Fact(name="loading", value="model"), abort), was_ready=False)
+    assert (found.kind, found.limit) == (Kind.OUT_OF_MEMORY, Limit.HOST)

@@ -6,13 +6,17 @@ from hypothesis import strategies as st
 from tests.cases import bundled
 
 from ullage.domain.case import Case, Settings, Value
+from ullage.domain.cause import Kind, Stage
 from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.machine import Device, Machine
 from ullage.domain.workload import Workload
 from ullage.engines.runtime import ENGINE
+from ullage.engines.runtime.first_aid import FIRST_AID
 from ullage.engines.runtime.read_command import read_words
 from ullage.engines.runtime.sizing import choose_chunk
 from ullage.errors import InputError
+from ullage.planning.diagnose import diagnose
+from ullage.planning.diagnose_gather import gather
 from ullage.units import GiB, MiB
 
 MODEL = "Qwen3-8B"
@@ -102,9 +106,28 @@ def test_the_cache_is_bounded_by_what_was_said() -> None:
         ("ullage.runtime: cache: up to 94371840 bytes (90.0 MiB), 4096 tokens, pages of 256 tokens", "kv_bytes", 94371840),
         ("ullage.runtime: chunk: 1024 tokens; at most 16 sequences of 4096 tokens at once", "chunk_tokens", 1024),
         ("ullage.runtime: listening on http://127.0.0.1:8000 after 3.10 s", "listening", "http://127.0.0.1:8000"),
+        ("ullage.runtime: loading: /models/small.gguf", "loading", "/models/small.gguf"),
+        ("ullage.runtime: running: 8 sequences at once", "requests_running", 8),
     ],
 )
 def test_the_lines_of_a_start_are_read(line: str, name: str, value: Value) -> None:
     fact = ENGINE.read_log_line(line)
     assert fact is not None
     assert (fact.name, fact.value) == (name, value)
+
+
+@pytest.mark.parametrize(
+    ("where", "stage"),
+    [
+        ("while loading the weights: MemoryError", Stage.LOAD),
+        ("while reserving the cache of 4 sequences of 4096 tokens: MemoryError", Stage.CACHE),
+        ("in a step of 1024 rows: MemoryError; a long prompt of 4000 tokens alone in the batch", Stage.FIRST_PROMPT),
+        ("in a step of 1 rows: MemoryError; generation of 90 tokens alone in the batch", Stage.FIRST_PROMPT),
+        ("in a step of 64 rows: MemoryError; under load, 8 sequences in the batch, the longest of 90 tokens", Stage.UNDER_LOAD),
+    ],
+)
+def test_a_line_of_a_want_of_memory_tells_how_far_the_run_was(where: str, stage: Stage) -> None:
+    lines = ["ullage.runtime: loading: model", f"ullage.runtime: error: out of memory {where}"]
+    found = diagnose(gather(lines, {"runtime": ENGINE}, {"runtime": FIRST_AID}), engine=ENGINE, aid=FIRST_AID)
+    assert found.stage is stage
+    assert found.causes[0].kind is Kind.HOST

@@ -40,7 +40,7 @@ def in_a_step(error: BaseException, *, rows: int, sequences: int, longest: int) 
     if sequences > 1:
         where = f"under load, {sequences} sequences in the batch, the longest of {longest} tokens"
     else:
-        where = f"a {'long prompt' if rows > 1 else 'sequence'} of {longest} tokens alone in the batch"
+        where = f"{'a long prompt' if rows > 1 else 'generation'} of {longest} tokens alone in the batch"
     return OutOfMemoryError(f"error: out of memory in a step of {rows} rows: {_in_words(error)}; {where}")
 
 

@@ -43,16 +43,13 @@ def read_log_line(line: str) -> Fact | None:
     return None
 
 
-_DOING: Final = re.compile(r"out of memory (while loading|while reserving)|; (under load|a long prompt|a sequence)\b")
+_DOING: Final = re.compile(r"out of memory (while loading|while reserving)|; (under load|a long prompt|generation)\b")
 
 
 def _doing(text: str) -> tuple[tuple[str, str], ...]:
     """What memory was refused for, in the words that tell the stage."""
     match = _DOING.search(text)
-    return (("doing", _IN_WORDS.get(match[1] or match[2], match[1] or match[2])),) if match is not None else ()
-
-
-_IN_WORDS: Final = {"while reserving": "kv cache allocation", "a sequence": "generation of a sequence"}
+    return (("doing", "kv cache allocation" if match[1] == "while reserving" else match[1] or match[2]),) if match is not None else ()
 
 
 def _typed(text: str) -> int | str:
