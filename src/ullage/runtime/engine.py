@@ -72,7 +72,8 @@ class Engine:
         self._alive: dict[int, Live] = {}
         self._running: list[Live] = []
         self._outputs: list[Output] = []
-        self._turn = 0
+        self._turn, self._most = 0, 1
+        self.crowded: Callable[[int], None] | None = None  # is told before a step of twice as many sequences as ever
         self._counts = dict.fromkeys(("prompt", "reused", "generated", "recomputed", "swapped"), 0)
         self._finished = dict.fromkeys(Finish, 0)
 
@@ -80,11 +81,6 @@ class Engine:
     def has_work(self) -> bool:
         """Whether `step` has something to do or to say."""
         return bool(self._arrivals or self._running or self._outputs or len(self._queue) or self._cancelled)
-
-    @property
-    def running(self) -> int:
-        """Sequences in the batch."""
-        return len(self._running)
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why the request can never run here, in numbers; None where it can."""
@@ -128,6 +124,7 @@ class Engine:
             if self._turn % _TIDY_STEPS == 0:
                 self._housing.tidy()
             self._admit()
+            self._note_load()
             pieces = self._planned()
             if pieces:
                 self._compute(pieces)
@@ -222,6 +219,12 @@ class Engine:
                 live.ticket = next(self._tickets)
             self._running.append(live)
             self._running.sort(key=lambda one: one.ticket or 0)
+
+    def _note_load(self) -> None:
+        if len(self._running) >= 2 * self._most:
+            self._most = len(self._running)
+            if self.crowded is not None:
+                self.crowded(self._most)
 
     def _planned(self) -> Sequence[planning.Piece]:
         while isinstance(found := planning.plan(self._state()), Preempt):

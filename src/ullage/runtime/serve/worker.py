@@ -19,7 +19,7 @@ class Worker:
         self._loop, self._failed = loop, failed
         self._waiting: dict[int, Batch] = {}
         self._wake, self._stopping = Event(), False
-        self._most = 1
+        engine.crowded = _tell_load
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -62,15 +62,8 @@ class Worker:
                 except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
                     self._tell(partial(self._die, error))
                     return
-                self._tell_load()
                 if outputs:
                     self._tell(partial(self._deliver, outputs))
-
-    def _tell_load(self) -> None:
-        """A line for each doubling of what ran at once, so that a log tells what load there was."""
-        if self.engine.running >= 2 * self._most:
-            self._most = self.engine.running
-            say(f"running: {self._most} sequences at once")
 
     def _tell(self, act: Callable[[], None]) -> None:
         if not self._loop.is_closed():
@@ -92,6 +85,11 @@ class Worker:
             batch.put(Output(number, None, None, Finish.ERROR, f"the engine failed: {type(error).__name__}"))
         self._waiting.clear()
         self._failed(error)
+
+
+def _tell_load(running: int) -> None:
+    """So that a log tells what load there was."""
+    say(f"running: {running} sequences at once")
 
 
 class Batch:
