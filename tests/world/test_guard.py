@@ -97,12 +97,13 @@ async def test_every_known_path_is_passed_and_any_other_is_not_there() -> None:
     async with loopback_engine() as engine, guarded(engine) as guard, aiohttp.ClientSession() as session:
         assert (await ask(session, guard.url, "/v1/completions", prompt="one two"))[0] == 200
         assert (await ask(session, guard.url, "/v1/embeddings", input=["one", "two"]))[0] == 200
+        assert (await ask(session, guard.url, "/v1/responses", input="one two"))[0] == 200
         for path, status in (("/v1/models", 200), ("/v1/models/x", 200), ("/health", 200), ("/v1/files", 404), ("/shutdown", 404)):
             async with session.get(guard.url + path) as seen:
                 assert seen.status == status, path
         async with session.get(guard.url + "/metrics") as seen:
             page = await seen.text()
-        assert 'ullage_guard_requests_total{end="finished"} 2' in page
+        assert 'ullage_guard_requests_total{end="finished"} 3' in page
         assert "ullage_guard_in_flight_requests 0" in page
 
 

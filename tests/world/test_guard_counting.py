@@ -81,3 +81,23 @@ def test_any_bytes_are_a_request_or_a_refusal(body: bytes) -> None:
         except InputError:
             continue
         assert BOUND.count(found).prompts
+
+
+def test_a_response_is_counted_as_the_chat_it_is_and_its_length_has_its_own_name() -> None:
+    parts = [{"type": "input_text", "text": "one two"}, {"type": "input_image", "image_url": "data:x"}]
+    plain = asked.read(asked.RESPONSES, b'{"input": "one two three", "instructions": "be brief", "max_output_tokens": 9}')
+    assert [(turn["role"], turn["content"]) for turn in plain.messages] == [("system", "be brief"), ("user", "one two three")]
+    assert (plain.answer_tokens, plain.items) == (9, 0)
+    assert wire.loads(asked.with_length(plain, 4)) == {"input": "one two three", "instructions": "be brief", "max_output_tokens": 4}
+    listed = asked.read(asked.RESPONSES, wire.dumps({"input": [{"role": "user", "content": parts}]}).encode())  # type: ignore[dict-item]
+    assert (listed.items, listed.answer_tokens) == (1, None)
+    assert listed.messages[0]["content"][0] == {"type": "text", "text": "one two"}
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [(b'{"input": "x", "previous_response_id": "r1"}', "previous_response_id"), (b'{"input": []}', "input"), (b"{}", "input")],
+)
+def test_a_response_that_nobody_here_can_count_is_refused_with_the_reason(body: bytes, word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        asked.read(asked.RESPONSES, body)

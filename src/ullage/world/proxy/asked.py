@@ -7,9 +7,11 @@ from ullage import wire
 from ullage.domain.hyperparameters import Json
 from ullage.errors import InputError, MalformedFileError
 
-CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
-GATED = (CHAT, COMPLETIONS, EMBEDDINGS)
+CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"
+GATED = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES)
 _LENGTHS = ("max_completion_tokens", "max_tokens", "n_predict")
+_LENGTH_OF_RESPONSE = "max_output_tokens"
+_TEXTS = ("input_text", "output_text", "text")
 _COPIES = ("n", "best_of")
 
 
@@ -38,6 +40,8 @@ def read(path: str, body: bytes) -> Asked:
     answer = next((said for name in _LENGTHS if (said := _whole(document.get(name))) is not None), None)
     if path == CHAT:
         return _chat(document, copies, answer)
+    if path == RESPONSES:
+        return _response(document, _whole(document.get(_LENGTH_OF_RESPONSE)))
     texts, exact = _prompts(document.get("prompt" if path == COMPLETIONS else "input"))
     if path == EMBEDDINGS:
         copies, answer = 1, 0
@@ -46,7 +50,9 @@ def read(path: str, body: bytes) -> Asked:
 
 def with_length(asked: Asked, max_tokens: int) -> bytes:
     """The body with another length of the answer, under the name that the request uses."""
-    named = [name for name in _LENGTHS if asked.document.get(name) is not None] or ["max_tokens"]
+    is_response = "messages" not in asked.document and asked.messages
+    names = (_LENGTH_OF_RESPONSE,) if is_response else _LENGTHS
+    named = [name for name in names if asked.document.get(name) is not None] or [_LENGTH_OF_RESPONSE if is_response else "max_tokens"]
     return wire.dumps({**asked.document, **dict.fromkeys(named, max_tokens)}).encode()
 
 
@@ -68,6 +74,28 @@ def _chat(document: Mapping[str, Any], copies: int, answer: int | None) -> Asked
         copies=copies,
         answer_tokens=answer,
     )
+
+
+def _response(document: Mapping[str, Any], answer: int | None) -> Asked:
+    """A request to ``/v1/responses`` as the chat it is; InputError where a part of that chat lies in the engine and cannot be counted."""
+    kept = next((name for name in ("previous_response_id", "conversation", "prompt") if document.get(name) is not None), None)
+    if kept is not None:
+        raise InputError(f"The guard cannot count what {kept} refers to, as the engine keeps it; send the whole conversation as input.")
+    said, first = document.get("input"), document.get("instructions")
+    turns = [{"role": "user", "content": said}] if isinstance(said, str) else said
+    if not isinstance(turns, list) or not turns or not all(isinstance(one, dict) for one in turns):
+        raise InputError("The input is missing; a text or a list of messages is needed.")
+    system = [{"role": "system", "content": first}] if isinstance(first, str) else []
+    return _chat({**document, "messages": [*system, *map(_message, turns)]}, 1, answer)._replace(document=document)
+
+
+def _message(turn: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An item of input as a message of a chat: its parts of text under the name that templates know."""
+    content = turn.get("content")
+    if not isinstance(content, list):
+        return turn
+    plain = [{**part, "type": "text"} if isinstance(part, dict) and part.get("type") in _TEXTS else part for part in content]
+    return {**turn, "content": plain}
 
 
 def _items(content: Json) -> int:
