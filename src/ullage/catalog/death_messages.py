@@ -18,13 +18,15 @@ _SYSTEM: Final = (
     (
         "error.host_killed",
         (
-            r"[Mm]emory cgroup out of memory|oom-kill:|Out of memory: Killed process|OOMKilled|oom_reaper|result 'oom-kill'",
-            r"killed due to (?:the node running low on memory|memory pressure)|killed it to free host memory|invoked oom-killer|earlyoom|systemd-oomd",
-            rf"{_EXIT}(?:137|-9)\b|signal: killed|SIGKILL|\bstatus=9/KILL|exitcode ?: ?-9\b",
+            r"[Mm]emory cgroup out of memory|oom-kill:|Out of memory: Killed process|OOMKilled(?!\W{1,4}false)",
+            r"oom_reaper|result 'oom-kill'",
+            r"killed due to (?:the node running low on memory|memory pressure)",
+            r"killed it to free host memory|oom_kill event|OOM[- ][Kk]ill(?:ed|er)\b|invoked oom-killer|earlyoom|systemd-oomd",
+            rf"{_EXIT}(?:137|-9)\b|signal: killed|SIGKILL|\bstatus=9/KILL|exitcode *: ?-9\b",
             r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
         ),
     ),
-    ("error.illegal_instruction", (r"[Ii]llegal instruction|SIGILL|trap invalid opcode", rf"{_EXIT}(?:132|-4)\b|exitcode ?: ?-4\b")),
+    ("error.illegal_instruction", (r"[Ii]llegal instruction|SIGILL|trap invalid opcode", rf"{_EXIT}(?:132|-4)\b|exitcode *: ?-4\b")),
     (
         "error.shared_memory",
         (
@@ -72,12 +74,14 @@ _FRAMEWORK: Final = (
         (
             r"(?i:CUDA error):? (?:2 |\d at \S+ )?out of memory",
             r"CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED",
-            r"Cuda failure (?:2 )?'out of memory'|CUDNN_STATUS_ALLOC_FAILED|cu(?:da)?Mem(?:Create|Alloc\w*) failed",
+            r"Cuda failure (?:2 )?['(]out of memory|CUDNN_STATUS_ALLOC_FAILED|cu(?:da)?Mem(?:Create|Alloc\w*) failed",
+            r"CL_OUT_OF_RESOURCES|CL_MEM_OBJECT_ALLOCATION_FAILURE|memory layout cannot be allocated",
             r"dxgkio_make_resident.{0,40}-12\b|[Cc]an(?:'t|not) allocate \d{1,18} [Bb]ytes of memory on device",
             r"Device memory allocation of size \d{1,18} failed|CURAND_STATUS_ALLOCATION_FAILED|CUSOLVER_STATUS_ALLOC_FAILED",
             r"hipErrorOutOfMemory|HIP error: out of memory|HSA_STATUS_ERROR_OUT_OF_RESOURCES|hipErrorMemoryAllocation",
         ),
     ),
+    ("error.no_kv_blocks", (r"[Nn]ot enough memory.{0,40}increase.{0,8}mem.fraction.static",)),
     ("error.kernel_workspace", (r"Failed to allocate memory for \w{1,60} with size \d{1,18}",)),
     ("error.dispatched", (r"modules are dispatched on the CPU or the disk",)),
     ("error.swap_space", (r"lack of CPU swap space",)),
@@ -107,8 +111,11 @@ _FRAMEWORK: Final = (
     (
         "error.host_oom",
         (
+            r"libgomp: Thread creation failed|pthread_create failed",  # there is no room for a thread's stack
             r"OUT_OF_HOST_MEMORY|std::bad_alloc|Cannot allocate memory|\bENOMEM\b|cudaHostAlloc|cudaErrorHostMemory",
-            r"^(?:\w+\.)*MemoryError\b|_ArrayMemoryError|Unable to allocate [\d.]+ [KMGT]iB for an array",
+            r"(?<![A-Za-z])MemoryError\b",
+            r"memory allocation of \d{1,18} bytes failed|fatal error: runtime: (?:out of|cannot allocate) memory",
+            r"_ArrayMemoryError|Unable to allocate [\d.]+ [KMGT]iB for an array",
             r"ggml_aligned_malloc: insufficient|os error 1455|WinError 1455|mmap failed",
             r"ggml_backend_cpu_buffer_type_alloc_buffer: failed|\bCPU\w* buffer of size \d",
             r"mmap.{0,60}failed|failed to (?:mmap|pin|mlock)|paging file is too small",
@@ -128,7 +135,8 @@ _FRAMEWORK: Final = (
     (
         "error.bug",
         (
-            r"Memory access fault by GPU|(?i:(?:CUDA|HIP)(?: driver)? error):? (?!.{0,24}out of memory|CUBLAS|CUDNN|unknown|init)[a-z]",
+            r"out of resource: shared memory, Required|\bXid \(.{0,40}\): (?:13|31|43|45)\b|Memory access fault by GPU",
+            r"(?i:(?:CUDA|HIP)(?: driver)? error):? (?!.{0,24}out of memory|CUBLAS|CUDNN|unknown|init)[a-z]",
             r"illegal memory access|device-side assert|misaligned address|[Ss]egmentation fault|SIGSEGV",
             rf"{_EXIT}(?:139|-11)\b",
         ),
@@ -190,6 +198,13 @@ _SMALL_CACHE = re.compile(
     r"|check_enough_kv_cache_memory",
     re.IGNORECASE,
 )
+# What an engine says of memory while all is well.
+_ADVICE = re.compile(
+    r"\b[Ii]f .{0,80}(?:out[ -]of[ -]memory|\bOOMs?\b)|\b(?:avoid|prevent|against|reduce the risk of) .{0,30}"
+    r"(?:out[ -]of[ -]memory|\bOOMs?\b)"
+    r"|(?:out[ -]of[ -]memory|\bOOMs?\b).{0,40}\b(?:may|might|could) (?:occur|happen)"
+    r"|\b(?:may|might|could) .{0,20}(?:out[ -]of[ -]memory|\bOOMs?\b)"
+)
 # A length that fails where a shorter one works; buffers that somebody finds too large; what does not start on these cards.
 _LENGTH = re.compile(r"\b(\d{3,7}) (?:fails|crashes|does not (?:work|fit))\b.{0,80}\b\d{3,7} works", re.IGNORECASE)
 _BUFFERS = re.compile(r"\bcompute buffers? .{0,30}\d(?:\.\d{1,3})? ?G(?:i?)B", re.IGNORECASE)
@@ -198,6 +213,8 @@ _BUFFERS = re.compile(r"\bcompute buffers? .{0,30}\d(?:\.\d{1,3})? ?G(?:i?)B", r
 def read_least(line: str) -> Fact | None:
     """Words about memory that ran out, which say no more than that; a last resort."""
     text = line[:LONGEST]
+    if _ADVICE.search(text):
+        return None
     for name, pattern in (("error.no_kv_blocks", _NO_CACHE), ("error.kv_too_small", _SMALL_CACHE)):
         if pattern.search(text):
             return Fact(name=name, value=text.strip()[:200])
