@@ -17,7 +17,7 @@ _SHOWN = 240  # letters of a line that are kept
 _NEAR = 25  # lines between a traceback's last function and the error it is about
 _MOST_SHAPES, _MOST_COMMANDS, _MOST_FRAMES, _MOST_JOINED = 20_000, 20, 120, 5
 _LONGEST_SENTENCE = 2000
-_NUMBERED = re.compile(r"\S*\d\S*")
+_NUMBERED = re.compile(r"(?<!\S)[^\s\d]*\d\S*")  # a word with a number; begun at its start, so that a long word costs its length
 _NUMBERED_PARTS = re.compile(r"\d+")
 # Words of lines that are always read: in these a number alone tells a death from an ordinary end.
 _TELLING: Final = ("exit", "signal", "status", "rror", "emory", "llocat", "illed", "xception", "OOM")
@@ -28,7 +28,9 @@ _CARD = re.compile(
     r"(?:[ -]\w+)?(?:[ -]\d{2,3}GB)?|GH200|GB\d00|MI\d{3}X?|T4|V100[\w-]*|Arc\(TM\) [AB]\d{3})"
 )
 _ANSWERED = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200|\| 200 \|.{0,60}POST')
-_UNFINISHED = re.compile(r"Tried to allocate(?!.*(?:is free|MiB free|GiB free|bytes free|by PyTorch|total capacity;.*free))", re.IGNORECASE)
+_UNFINISHED = re.compile(
+    r"Tried to allocate(?!.*(?:is free|MiB free|GiB free|bytes free|by PyTorch|total capacity;.*free|Error code \d))", re.IGNORECASE
+)
 _NEW_LINE = re.compile(
     r"^(?:Traceback|  File |\[|\d{4}-|\(|(?:INFO|ERROR|WARNING|DEBUG)\b|During handling|\w+(?:\.\w+)*(?:Error|Exception)\b|\S*[#$] )"
 )
