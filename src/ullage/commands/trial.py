@@ -84,6 +84,7 @@ class Watcher:
         self.most_bytes: int | None = None
         self.low, self.is_done, self.was_stopped = "", False, False
         self._looked = self._said = 0.0
+        self._said_rounds = 0
 
     def decide(self, state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
         """The supervisor's answer, without what it would tell a person who serves."""
@@ -133,9 +134,9 @@ class Watcher:
     def _progress(self, at: float) -> tuple[Action, ...]:
         """Now and then what is known so far."""
         loading = self._door.loading
-        if loading is None or not loading.rounds or at - self._said < _SAY_S:
+        if loading is None or len(loading.rounds) <= self._said_rounds or at - self._said < _SAY_S:
             return ()
-        self._said = at
+        self._said, self._said_rounds = at, len(loading.rounds)
         values = self._enough.values(loading.rounds)
         found = estimate(values)
         width = f" +-{half_width(found) / found.mean:.1%}" if found.count > 1 and found.mean else ""

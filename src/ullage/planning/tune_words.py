@@ -29,7 +29,7 @@ def _value(value: Value) -> str:
 def asked(dials: Sequence[Dial], wanted: Ask) -> str:
     """What a trial tries: the dials it turns, or what is measured again and beside what."""
     if wanted.rival is None:
-        return in_words(dials, wanted.base, wanted.point)
+        return in_words(dials, wanted.base, wanted.point) or "the best so far again"
     differ = [dial for dial, at, other in zip(dials, wanted.point, wanted.rival, strict=True) if at != other]
     point, rival = (
         " ".join(f"{dial.setting}={_value(dial.values[at])}" for dial, at in zip(dials, where, strict=True) if dial in differ)
