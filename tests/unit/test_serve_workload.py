@@ -1,0 +1,73 @@
+"""``serve --workload``: the plan is sized by it, and the guard is told what it says of answers."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.cases import A100, vllm_case
+from tests.runs import stored_run
+
+from ullage import wire
+from ullage.commands.foreseen import foresight_of
+from ullage.commands.serve import VERB
+from ullage.commands.verb import Flags
+from ullage.domain.admission import CostModel
+from ullage.domain.baseline import Growth, MachineMark
+from ullage.domain.case import Case
+from ullage.domain.workload import LengthBin, Lengths, Workload
+from ullage.engines import find
+from ullage.frozen import replace
+from ullage.planning.record import mark_machine, mark_model
+
+COST = CostModel(pool_bytes=1 << 20, steps=((16, 16), (4096, 4096)), longest_tokens=4096, most_sequences=8)
+LENGTHS = Lengths(bins=(LengthBin(100, 20, 8),), longest_prompt_tokens=100, longest_output_tokens=20, longest_total_tokens=120)
+
+
+def told(case: Case, runs: tuple[Any, ...] = (), engine: str = "vllm", **flags: Any) -> Any:
+    world = SimpleNamespace(store=SimpleNamespace(runs=lambda **_: runs))
+    return foresight_of(Flags(flags), world, SimpleNamespace(engine=find(engine)), case, COST)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def case() -> Case:
+    return vllm_case("Qwen3-8B", "0.10.2", (A100[0], 190.0, A100[2]))
+
+
+def test_without_runs_and_workload_the_worst_case_holds_and_that_is_said(case: Case) -> None:
+    known, ahead_s, said = told(case)
+    assert (known, ahead_s) == (None, 0.0)
+    assert said.endswith("lets in by the worst case")
+    assert told(case, ahead=9)[:2] == (None, 9.0)
+
+
+def test_a_run_of_this_model_here_is_looked_ahead_by_unless_told_otherwise(case: Case) -> None:
+    grown = (Growth(device="gpu0", bytes_per_token=1.0, from_tokens=1, to_tokens=9, points=3),)
+    run = stored_run(model=mark_model(case.model), machine=MachineMark(devices=mark_machine(case).devices), growth=grown)
+    known, ahead_s, said = told(case, (run,))
+    assert (known.source, ahead_s) == ("1 earlier run of this model here", 30.0)
+    assert "by a forecast of the pool" in said
+    assert told(case, (run,), worst_case=True)[:2] == (None, 0.0)
+    assert told(case, (run,), baselines="none")[0] is None
+    assert told(case, (run,), "llama_cpp")[0] is None
+
+
+def test_a_workload_says_how_long_answers_are(case: Case) -> None:
+    known, ahead_s, said = told(replace(case, workload=Workload(context_tokens=120, lengths=LENGTHS)), ahead=5)
+    assert (set(known.answers), ahead_s) == ({20}, 5.0)
+    assert said.endswith("from the workload")
+
+
+def test_the_plan_is_sized_by_the_longest_request(tmp_path: Path) -> None:
+    data = tmp_path / "requests.jsonl"
+    asked = {"messages": [{"role": "user", "content": "word " * 300}, {"role": "assistant", "content": "yes " * 50}]}
+    data.write_text(wire.dumps(asked) + "\n")  # type: ignore[arg-type]
+    words = ["serve", "Qwen3-0.6B", "--engine", "vllm", "--gpu", "24GiB", "--dry-run", "--offline", "--json", "--workload", str(data)]
+    seen = subprocess.run([sys.executable, "-m", "ullage", *words], capture_output=True, check=True, text=True)
+    length = re.search(r"--max-model-len\D+(\d+)", seen.stdout)
+    assert length is not None
+    assert 350 <= int(length[1]) <= 2000
+    assert {"workload", "tokenizer", "ahead", "worst_case"} <= {option.name for option in VERB.options}
