@@ -1,5 +1,7 @@
 """Single lines that systems, drivers, frameworks and engines write when a process dies, and lines that sound like it and are not."""
 
+import time
+
 import pytest
 from tests.accuracy.diagnosed_rows import diagnosed
 
@@ -129,3 +131,15 @@ def test_the_host_buffer_that_failed_is_the_hosts_whatever_it_was_for() -> None:
     )
     (cause,) = diagnosed("\n".join(lines)).causes
     assert (cause.family, cause.term and cause.term.value) == (Family.HOST, "kv_cache")
+
+
+def test_long_words_without_a_number_cost_their_length() -> None:
+    started = time.process_time()
+    assert not diagnosed("\n".join(f"{'x' * 3000}{chr(97 + at % 26)} {'y' * at}" for at in range(300))).found
+    assert time.process_time() - started < 5
+
+
+def test_stamps_and_tags_that_are_taken_off_tell_the_engine() -> None:
+    tagged = "(EngineCore_DP0 pid=7) ERROR 10-29 01:56:59 [v1/engine/core.py:779] torch.OutOfMemoryError: CUDA out of memory."
+    framed = '  File "/opt/site-packages/sglang/srt/managers/scheduler.py", line 5, in run\nRuntimeError: CUDA error: out of memory'
+    assert (diagnosed(tagged).log.engine, diagnosed(framed).log.engine) == ("vllm", "sglang")

@@ -52,7 +52,7 @@ def bare_lines(lines: Iterable[str]) -> Iterator[Bare]:
         for piece in text.split("\n") if "\r" not in text else re.split(r"[\r\n]+", text):
             text, rank = bare(piece)
             if text:
-                yield Bare(number, text, rank, piece[: _LONGEST_PREFIX if text != piece else 0])
+                yield Bare(number, text, rank, piece[: min(_LONGEST_PREFIX, max(0, len(piece) - len(text)))])
 
 
 def _message(line: str) -> str:
