@@ -6,6 +6,7 @@ import pytest
 from tests.accuracy.diagnosed_rows import diagnosed
 
 from ullage.domain.cause import Family
+from ullage.planning import diagnose_gather
 
 HOST = (
     "      Reason:       OOMKilled",
@@ -135,8 +136,8 @@ def test_the_host_buffer_that_failed_is_the_hosts_whatever_it_was_for() -> None:
 
 def test_long_words_without_a_number_cost_their_length() -> None:
     started = time.process_time()
-    assert not diagnosed("\n".join(f"{'x' * 3000}{chr(97 + at % 26)} {'y' * at}" for at in range(300))).found
-    assert time.process_time() - started < 5
+    assert diagnose_gather._NUMBERED.sub("0", f"{'x' * 200_000} a1") == f"{'x' * 200_000} 0"  # noqa: SLF001 - a pattern's cost
+    assert time.process_time() - started < 1
 
 
 def test_stamps_and_tags_that_are_taken_off_tell_the_engine() -> None:
