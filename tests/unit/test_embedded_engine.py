@@ -1,11 +1,11 @@
-"""Which engine ``serve`` starts when none is named."""
+"""Which engine is planned and started when none is named."""
 
 from dataclasses import dataclass
 from typing import cast
 
 import pytest
 
-from ullage.commands.serving import EMBEDDED, _chosen
+from ullage.commands.question import EMBEDDED, find_engine
 from ullage.commands.verb import Flags
 from ullage.ports import World
 
@@ -30,10 +30,12 @@ class Outside:
         ({}, ("gpu0",), "vllm"),
         ({"engine": "llama_cpp"}, (), "llama_cpp"),
         ({"gpu": "RTX 4090"}, (), "vllm"),
+        ({"gpu": "cpu"}, ("gpu0",), EMBEDDED),
+        ({"gpu": "local"}, (), EMBEDDED),
     ],
 )
 def test_our_runtime_serves_where_no_accelerator_answers_and_nothing_was_named(
     given: dict[str, str], cards: tuple[str, ...], name: str
 ) -> None:
     flags = Flags({"engine": None, "gpu": None, **given})
-    assert _chosen(flags, cast("World", Outside(Hardware(cards)))).profile.name == name
+    assert find_engine(flags, cast("World", Outside(Hardware(cards)))).profile.name == name

@@ -16,6 +16,8 @@ from ullage.ports import World
 from ullage.units import parse_count
 
 DEFAULT_ENGINE = "vllm"
+EMBEDDED = "runtime"  # what serves where there is no accelerator and nothing was named
+CPU, LOCAL = "cpu", "local"  # words of --gpu
 
 MACHINE = (
     Option("gpu", "text", "Devices: 8xH800-80GB, 4090,4090,3090, 24GiB, cpu or local.", "DEVICES", panel="Machine"),
@@ -182,6 +184,14 @@ def _context(text: str) -> int:
     return tokens
 
 
-def find_engine(flags: Flags) -> Engine:
-    """The engine of ``--engine``. Raises InputError."""
+def find_engine(flags: Flags, world: World) -> Engine:
+    """The engine of ``--engine``; where none was named, our own runtime on a machine without accelerators. Raises InputError."""
+    if is_embedded(flags, world):
+        return engines.find(EMBEDDED)
     return engines.find(flags.text("engine") or DEFAULT_ENGINE)
+
+
+def is_embedded(flags: Flags, world: World) -> bool:
+    """Whether it is our own runtime because no accelerator answers and nothing was named."""
+    named, devices = flags.text("engine"), flags.text("gpu")
+    return named is None and (devices == CPU or (devices in {None, LOCAL} and not world.hardware.devices()))

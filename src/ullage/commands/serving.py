@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ullage import engines
 from ullage.commands.check import read_request, split_line
 from ullage.commands.question import Question, find_engine, read_question
 from ullage.commands.remembered import remembering
@@ -22,8 +21,6 @@ from ullage.planning.settle import settle
 from ullage.ports import World
 
 Ready = Callable[[Command], Command]
-
-EMBEDDED = "runtime"  # what serves where there is no accelerator and nothing was named
 
 
 class Serving(NamedTuple):
@@ -54,7 +51,7 @@ def read_serving(flags: Flags, world: World) -> Serving:
 
 
 def _planned(flags: Flags, world: World, model: str) -> Serving:
-    engine, remarks = remembering(flags, world, _chosen(flags, world))
+    engine, remarks = remembering(flags, world, find_engine(flags, world))
     question = _with_workload(read_question(flags, world, engine, model), flags, world, engine, model)
     case = question.case
     own = {name: value for server in engine.profile.servers[:1] for name, value in server.settings if not case.settings.has(name)}
@@ -76,12 +73,6 @@ def _with_workload(question: Question, flags: Flags, world: World, engine: Engin
     from ullage.commands.traffic import read_traffic, with_traffic  # noqa: PLC0415 - most engines are started without
 
     return with_traffic(question, engine, *read_traffic(flags, world, model))
-
-
-def _chosen(flags: Flags, world: World) -> Engine:
-    """The engine that was named; our own runtime where none was and no accelerator answers."""
-    is_left_open = flags.text("engine") is None and flags.text("gpu") is None
-    return engines.find(EMBEDDED) if is_left_open and not world.hardware.devices() else find_engine(flags)
 
 
 def _port(flags: Flags) -> int | None:

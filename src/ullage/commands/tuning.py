@@ -63,7 +63,7 @@ class Tuning(NamedTuple):
 
 def read_tuning(flags: Flags, world: World) -> Tuning:
     """What the options ask for. Raises every error of the tree."""
-    engine = find_engine(flags)
+    engine = find_engine(flags, world)
     remarks: tuple[str, ...] = ()
     if flags.text("baselines") is not None:  # not this user's own, to which every trial adds: a tuning that goes on is to plan as it began
         engine, remarks = remembering(flags, world, engine)

@@ -104,7 +104,7 @@ def _forecast(flags: Flags, world: World, lengths: Lengths, stated: Arrivals) ->
     from ullage.commands.traffic import arrivals_of, with_forecast, with_traffic  # noqa: PLC0415 - counting alone needs no plan
     from ullage.planning.search import solve  # noqa: PLC0415 - as above
 
-    engine, remarks = remembering(flags, world, find_engine(flags))
+    engine, remarks = remembering(flags, world, find_engine(flags, world))
     question = with_traffic(read_question(flags, world, engine, model), engine, lengths, arrivals_of(flags, stated), remarks)
     return with_forecast(solve(engine, question.case, remedies=False), engine, flags).forecast
 
