@@ -13,9 +13,9 @@ MODEL = ModelMark(name="another name", model_type="qwen3", architecture_hash="01
 MACHINE = MachineMark(devices=(CARD,))
 
 
-def record(generated: int, whole_s: float = 3.0, ended: str = "finished") -> GuardRecord:
-    blank = dict.fromkeys(GuardRecord._fields, 0)
-    return GuardRecord(**{**blank, "ended": ended, "generated": generated, "whole_s": whole_s, "queue_s": 1.0})  # type: ignore[arg-type]
+def record(generated: int, whole_s: float = 3.0, ended: str = "finished", sequences: int = 1) -> GuardRecord:
+    said = {"ended": ended, "generated": generated, "whole_s": whole_s, "queue_s": 1.0, "sequences": sequences}
+    return GuardRecord(**{**dict.fromkeys(GuardRecord._fields, 0), **said})  # type: ignore[arg-type]
 
 
 def grown(bytes_per_token: float) -> tuple[Growth, ...]:
@@ -46,6 +46,10 @@ def test_runs_of_another_model_or_device_and_runs_that_saw_nothing_say_nothing()
     shape = ModelMark(name="m", model_type="qwen3", architecture_hash="f" * 16, scheme="bfloat16")
     assert of_runs([stored_run(growth=grown(100.0))], shape, MACHINE, COST) is None
     assert of_runs([stored_run()], MODEL, MACHINE, COST) is None
+
+
+def test_a_request_for_several_answers_says_how_long_one_is_and_how_fast_one_comes() -> None:
+    assert seen_answers([record(400, sequences=4)] * 9) == seen_answers([record(100)] * 9)
 
 
 def test_a_few_answers_and_broken_ones_are_no_lengths() -> None:

@@ -38,8 +38,9 @@ class GuardRecord(NamedTuple):
     queue_s: float
     whole_s: float
     prompt_tokens: int
+    sequences: int
     is_exact: bool
-    generated: int
+    generated: int  # tokens of all its sequences together
     cost_bytes: int
     reserved_bytes: int  # by all requests in flight, when it was let in
     replays: int

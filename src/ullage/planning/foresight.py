@@ -88,12 +88,12 @@ def _lives(ticket: Ticket, at: float, pace: float, answers: Sequence[int]) -> tu
 
 
 def seen_answers(records: Iterable[GuardRecord]) -> tuple[Figure, ...]:
-    """What requests that ended say of those to come, as it is stored with a run; nothing where they are few."""
-    ended = [one for one in records if one.ended == "finished" and one.generated > 0]
+    """What requests that ended say of each sequence to come, as it is stored with a run; nothing where they are few."""
+    ended = [(one, one.generated / max(1, one.sequences)) for one in records if one.ended == "finished" and one.generated > 0]
     if len(ended) < FEWEST:
         return ()
-    lengths = sorted(one.generated for one in ended)
-    paces = sorted(one.generated / max(0.001, one.whole_s - one.queue_s) for one in ended)
+    lengths = sorted(math.ceil(made) for _, made in ended)
+    paces = sorted(made / max(0.001, one.whole_s - one.queue_s) for one, made in ended)
     points = (Figure(name=f"{_ANSWER}{share}", value=float(_at(lengths, share / 100)), unit="tokens") for share in _SHARES)
     return (*points, Figure(name=_PACE, value=paces[len(paces) // 2], unit="tokens/s"))
 

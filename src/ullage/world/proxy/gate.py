@@ -95,6 +95,7 @@ class Gate:
                 queue_s=(slot.let_in_at or now) - slot.at,
                 whole_s=now - slot.at,
                 prompt_tokens=sum(slot.count.prompts),
+                sequences=len(slot.count.prompts),
                 is_exact=slot.count.is_exact,
                 generated=slot.generated,
                 cost_bytes=slot.cost_bytes,
