@@ -52,7 +52,13 @@ def test_a_run_of_this_model_here_is_looked_ahead_by_unless_told_otherwise(case:
     assert "by a forecast of the pool" in said
     assert told(case, (run,), worst_case=True)[:2] == (None, 0.0)
     assert told(case, (run,), baselines="none")[0] is None
-    assert told(case, (run,), "llama_cpp")[0] is None
+    assert told(case, (run,), ahead=0)[:2] == (None, 0.0)
+
+
+def test_an_engine_that_gives_a_request_all_its_cache_at_once_is_let_in_to_by_the_worst_case_whatever_is_asked(case: Case) -> None:
+    known, ahead_s, said = told(case, engine="llama_cpp", ahead=9)
+    assert (known, ahead_s) == (None, 0.0)
+    assert said.endswith("lets in by the worst case")
 
 
 def test_a_workload_says_how_long_answers_are(case: Case) -> None:

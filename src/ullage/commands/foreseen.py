@@ -19,10 +19,10 @@ _MOST = 200  # of one engine, the newest
 def foresight_of(flags: Flags, world: World, serving: Serving, case: Case, cost: CostModel) -> tuple[Foresight | None, float, str]:
     """What is known, how many seconds are looked ahead by it, and what to say of that."""
     told = flags.whole("ahead")
-    if flags.flag("worst_case"):
+    if flags.flag("worst_case") or told == 0:
         return None, 0.0, ""
     if serving.engine.profile.growth is not Growth.TOKEN:
-        return None, float(told or 0), "the engine gives a request all its cache at once, so the guard lets in by the worst case"
+        return None, 0.0, "the engine gives a request all its cache at once, so the guard lets in by the worst case"
     known = _remembered(flags, world, serving, case, cost)
     if case.workload.lengths is not None:
         known = of_workload(case.workload.lengths, known)
