@@ -1,6 +1,7 @@
 """What a request costs is what the engine's own arithmetic says."""
 
 import itertools
+from typing import Any
 
 import pytest
 from tests.cases import A100, vllm_case
@@ -14,7 +15,9 @@ from ullage.engines import find
 from ullage.engines.vllm.capacity import scarcest, sequence_blocks
 from ullage.frozen import replace
 from ullage.planning.admit import begin, step
+from ullage.planning.answer import answer
 from ullage.planning.cost_model import cost_model, lengths
+from ullage.planning.pool import pool_of
 from ullage.planning.pool_forecast import Growing, forecast
 
 
@@ -32,6 +35,29 @@ def test_a_sequence_costs_the_blocks_that_vllm_gives_it(name: str) -> None:
     between = [at_page_ends[-1] * part // 57 + 1 for part in range(56)]
     for tokens in between:
         assert cost.cost_bytes(tokens) >= sequence_blocks(case, pool, tokens) * pool.block_bytes
+
+
+@pytest.mark.parametrize(
+    ("release", "environment", "withheld"),
+    [("0.30.0", (), 1), ("0.10.2", (), 1), ("0.10.2", (("VLLM_USE_V1", "0"),), 0)],
+    ids=["checked at start", "not checked", "V0"],
+)
+def test_the_block_that_v1_gives_to_no_sequence_is_in_the_stated_tokens_and_not_in_the_pool(
+    release: str, environment: tuple[tuple[str, str], ...], withheld: int
+) -> None:
+    """A length of as many blocks as there are starts where that is not checked, and then waits for ever (vllm-project/vllm#35541)."""
+    settings: dict[str, Any] = {"num_gpu_blocks_override": 100, "max_model_len": 1600 if release == "0.10.2" else 1584}
+    case = vllm_case("Qwen3-8B", release, environment=environment, **settings)
+    engine, cost = find("vllm"), cost_of(case)
+    block = cost.cost_bytes(1)
+    assert engine.capacity(case, engine.ledger(case)).kv_tokens.expected == 1600
+    assert not engine.objections(case)
+    assert cost.pool_bytes == (100 - withheld) * block
+    assert cost.longest_tokens == (100 - withheld) * 16
+    plan = answer(engine, replace(case, workload=Workload(context_tokens=1584, concurrent_sequences=1)), remedies=False)
+    pool = pool_of(engine, plan, 1600)
+    assert pool is not None
+    assert pool.nbytes == cost.pool_bytes
 
 
 def test_the_longest_is_what_the_engine_was_told_where_the_pool_holds_more() -> None:

@@ -57,6 +57,13 @@ class Capacity:
     max_sequences: Amount
     block_tokens: int
     needed_bytes: int = 0  # cache bytes per device that the asked workload needs
+    withheld_bytes: int = 0  # of the cache, what the engine counts and gives to no sequence
+
+    @property
+    def usable_bytes(self) -> Amount:
+        """The part of the cache that sequences can have."""
+        whole = self.kv_cache_bytes
+        return Amount(*(max(0, size - self.withheld_bytes) for size in (whole.low, whole.expected, whole.high)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,11 +22,11 @@ def cost_model(engine: Engine, case: Case, ledger: Ledger) -> CostModel:
     longest = _longest(engine, case, pool)
     replicas = max(1, case.parallel.data)
     page = max(1, pool.block_tokens)
-    nbytes = pool.kv_cache_bytes.expected
-    needs = {tokens: _needed(engine, case, ledger, tokens) for tokens in (min(page, longest), longest) if tokens}
+    nbytes = pool.usable_bytes.expected
+    needs = {tokens: needed_bytes(engine, case, ledger, tokens) for tokens in (min(page, longest), longest) if tokens}
     own = len(set(needs.values())) > 1 and all(needs.values())
     steps = _asked(engine, case, ledger, longest, page) if own else _shared(pool, longest, page)
-    short = engine.capacity(_holding(case, min(page, max(1, longest))), ledger)
+    short = engine.capacity(holding(case, min(page, max(1, longest))), ledger)
     return CostModel(
         pool_bytes=nbytes * replicas,
         steps=steps,
@@ -44,12 +44,14 @@ def _longest(engine: Engine, case: Case, pool: Capacity) -> int:
     return max(0, min(bound for bound in bounds if bound is not None))
 
 
-def _holding(case: Case, tokens: int) -> Case:
+def holding(case: Case, tokens: int) -> Case:
+    """The case with one sequence of so many tokens."""
     return replace(case, workload=Workload(context_tokens=tokens, concurrent_sequences=1))
 
 
-def _needed(engine: Engine, case: Case, ledger: Ledger, tokens: int) -> int:
-    return engine.capacity(_holding(case, tokens), ledger).needed_bytes
+def needed_bytes(engine: Engine, case: Case, ledger: Ledger, tokens: int) -> int:
+    """Cache bytes of one sequence, as the engine sizes it."""
+    return engine.capacity(holding(case, tokens), ledger).needed_bytes
 
 
 def lengths(longest: int, page: int) -> tuple[int, ...]:
@@ -63,12 +65,12 @@ def lengths(longest: int, page: int) -> tuple[int, ...]:
 
 
 def _asked(engine: Engine, case: Case, ledger: Ledger, longest: int, page: int) -> Steps:
-    return tuple((tokens, _needed(engine, case, ledger, tokens)) for tokens in lengths(longest, page))
+    return tuple((tokens, needed_bytes(engine, case, ledger, tokens)) for tokens in lengths(longest, page))
 
 
 def _shared(pool: Capacity, longest: int, page: int) -> Steps:
     """A cache of one piece: whole pages of it, in bytes rounded up."""
-    nbytes, tokens = pool.kv_cache_bytes.expected, max(1, pool.kv_tokens.expected)
+    nbytes, tokens = pool.usable_bytes.expected, max(1, pool.kv_tokens.expected)
     return tuple((at, min(nbytes, -(-nbytes * (-(-at // page) * page) // tokens))) for at in lengths(longest, page))
 
 
@@ -76,10 +78,10 @@ def _longest_prompt(engine: Engine, case: Case, longest: int) -> int | None:
     """The longest prompt whose workspace outside the engine's own budget fits every device; None where all do or none does."""
 
     def fits(tokens: int) -> bool:
-        seen = engine.ledger(_holding(case, tokens))
+        seen = engine.ledger(holding(case, tokens))
         return all(seen.at(device.id, Phase.PREFILL).expected <= device.total_bytes for device in case.devices)
 
-    if not longest or not _is_unforeseen(case, engine.ledger(_holding(case, longest))) or fits(longest) or not fits(1):
+    if not longest or not _is_unforeseen(case, engine.ledger(holding(case, longest))) or fits(longest) or not fits(1):
         return None
     return longest_run(1, longest, fits)
 

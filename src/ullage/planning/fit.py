@@ -127,7 +127,7 @@ def _judge(
 
 
 def _judge_cache(capacity: Capacity) -> Verdict:
-    have = capacity.kv_cache_bytes
+    have = capacity.usable_bytes
     if capacity.needed_bytes <= have.low:
         return Verdict.FITS
     return Verdict.TIGHT if capacity.needed_bytes <= have.expected else Verdict.DOES_NOT_FIT
@@ -172,7 +172,7 @@ def _cache_binding(case: Case, capacity: Capacity, *, low: bool) -> str:
     context, count = case.workload.context_tokens or 0, case.workload.concurrent_sequences
     asked = f"{format_count(count)} sequences" if count != 1 else "1 sequence"
     asked += f" of {format_count(context)} tokens" if context else " of the whole length"
-    have = capacity.kv_cache_bytes.low if low else capacity.kv_cache_bytes.expected
+    have = capacity.usable_bytes.low if low else capacity.usable_bytes.expected
     longest = capacity.max_context_tokens.low if low else capacity.max_context_tokens.expected
     held = capacity.max_sequences.low if low else capacity.max_sequences.expected
     hold = f"one of {format_count(longest)} tokens"

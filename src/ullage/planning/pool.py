@@ -4,11 +4,10 @@ from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
 
-from ullage.domain.case import Case
 from ullage.domain.engine import Engine
 from ullage.domain.plan import Plan
 from ullage.domain.workload import Growth
-from ullage.frozen import replace
+from ullage.planning.cost_model import holding, needed_bytes
 from ullage.planning.simulate import Pool
 
 _STEPS_AN_OCTAVE = 4  # lengths at which the engine is asked; between two its answer grows evenly, save for rounding to pages
@@ -17,11 +16,11 @@ _STEPS_AN_OCTAVE = 4  # lengths at which the engine is asked; between two its an
 def pool_of(engine: Engine, plan: Plan, longest_tokens: int) -> Pool | None:
     """The pool of one replica, for sequences of at most ``longest_tokens``; None where the plan has no cache."""
     capacity, case = plan.capacity, plan.case
-    if capacity is None or capacity.kv_cache_bytes.expected <= 0 or capacity.kv_tokens.expected <= 0:
+    if capacity is None or capacity.usable_bytes.expected <= 0 or capacity.kv_tokens.expected <= 0:
         return None
-    page, nbytes = max(1, capacity.block_tokens), capacity.kv_cache_bytes.expected
+    page, nbytes = max(1, capacity.block_tokens), capacity.usable_bytes.expected
     replicas = max(1, case.parallel.data)
-    slots = max(1, engine.capacity(_asking(case, page), plan.ledger).max_sequences.expected // replicas)
+    slots = max(1, engine.capacity(holding(case, page), plan.ledger).max_sequences.expected // replicas)
     growth = Growth.TOKEN if engine.profile.growth is Growth.SLOT and page > 1 else engine.profile.growth
     if growth is Growth.SLOT:
         longest, each = capacity.max_context_tokens.expected, nbytes // slots
@@ -33,17 +32,13 @@ def pool_of(engine: Engine, plan: Plan, longest_tokens: int) -> Pool | None:
     return Pool(nbytes, page, slots, growth, demand)
 
 
-def _asking(case: Case, tokens: int) -> Case:
-    return replace(case, workload=replace(case.workload, context_tokens=tokens, concurrent_sequences=1, prompt_tokens=None))
-
-
 def _demand(engine: Engine, plan: Plan, page: int, longest_tokens: int) -> Callable[[int], int] | None:
     """What the engine's own sizing says of a few lengths, and evenly between them; None where it does not grow with the length."""
     lengths, at = [page], page
     while at < longest_tokens + page:
         at = max(at + page, -(-int(at * 2 ** (1 / _STEPS_AN_OCTAVE)) // page) * page)
         lengths.append(at)
-    sizes = [engine.capacity(_asking(plan.case, tokens), plan.ledger).needed_bytes for tokens in lengths]
+    sizes = [needed_bytes(engine, plan.case, plan.ledger, tokens) for tokens in lengths]
     if sizes[0] <= 0 or sizes[-1] <= sizes[0] or any(later < size for size, later in pairwise(sizes)):
         return None
 

@@ -2,7 +2,7 @@
 
 from ullage.domain.case import Case
 from ullage.engines.vllm import resolve as defaults
-from ullage.engines.vllm.capacity import longest, scarcest
+from ullage.engines.vllm.capacity import checked_blocks, longest, scarcest
 
 SINCE = (0, 14)
 
@@ -19,5 +19,5 @@ def resolve(case: Case) -> Case:
         return resolved
     rank = scarcest(resolved)
     own = resolved.settings.integer("max_model_len") or 0
-    fitted = min(own, longest(resolved, rank.pool, rank.blocks.expected))
+    fitted = min(own, longest(resolved, rank.pool, checked_blocks(resolved, rank.blocks.expected)))
     return resolved.with_settings(max_model_len=fitted) if fitted > 0 else resolved

@@ -7,6 +7,7 @@ from ullage.domain.plan import Capacity
 from ullage.engines.vllm.cache import Pool, in_flight_tokens, pools, spare_states
 from ullage.engines.vllm.ranks import Rank, ranks
 from ullage.engines.vllm.resolve import rules
+from ullage.engines.vllm.versions import Core
 from ullage.frozen import replace
 
 
@@ -20,14 +21,23 @@ def sequence_blocks(case: Case, pool: Pool, tokens: int) -> int:
     return pool.blocks_for(tokens, in_flight=in_flight_tokens(case), spare_states=spare_states(case))
 
 
+def null_blocks(case: Case) -> int:
+    """Blocks of the pool that no sequence gets: V1 keeps the first as a placeholder (vllm-project/vllm#35541)."""
+    return 1 if rules(case).core is Core.V1 else 0
+
+
 def usable_blocks(case: Case, blocks: int) -> int:
-    """Blocks that sequences can have: newer releases keep one null block back."""
+    """Blocks that sequences can have."""
+    return max(0, blocks - null_blocks(case))
+
+
+def checked_blocks(case: Case, blocks: int) -> int:
+    """Blocks that the check at start takes for usable: only newer releases leave the null block out."""
     return max(0, blocks - (1 if rules(case).null_block else 0))
 
 
-def longest(case: Case, pool: Pool, blocks: int) -> int:
-    """The longest single sequence that ``blocks`` hold, by bisection: a longer one never needs fewer blocks."""
-    usable = usable_blocks(case, blocks)
+def longest(case: Case, pool: Pool, usable: int) -> int:
+    """The longest single sequence that so many blocks hold, by bisection: a longer one never needs fewer blocks."""
     if not pool.groups or sequence_blocks(case, pool, 1) > usable:
         return 0
     growing = [group for group in pool.groups if group.kind != "state" and group.kept_tokens is None]
@@ -85,8 +95,9 @@ def capacity(case: Case, _ledger: Ledger) -> Capacity:
         kv_cache_bytes=rank.cache,
         kv_blocks=blocks,
         kv_tokens=Amount(*(stated_tokens(case, pool, count) for count in counts)),
-        max_context_tokens=Amount(*(longest(case, pool, count) for count in counts)),
+        max_context_tokens=Amount(*(longest(case, pool, usable_blocks(case, count)) for count in counts)),
         max_sequences=Amount(*(sequences(count) for count in counts)),
         block_tokens=pool.block_tokens,
         needed_bytes=each * pool.block_bytes * -(-case.workload.concurrent_sequences // case.parallel.data),
+        withheld_bytes=null_blocks(case) * pool.block_bytes if pool.groups else 0,
     )

@@ -7,7 +7,7 @@ from ullage.domain.ledger import NOTHING
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
 from ullage.engines.vllm import dual_chunk, overhead
-from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks
+from ullage.engines.vllm.capacity import longest, null_blocks, scarcest, sequence_blocks, usable_blocks
 from ullage.engines.vllm.processor import on_processor, takes_bytes
 from ullage.engines.vllm.processor_levers import pool as processor_pool
 from ullage.engines.vllm.ranks import is_capped, ranks
@@ -62,8 +62,7 @@ def _pool(case: Case) -> Iterator[Lever]:
     rank = scarcest(case)
     tokens = max(case.settings.integer("max_model_len") or 1, case.workload.context_tokens or 1)
     need = sequence_blocks(case, rank.pool, tokens) * max(1, case.workload.concurrent_sequences) if rank.pool.groups else 0
-    if rules(case).null_block:
-        need += 1
+    need += null_blocks(case) if need else 0
     if 0 < need < rank.blocks.expected and case.version.parts >= (0, 4):
         yield Lever(
             setting="num_gpu_blocks_override",
@@ -171,8 +170,7 @@ def _length(case: Case) -> Iterator[Lever]:
     rank, rule = scarcest(case), rules(case)
     if not rank.pool.groups:
         return
-    most = longest(case, rank.pool, rank.blocks.expected)
-    safe = longest(case, rank.pool, rank.blocks.low)
+    most, safe = (longest(case, rank.pool, usable_blocks(case, blocks)) for blocks in (rank.blocks.expected, rank.blocks.low))
     step = max(1024, now // 32 // 1024 * 1024)
     chunked = bool(case.settings.flag("enable_chunked_prefill"))
     steps = [value for size in (most, safe) for value in (size, size // 1024 * 1024) if 0 < value < now]

@@ -15,7 +15,7 @@ from ullage.domain.architecture import (
 from ullage.domain.case import Case
 from ullage.domain.plan import Limit, Objection
 from ullage.engines.vllm import overhead
-from ullage.engines.vllm.capacity import longest, scarcest, sequence_blocks, stated_tokens, usable_blocks
+from ullage.engines.vllm.capacity import checked_blocks, longest, scarcest, sequence_blocks, stated_tokens
 from ullage.engines.vllm.flags import flag_called
 from ullage.engines.vllm.processor import on_processor
 from ullage.engines.vllm.processor_objections import no_memory, unbound
@@ -219,7 +219,7 @@ def _cache(case: Case) -> Iterator[Objection]:
         yield _no_room(rank)
         return
     length = case.settings.integer("max_model_len") or 1
-    need, have = sequence_blocks(case, rank.pool, length), usable_blocks(case, rank.blocks.expected)
+    need, have = sequence_blocks(case, rank.pool, length), checked_blocks(case, rank.blocks.expected)
     if need > have:
         yield _too_long(case, rank, length, need)
 
@@ -249,7 +249,7 @@ def _no_room(rank: Rank) -> Objection:
 
 
 def _too_long(case: Case, rank: Rank, length: int, need: int) -> Objection:
-    most = longest(case, rank.pool, rank.blocks.expected)
+    most = longest(case, rank.pool, checked_blocks(case, rank.blocks.expected))
     pool_bytes, need_bytes = rank.cache.expected, need * rank.pool.block_bytes
     where = "the stated cache" if is_capped(case) else f"the {format_bytes(pool_bytes)} the budget leaves"
     return Objection(

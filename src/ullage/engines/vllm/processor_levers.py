@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ullage.domain.case import Case, Value
 from ullage.domain.plan import Lever, Limit
-from ullage.engines.vllm.capacity import scarcest, sequence_blocks, usable_blocks
+from ullage.engines.vllm.capacity import null_blocks, scarcest, sequence_blocks
 from ullage.engines.vllm.processor import SPACE, stated_bytes, takes_bytes
 from ullage.engines.vllm.processor_memory import held
 from ullage.engines.vllm.ranks import Rank
@@ -43,7 +43,7 @@ def _lever(setting: str, values: tuple[Value, ...], searched: tuple[Value, ...])
 def _sizes(case: Case, rank: Rank) -> tuple[int, int]:
     """Bytes for what was asked, and for what is comfortable, in whole MiB."""
     length = max(case.settings.integer("max_model_len") or 1, case.workload.context_tokens or 1)
-    null = 1 - usable_blocks(case, 1)
+    null = null_blocks(case)
     each = sequence_blocks(case, rank.pool, length)
     asked = each * max(1, case.workload.concurrent_sequences)
     free = rank.device.total_bytes - rank.device.reserved_bytes - held(case, rank.weights).high * case.parallel.devices
