@@ -65,7 +65,8 @@ class LoopbackEngine:
     async def _made(self, request: web.Request, body: bytes) -> web.StreamResponse:
         if not (body and wire.loads(body).get("stream")):  # type: ignore[union-attr]
             await asyncio.sleep(self.first_wait)
-            said = {"path": request.path, "usage": {"completion_tokens": 7}}
+            usage = {"output_tokens" if request.path == "/v1/responses" else "completion_tokens": 7}
+            said = {"path": request.path, "usage": usage}
             return web.Response(body=wire.dumps(said).encode(), content_type="application/json", headers={"X-Engine": "yes"})  # type: ignore[arg-type]
         await asyncio.sleep(self.first_wait)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Engine": "yes", "Cache-Control": "no-cache"})

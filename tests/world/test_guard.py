@@ -104,6 +104,7 @@ async def test_every_known_path_is_passed_and_any_other_is_not_there() -> None:
         async with session.get(guard.url + "/metrics") as seen:
             page = await seen.text()
         assert 'ullage_guard_requests_total{end="finished"} 3' in page
+        assert [record.generated for record in guard.records()] == [7, 7, 7]
         assert "ullage_guard_in_flight_requests 0" in page
 
 

@@ -73,9 +73,18 @@ def test_the_length_of_an_answer_is_read_and_written_under_the_name_it_has(name:
     assert wire.loads(asked.with_length(read(COMPLETIONS, prompt="x"), 7)) == {"prompt": "x", "max_tokens": 7}
 
 
-@given(st.binary(max_size=40) | st.text(max_size=40).map(lambda text: b'{"prompt": ' + text.encode(errors="replace") + b"}"))
+JSON = st.recursive(
+    st.none() | st.integers(-1, 9) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("role", "content", "type", "text")), inner, max_size=3),
+)
+
+
+@given(
+    st.binary(max_size=40)
+    | st.dictionaries(st.sampled_from(("prompt", "input", "messages")), JSON).map(lambda one: wire.dumps(one).encode())
+)
 def test_any_bytes_are_a_request_or_a_refusal(body: bytes) -> None:
-    for path in (CHAT, COMPLETIONS, EMBEDDINGS):
+    for path in asked.GATED:
         try:
             found = asked.read(path, body)
         except InputError:
@@ -92,6 +101,17 @@ def test_a_response_is_counted_as_the_chat_it_is_and_its_length_has_its_own_name
     listed = asked.read(asked.RESPONSES, wire.dumps({"input": [{"role": "user", "content": parts}]}).encode())  # type: ignore[dict-item]
     assert (listed.items, listed.answer_tokens) == (1, None)
     assert listed.messages[0]["content"][0] == {"type": "text", "text": "one two"}
+
+
+def test_a_response_with_calls_of_tools_is_bounded_with_what_they_said() -> None:
+    turns = [
+        {"role": "user", "content": "how warm is it"},
+        {"type": "function_call", "name": "warmth", "arguments": "{}", "call_id": "c1"},
+        {"type": "function_call_output", "call_id": "c1", "output": "very " * 500},
+    ]
+    count = exact().count(read(asked.RESPONSES, input=turns))
+    assert not count.is_exact
+    assert count.prompts[0] > 2500
 
 
 @pytest.mark.parametrize(

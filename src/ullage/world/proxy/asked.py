@@ -9,14 +9,17 @@ from ullage.errors import InputError, MalformedFileError
 
 CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"
 GATED = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES)
-_LENGTHS = ("max_completion_tokens", "max_tokens", "n_predict")
-_LENGTH_OF_RESPONSE = "max_output_tokens"
+_LENGTHS = ("max_completion_tokens", "n_predict", "max_tokens")  # what an answer's length is called, the usual name last
+_LENGTHS_OF_RESPONSE = ("max_output_tokens",)
 _TEXTS = ("input_text", "output_text", "text")
 _COPIES = ("n", "best_of")
 
 
 class Asked(NamedTuple):
-    """``texts`` are to be counted, ``exact_tokens`` were sent as token ids; ``messages`` is a chat; ``items`` are images and sounds."""
+    """``texts`` are to be counted, ``exact_tokens`` were sent as token ids; ``messages`` is a chat.
+
+    ``items`` are images, sounds and whatever else is no text; ``lengths`` the names for an answer's length, the usual one last.
+    """
 
     document: Mapping[str, Any]
     texts: tuple[str, ...] = ()
@@ -26,6 +29,7 @@ class Asked(NamedTuple):
     items: int = 0
     copies: int = 1
     answer_tokens: int | None = None
+    lengths: tuple[str, ...] = _LENGTHS
 
 
 def read(path: str, body: bytes) -> Asked:
@@ -37,11 +41,11 @@ def read(path: str, body: bytes) -> Asked:
     if not isinstance(document, dict):
         raise InputError("The body is no JSON object.")
     copies = max(_whole(document.get(name)) or 1 for name in _COPIES)
-    answer = next((said for name in _LENGTHS if (said := _whole(document.get(name))) is not None), None)
+    answer = _length(document, _LENGTHS)
     if path == CHAT:
         return _chat(document, copies, answer)
     if path == RESPONSES:
-        return _response(document, _whole(document.get(_LENGTH_OF_RESPONSE)))
+        return _response(document)
     texts, exact = _prompts(document.get("prompt" if path == COMPLETIONS else "input"))
     if path == EMBEDDINGS:
         copies, answer = 1, 0
@@ -50,10 +54,13 @@ def read(path: str, body: bytes) -> Asked:
 
 def with_length(asked: Asked, max_tokens: int) -> bytes:
     """The body with another length of the answer, under the name that the request uses."""
-    is_response = "messages" not in asked.document and asked.messages
-    names = (_LENGTH_OF_RESPONSE,) if is_response else _LENGTHS
-    named = [name for name in names if asked.document.get(name) is not None] or [_LENGTH_OF_RESPONSE if is_response else "max_tokens"]
+    named = [name for name in asked.lengths if asked.document.get(name) is not None] or asked.lengths[-1:]
     return wire.dumps({**asked.document, **dict.fromkeys(named, max_tokens)}).encode()
+
+
+def _length(document: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    """Tokens of the answer at most, by the first of the names that says it; None where none does."""
+    return next((said for name in names if (said := _whole(document.get(name))) is not None), None)
 
 
 def _whole(value: object) -> int | None:
@@ -62,8 +69,8 @@ def _whole(value: object) -> int | None:
 
 def _chat(document: Mapping[str, Any], copies: int, answer: int | None) -> Asked:
     messages = document.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise InputError("messages is missing or is no list of objects.")
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise InputError("messages is missing, empty, or no list of objects.")
     tools = document.get("tools")
     known = tuple(tool for tool in tools if isinstance(tool, dict)) if isinstance(tools, list) else ()
     return Asked(
@@ -76,7 +83,7 @@ def _chat(document: Mapping[str, Any], copies: int, answer: int | None) -> Asked
     )
 
 
-def _response(document: Mapping[str, Any], answer: int | None) -> Asked:
+def _response(document: Mapping[str, Any]) -> Asked:
     """A request to ``/v1/responses`` as the chat it is; InputError where a part of that chat lies in the engine and cannot be counted."""
     kept = next((name for name in ("previous_response_id", "conversation", "prompt") if document.get(name) is not None), None)
     if kept is not None:
@@ -86,7 +93,9 @@ def _response(document: Mapping[str, Any], answer: int | None) -> Asked:
     if not isinstance(turns, list) or not turns or not all(isinstance(one, dict) for one in turns):
         raise InputError("The input is missing; a text or a list of messages is needed.")
     system = [{"role": "system", "content": first}] if isinstance(first, str) else []
-    return _chat({**document, "messages": [*system, *map(_message, turns)]}, 1, answer)._replace(document=document)
+    chat = _chat({**document, "messages": [*system, *map(_message, turns)]}, 1, _length(document, _LENGTHS_OF_RESPONSE))
+    others = sum("content" not in turn for turn in turns)  # calls of tools and what these said: no template takes them as they are
+    return chat._replace(document=document, items=chat.items + others, lengths=_LENGTHS_OF_RESPONSE)
 
 
 def _message(turn: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from ullage.world.proxy.counting import Count, PromptCounter
 from ullage.world.proxy.gate import Gate, Slot, end_of
 
 INLINE_BYTES = 16 << 10  # a larger body is read and counted in a thread
-_COMPLETION = re.compile(rb'"(?:completion_tokens|predicted_n)"\s*:\s*(\d{1,9})')
+_COMPLETION = re.compile(rb'"(?:completion_tokens|output_tokens|predicted_n)"\s*:\s*(\d{1,9})')
 _ITS_FAULT = 500  # the line HTTP draws
 _GONE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
