@@ -1,5 +1,6 @@
 import pytest
 
+from ullage.domain.case import Version
 from ullage.domain.plan import Command
 from ullage.engines import engines
 from ullage.errors import InputError
@@ -41,6 +42,36 @@ def test_a_server_that_makes_keys_of_its_own_makes_none_where_only_this_machine_
     server = server_of(TABBY.profile, ("python", "main.py"))
     assert listen(command("python main.py"), server, "127.0.0.1", 3, is_private=True).argv[-2:] == ("--disable-auth", "true")
     assert "--disable-auth" not in listen(command("python main.py"), server, "127.0.0.1", 3).argv
+
+
+@pytest.mark.parametrize(
+    ("words", "build", "added"),
+    [
+        ("llama-server -m m", 11434, "--metrics --verbosity 4"),
+        ("llama-server -m m --metrics", 11434, "--verbosity 4"),
+        ("llama-server -m m", 9000, "--metrics"),  # says its sizes unasked
+        ("llama-server -m m", 3000, "--metrics"),  # does not know the flag
+        ("llama-server -m m", None, "--metrics"),
+        ("llama-server -m m -lv 2", 11434, "--metrics"),
+        ("llama-server -m m --log-verbosity=5", 11434, "--metrics"),
+        ("llama-server -m m --verbose", 11434, "--metrics"),
+    ],
+)
+def test_a_llama_cpp_that_hides_its_sizes_is_asked_for_them_unless_its_command_says_how_much_to_print(
+    words: str, build: int | None, added: str
+) -> None:
+    version = None if build is None else Version((build,), str(build))
+    server = server_of(LLAMA.profile, ("llama-server",))
+    made = listen(command(words), server, "127.0.0.1", 3, is_private=True, version=version)
+    assert " ".join(made.argv) == f"{words} --host 127.0.0.1 --port 3 {added}"
+    again = listen(made, server, "127.0.0.1", 3, is_private=True, version=version)
+    assert sorted(again.argv) == sorted(made.argv)
+
+
+def test_a_llama_cpp_whose_environment_says_how_much_to_print_prints_that() -> None:
+    made = command("llama-server -m m", LLAMA_ARG_LOG_VERBOSITY="1")
+    server = server_of(LLAMA.profile, made.argv)
+    assert "--verbosity" not in listen(made, server, "127.0.0.1", 3, is_private=True, version=LLAMA.profile.default).argv
 
 
 def test_a_script_that_answers_once_is_no_server() -> None:

@@ -133,7 +133,8 @@ def readied(serving: Serving, flags: Flags, world: World, host: str, port: int, 
     """What makes a command of this engine ready: where it listens, and where its program is. Raises WorldError when it is not installed."""
 
     def ready(command: Command) -> Command:
-        command = listen(command, serving.server, host, port, is_private=is_private)
+        version = serving.case.version if serving.case is not None else None
+        command = listen(command, serving.server, host, port, is_private=is_private, version=version)
         found = world.processes.find(command.argv, flags.text("engine_dir"))
         if found is None:
             raise WorldError(_not_installed(serving, command))

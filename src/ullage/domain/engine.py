@@ -25,6 +25,15 @@ LAST_PORT = 65535  # of TCP: sixteen bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """Words added to a command where only this machine reaches it, unless the command says one of ``instead``."""
+
+    words: tuple[str, ...]
+    instead: tuple[str, ...] = ()  # flags and variables beside the words' own first
+    since: tuple[int, ...] = ()  # the first release that needs it; a release nobody knows is not given it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A way the engine serves requests: how its command is known, told where to listen, and asked whether it is well."""
 
@@ -36,7 +45,7 @@ class Server:
     health: str = "/health"
     key_flag: str = "--api-key"
     key_is_a_file: bool = False  # the flag names a file whose first line is the key
-    behind: tuple[str, ...] = ()  # words to add where only this machine reaches it
+    behind: tuple[Extra, ...] = ()
     settings: tuple[tuple[str, Value], ...] = ()  # what makes a plan of the engine such a server
     images: tuple[tuple[str, str], ...] = ()  # container image by kind of device, with {version}
 

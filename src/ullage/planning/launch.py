@@ -1,7 +1,9 @@
 """A command made ready to be served: where it listens, and a command somebody wrote with one setting changed."""
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 
+from ullage.domain.case import Version
 from ullage.domain.engine import LAST_PORT, Engine, Profile, Server
 from ullage.domain.plan import Command
 from ullage.errors import InputError
@@ -19,15 +21,18 @@ def server_of(profile: Profile, argv: tuple[str, ...]) -> Server:
     raise InputError(f"{' '.join(argv)[:80]!r} is no server of {profile.title}: it answers once and ends; run it as it is")
 
 
-def listen(command: Command, server: Server, host: str, port: int, *, is_private: bool = False) -> Command:
-    """The command told where to listen; ``is_private`` adds what is right where only this machine reaches it."""
+def listen(command: Command, server: Server, host: str, port: int, *, is_private: bool = False, version: Version | None = None) -> Command:
+    """The command told where to listen; ``is_private`` adds what is right where only this machine reaches a release."""
     if server.variable:
         environment = (*(pair for pair in command.environment if pair[0] != server.variable), (server.variable, f"{host}:{port}"))
         return replace(command, environment=environment)
     argv = with_option(command.argv, server.host_flag, host)
     argv = with_option(argv, server.port_flag, str(port))
-    private = server.behind if is_private and server.behind[:1] and server.behind[0] not in argv else ()
-    return replace(command, argv=(*argv, *private))
+    said = {word.partition("=")[0] for word in argv} | set(dict(command.environment))
+    extras = server.behind if is_private else ()
+    known = version.parts if version is not None else ()
+    private = (extra.words for extra in extras if known >= extra.since and not said & {extra.words[0], *extra.instead})
+    return replace(command, argv=(*argv, *chain.from_iterable(private)))
 
 
 def address_of(command: Command, server: Server) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ullage.domain.case import Version
-from ullage.domain.engine import Engine, Profile, Request, Server
+from ullage.domain.engine import Engine, Extra, Profile, Request, Server
 from ullage.domain.facts import Fact
 from ullage.domain.workload import Growth
 from ullage.engines.exllamav2.capacity import capacity
@@ -49,7 +49,7 @@ ENGINE = Engine(
         package="exllamav2",
         growth=Growth.REQUEST,
         length_setting="max_seq_len",
-        servers=(Server(program="main.py", port=5000, behind=("--disable-auth", "true")),),
+        servers=(Server(program="main.py", port=5000, behind=(Extra(words=("--disable-auth", "true")),)),),
     ),
     resolve=resolve,
     objections=objections,

@@ -1,10 +1,11 @@
 """llama.cpp, which Ollama uses too: GGUF weights, whole layers on devices and the rest in host memory, a cache of the stated size."""
 
-from ullage.domain.engine import Engine, Profile, Server
+from ullage.domain.engine import Engine, Extra, Profile, Server
 from ullage.domain.workload import Growth
 from ullage.engines.llama_cpp.capacity import capacity
 from ullage.engines.llama_cpp.command import command
 from ullage.engines.llama_cpp.fit import resolve
+from ullage.engines.llama_cpp.flags import VERBOSITY
 from ullage.engines.llama_cpp.ledger import ledger
 from ullage.engines.llama_cpp.levers import layouts, levers
 from ullage.engines.llama_cpp.log import read_log_line
@@ -13,7 +14,7 @@ from ullage.engines.llama_cpp.notes import notes
 from ullage.engines.llama_cpp.objections import objections
 from ullage.engines.llama_cpp.read_command import read_command
 from ullage.engines.llama_cpp.settings import KNOBS, validate
-from ullage.engines.llama_cpp.versions import CONSTANTS, DEFAULT, NEWEST, OLDEST
+from ullage.engines.llama_cpp.versions import CONSTANTS, DEFAULT, NEWEST, OLDEST, QUIET_SINCE, SIZES_AT
 
 ENGINE = Engine(
     profile=Profile(
@@ -32,7 +33,10 @@ ENGINE = Engine(
             Server(program="ollama", port=11434, variable="OLLAMA_HOST", health="/"),
             Server(
                 port=8080,
-                behind=("--metrics", "--verbosity", "4"),  # from 4 on it says what its buffers take
+                behind=(
+                    Extra(words=("--metrics",)),
+                    Extra(words=("--verbosity", SIZES_AT), instead=VERBOSITY, since=(QUIET_SINCE,)),  # to read what its buffers take
+                ),
                 images=(
                     ("cuda", "ghcr.io/ggml-org/llama.cpp:server-cuda-b{version}"),
                     ("cpu", "ghcr.io/ggml-org/llama.cpp:server-b{version}"),

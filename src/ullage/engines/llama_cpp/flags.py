@@ -126,6 +126,11 @@ def _others() -> tuple[Flag, ...]:
     return tuple(found)
 
 
+# All that says how much the engine prints, ours to keep where somebody wrote one.
+VERBOSITY = (
+    *("-lv", "--verbosity", "--log-verbosity", "-v", "--verbose", "--log-verbose", "--log-disable"),
+    *("LLAMA_ARG_LOG_VERBOSITY", "LLAMA_LOG_VERBOSITY"),
+)
 FLAGS: tuple[Flag, ...] = (*_MEMORY, MODEL, HUB, HUB_FILE, *_others())
 # Flags that are gone, and what stands for them.
 STALE = {

@@ -11,9 +11,8 @@ from ullage.engines.llama_cpp.compute import is_pipelined
 from ullage.engines.llama_cpp.fit import fits_itself
 from ullage.engines.llama_cpp.placement import ON_HOST, place
 from ullage.engines.llama_cpp.resolve import accelerators, host_of, layer_count, on_cpu_only, rules
+from ullage.engines.llama_cpp.versions import QUIET_SINCE, SIZES_AT
 from ullage.units import format_bytes
-
-_LOG_LEVELS_SINCE = 9000
 
 
 def notes(case: Case, ledger: Ledger) -> tuple[str, ...]:
@@ -86,7 +85,7 @@ def _host(case: Case, ledger: Ledger) -> Iterator[str]:
 
 
 def _log(case: Case) -> Iterator[str]:
-    if case.version.parts[0] >= _LOG_LEVELS_SINCE:
-        yield "the engine prints its buffer sizes from verbosity 4 on (-lv 4)"
+    if case.version.parts[0] >= QUIET_SINCE:
+        yield f"the engine prints its buffer sizes from verbosity {SIZES_AT} on (-lv {SIZES_AT})"
     if accelerators(case) and rules(case).fits:
         yield "where the llama-fit-params program of the same build is there, `llama-fit-params -fitp on` is a second opinion"

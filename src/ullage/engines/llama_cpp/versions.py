@@ -7,6 +7,9 @@ from ullage.domain.provenance import Assumed, Cited, Constant, Measured
 from ullage.frozen import dataclass, replace
 from ullage.units import MiB
 
+# What the buffers take is printed at this level, from this build on only when it is asked for: ggml-org/llama.cpp#23021 of May 2026;
+# b9181 has it. The flag itself came in September 2024.
+SIZES_AT, QUIET_SINCE = "4", 9150
 PAD_CELLS = 256  # blocks of cells in which lengths are chosen
 
 
