@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from ullage.domain.hyperparameters import Json
 from ullage.errors import UllageError, WorldError
 from ullage.runtime.memory import Memory
 from ullage.runtime.serve import asked
+from ullage.runtime.serve.address import refusal_of
 from ullage.runtime.serve.exchange import Exchange, NeverFitsError, Service, requests_of
 from ullage.runtime.serve.fields import Fields, WrongFieldError
 from ullage.world.proxy import headers, said
@@ -164,21 +164,6 @@ async def serve(app: App, host: str, port: int, stopping: asyncio.Event, listeni
         listening(f"http://{at}:{runner.addresses[0][1]}")
         await stopping.wait()
     except OSError as error:
-        raise _not_ours(host, port, error) from error
+        raise refusal_of(host, port, error) from error
     finally:
         await runner.cleanup()
-
-
-def try_address(host: str, port: int) -> None:
-    """Raises WorldError where the address cannot be listened on: said before a model is loaded for it."""
-    try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind, protocol) as tried:
-                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                tried.bind(address)
-    except OSError as error:
-        raise _not_ours(host, port, error) from error
-
-
-def _not_ours(host: str, port: int, error: OSError) -> WorldError:
-    return WorldError(f"{host}:{port} cannot be listened on: {error.strerror or error}; give another --port")

@@ -11,7 +11,8 @@ from ullage.runtime.memory import Memory
 from ullage.runtime.options import KEY_VARIABLE, Options
 from ullage.runtime.process import give_back_freed
 from ullage.runtime.ready import Ready, make_ready
-from ullage.runtime.serve.app import App, keys_of, serve, try_address
+from ullage.runtime.serve.address import try_address
+from ullage.runtime.serve.app import App, keys_of, serve
 from ullage.runtime.serve.constrain import Grammars
 from ullage.runtime.serve.defaults import FILE, sampling_defaults
 from ullage.runtime.serve.exchange import Service
