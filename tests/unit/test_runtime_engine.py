@@ -15,6 +15,7 @@ from ullage.engines.runtime.first_aid import FIRST_AID
 from ullage.engines.runtime.read_command import read_words
 from ullage.engines.runtime.sizing import choose_chunk
 from ullage.errors import InputError
+from ullage.frozen import replace
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_gather import gather
 from ullage.units import GiB, MiB
@@ -131,3 +132,12 @@ def test_a_line_of_a_want_of_memory_tells_how_far_the_run_was(where: str, stage:
     found = diagnose(gather(lines, {"runtime": ENGINE}, {"runtime": FIRST_AID}), engine=ENGINE, aid=FIRST_AID)
     assert found.stage is stage
     assert found.causes[0].kind is Kind.HOST
+
+
+@pytest.mark.parametrize(("path", "constant"), [("/models/small", "runtime_token"), ("/models/small.gguf", "runtime_gguf_token")])
+def test_a_vocabulary_is_counted_by_the_file_it_is_in_and_says_so(path: str, constant: str) -> None:
+    case = asked()
+    case = replace(case, model=replace(case.model, path=path))
+    kept = [entry for entry in ENGINE.ledger(case).entries if "vocabulary" in entry.because]
+    assert {entry.phase for entry in kept} == {Phase.LOAD, Phase.RESIDENT}
+    assert {entry.origin.at for entry in kept} == {constant}

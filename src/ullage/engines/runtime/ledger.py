@@ -9,12 +9,12 @@ from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
 from ullage.engines.runtime.cache_tiles import unpacking_bytes
-from ullage.engines.runtime.process import vocabulary
+from ullage.engines.runtime.process import token_constant, vocabulary
 from ullage.engines.runtime.resolve import architecture_of, element_of, shares
 from ullage.engines.runtime.settings import NATIVE
 from ullage.engines.runtime.shares import Share, seen_by
 from ullage.engines.runtime.transient import FLOAT, PIECE_KEYS, Rows, kernel_scratch, peak
-from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS, STEPPING, TOKEN
+from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS, STEPPING
 from ullage.engines.runtime.weights import How, Resident, how, resident
 from ullage.units import format_bytes
 
@@ -31,10 +31,10 @@ def _entry(
 
 def _constant(device: str, constant: Constant, because: str) -> Iterator[Entry]:
     for phase in (Phase.LOAD, Phase.RESIDENT):
-        yield _entry(device, Purpose.RUNTIME, phase, amount_of(constant), because, origin=_measured(constant))
+        yield _entry(device, Purpose.RUNTIME, phase, amount_of(constant), because, origin=_origin(constant))
 
 
-def _measured(constant: Constant) -> Origin:
+def _origin(constant: Constant) -> Origin:
     return Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
 
 
@@ -65,10 +65,12 @@ def _process(case: Case, device: Device, share: Share) -> Iterator[Entry]:
         size = case.model.architecture.vocab_size
         words = f"the tokeniser's vocabulary of {size:,}"
         for phase in (Phase.LOAD, Phase.RESIDENT):
-            yield _entry(device.id, Purpose.RUNTIME, phase, vocabulary(case.model.path, size), words, origin=_measured(TOKEN))
+            yield _entry(
+                device.id, Purpose.RUNTIME, phase, vocabulary(case.model.path, size), words, origin=_origin(token_constant(case.model.path))
+            )
         for phase in (Phase.PREFILL, Phase.DECODE):
             because = "kernels that the first steps load and make, stacks of their threads, and what the allocator keeps of freed memory"
-            yield _entry(device.id, Purpose.RUNTIME, phase, amount_of(STEPPING), because, origin=_measured(STEPPING))
+            yield _entry(device.id, Purpose.RUNTIME, phase, amount_of(STEPPING), because, origin=_origin(STEPPING))
         return
     yield from _constant(device.id, DEVICE_CONTEXT, "the driver's context and the kernels of PyTorch")
 
