@@ -18,9 +18,10 @@ from ullage.domain.placement import Parallel
 from ullage.domain.plan import Capacity, Command, DeviceVerdict, Finding, Limit, Objection, Plan, Remedy, Verdict
 from ullage.domain.provenance import ASSUMED, EXACT, Origin
 from ullage.domain.workload import Workload
+from ullage.frozen import replace
 from ullage.report.as_json import plan_values
 from ullage.report.as_text import Look, cells, plain_text, wrap
-from ullage.report.document import Segment
+from ullage.report.document import Segment, Table
 from ullage.report.plan_document import plan_document, quote
 from ullage.units import GiB
 
@@ -132,6 +133,15 @@ def test_no_line_is_wider_than_the_screen_but_the_command() -> None:
     text = plain_text(plan_document(make_plan(Verdict.REFUSED)), NARROW)
     assert text.isascii()
     assert all(len(line) <= 60 or "engine serve" in line for line in text.splitlines())
+
+
+def test_what_is_alive_in_several_phases_is_one_row_and_two_things_alike_in_one_phase_are_two() -> None:
+    plan = make_plan(Verdict.FITS)
+    entry = replace(plan.ledger.entries[0], phase=Phase.LOAD, because="the same in both")
+    twice = (entry, replace(entry, phase=Phase.RESIDENT), replace(entry, because="another"), replace(entry, because="another"))
+    table = next(block for block in plan_document(replace(plan, ledger=replace(plan.ledger, entries=twice))) if isinstance(block, Table))
+    assert [(row[1], row[-1]) for row in table.rows] == [("load, resident", "the same in both"), ("load", "another"), ("load", "another")]
+    assert len(table.marks) == len(table.rows)
 
 
 def test_alike_devices_are_shown_once_and_unequal_ones_each() -> None:

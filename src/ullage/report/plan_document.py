@@ -1,7 +1,10 @@
 """A plan as a document: the verdict, every device, what the cache holds, the command, and what could be changed."""
 
+from collections.abc import Iterable
+
 from ullage.domain.ledger import Entry, Phase, Purpose
 from ullage.domain.plan import Capacity, Command, DeviceVerdict, Plan, Remedy, Verdict
+from ullage.frozen import replace
 from ullage.report import document as doc
 from ullage.units import format_bytes, format_count, format_gib
 
@@ -118,6 +121,19 @@ def _segments(plan: Plan, device: str, phase: Phase) -> tuple[doc.Segment, ...]:
     return tuple(doc.Segment(purpose.value, nbytes) for purpose, nbytes in sizes.items() if nbytes > 0)
 
 
+def _listed(entries: Iterable[Entry]) -> list[tuple[Entry, list[Phase]]]:
+    """Entries that take anything, each with its phases: two that differ in nothing else are one thing that is alive in both."""
+    found: list[tuple[Entry, list[Phase]]] = []
+    for entry in entries:
+        bare = replace(entry, phase=Phase.LOAD)
+        known = next((phases for other, phases in found if other == bare and entry.phase not in phases), None)
+        if known is not None:
+            known.append(entry.phase)
+        elif entry.amount.high > 0:
+            found.append((bare, [entry.phase]))
+    return found
+
+
 def _device(plan: Plan, group: tuple[DeviceVerdict, ...]) -> tuple[doc.Block, ...]:
     verdict = group[0]
     phase = peak_phase(plan, verdict.device)
@@ -128,19 +144,19 @@ def _device(plan: Plan, group: tuple[DeviceVerdict, ...]) -> tuple[doc.Block, ..
         f"of {format_bytes(verdict.total_bytes)} in {phase.value}"
     )
     has_budget = any(entry.budgeted for entry in entries)  # an engine that grows has none to be outside of
+    listed = _listed(entries)
     rows = tuple(
         (
             entry.purpose.value if entry.budgeted or not has_budget else f"{entry.purpose.value} +",
-            entry.phase.value,
+            ", ".join(phases),
             format_gib(entry.amount.low),
             format_gib(entry.amount.expected),
             format_gib(entry.amount.high),
             entry.because,
         )
-        for entry in entries
-        if entry.amount.high > 0
+        for entry, phases in listed
     )
-    marks = tuple(entry.purpose.value for entry in entries if entry.amount.high > 0)
+    marks = tuple(entry.purpose.value for entry, _ in listed)
     return (
         doc.Bar(title, _segments(plan, verdict.device, phase), verdict.total_bytes, _WORDS[verdict.verdict][1]),
         doc.Table(_LEDGER, rows, marks),
