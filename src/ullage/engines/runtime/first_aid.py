@@ -32,4 +32,5 @@ FIRST_AID = FirstAid(
         Hint(kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting="max_len", cost="more cache for one request", up=True),
     ),
     fills_budget=False,
+    stands_before=("llama_cpp", "transformers"),  # it reads GGUF files and safetensors, whose names are theirs too
 )
