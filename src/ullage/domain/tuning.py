@@ -1,12 +1,14 @@
 """What a tuning changes and what it measured: dials with their values, points, and estimates with their spread."""
 
 from enum import StrEnum
+from math import log
 
 from ullage.domain.baseline import TrialState
 from ullage.domain.case import Value
 from ullage.frozen import dataclass
 
 Point = tuple[int, ...]  # for each dial the index of its value
+_LEAST_MEAN = 1e-12
 
 
 class Objective(StrEnum):
@@ -43,6 +45,11 @@ class Estimate:
     mean: float
     deviation: float = 0.0
     count: int = 1
+
+    @property
+    def log_mean(self) -> float:
+        """The natural logarithm of the mean, of 1e-12 where that is more."""
+        return log(max(self.mean, _LEAST_MEAN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import combinations, product
-from math import log
 
 from ullage.domain.tuning import Point, Study, Told
 
@@ -45,7 +44,7 @@ def _effects(study: Study, told: Sequence[Told]) -> tuple[dict[int, float], ...]
     seen: dict[Point, list[float]] = {}
     for one in told:
         if one.speed is not None:
-            seen.setdefault(one.point, []).append(sign * log(max(one.speed.mean, 1e-12)))
+            seen.setdefault(one.point, []).append(sign * one.speed.log_mean)
     scores = {point: sum(values) / len(values) for point, values in seen.items()}
     effects: tuple[dict[int, float], ...] = tuple({} for _ in study.sizes)
     middle = sum(scores.values()) / len(scores)

@@ -1,7 +1,6 @@
-"""Whether one measurement is better than another, or only looks so."""
+"""What the rounds of a trial say: their mean, how they scatter, and whether there are enough of them."""
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from math import inf, sqrt
 from typing import NamedTuple
 
@@ -17,17 +16,6 @@ class Scatter(NamedTuple):
 
     relative: float = 0.0
     freedom: int = 0
-
-
-NOTHING_KNOWN = Scatter()
-
-
-class Comparison(StrEnum):
-    """How a trial stands to the best so far."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    ALIKE = "no difference shown"
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -55,36 +43,14 @@ def scatter(estimates: Iterable[Estimate]) -> Scatter:
     return Scatter(sqrt(sum((one.count - 1) * (one.deviation / one.mean) ** 2 for one in told) / freedom), freedom)
 
 
-def change(before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN) -> tuple[float, float, float]:
-    """The relative change of the mean and its 95 % interval: low, middle, high (Welch's degrees of freedom).
+def spread(one: Estimate, known: Scatter) -> tuple[float, int]:
+    """The variance of a mean, and its degrees of freedom.
 
     Few repetitions say little of their own scatter, so each trial's is drawn towards what all of them scatter (``known``), as moderated
-    t-tests do (Smyth 2004). A single repetition without others takes the scatter of what it is compared with.
+    t-tests do (Smyth 2004).
     """
-    (first, own), (second, other) = (spread(one, known, max(before.deviation, after.deviation)) for one in (before, after))
-    middle = after.mean / before.mean - 1
-    below = first**2 / own + second**2 / other
-    freedom = max(1, int((first + second) ** 2 / below)) if below else 1
-    half = student(freedom) * sqrt(first + second) / abs(before.mean) if first + second else 0.0
-    return middle - half, middle, middle + half
-
-
-def spread(one: Estimate, known: Scatter, fallback: float) -> tuple[float, int]:
-    """The variance of a mean, and its degrees of freedom; ``fallback`` is the deviation of one that was never repeated."""
     own, borrowed = one.count - 1, min(known.freedom, _MOST_BORROWED)
     if not own and not borrowed:
-        return fallback**2 / one.count, 1
+        return one.deviation**2 / one.count, 1
     shared = (known.relative * one.mean) ** 2
     return (borrowed * shared + own * one.deviation**2) / (borrowed + own) / one.count, borrowed + own
-
-
-def compare(
-    before: Estimate, after: Estimate, known: Scatter = NOTHING_KNOWN, *, more_is_better: bool, least_gain: float = 0.0
-) -> Comparison:
-    """Better only where the whole interval lies beyond nought, and the gain is worth a step."""
-    low, middle, high = change(before, after, known)
-    if not more_is_better:
-        low, middle, high = -high, -middle, -low
-    if low > 0 and middle > least_gain:
-        return Comparison.BETTER
-    return Comparison.WORSE if high < 0 else Comparison.ALIKE

@@ -7,7 +7,7 @@ repeated.
 
 from collections.abc import Sequence
 from enum import StrEnum
-from math import exp, log, sqrt
+from math import exp, sqrt
 from typing import NamedTuple
 
 from ullage.domain.tuning import Point, Study, Told
@@ -15,7 +15,6 @@ from ullage.planning.calibrate import student
 from ullage.planning.tune_compare import Scatter, scatter, spread
 
 _BELIEVED = 4  # degrees of freedom of the assumed scatter between starts
-_LEAST = 1e-12
 
 
 class Verdict(StrEnum):
@@ -74,12 +73,12 @@ def verdict(study: Study, found: Standing) -> Verdict:
 
 def _visits(study: Study, past: Sequence[Told], point: Point, known: Scatter) -> Visits:
     found = [(at, one.speed) for at, one in enumerate(past) if one.point == point and one.speed is not None]
-    spreads = [spread(speed, known, speed.deviation) for _, speed in found]
+    spreads = [spread(speed, known) for _, speed in found]
     within = max(variance / speed.mean**2 if speed.mean else 0.0 for (variance, _), (_, speed) in zip(spreads, found, strict=True))
     between, freedom = _between(study, past)
     rounds = max(1, sum(freedom for _, freedom in spreads))
     variance, freedom = (between, freedom) if between > within else (within, rounds)
-    return Visits(tuple(at for at, _ in found), tuple(log(max(speed.mean, _LEAST)) for _, speed in found), variance, freedom)
+    return Visits(tuple(at for at, _ in found), tuple(speed.log_mean for _, speed in found), variance, freedom)
 
 
 def _between(study: Study, past: Sequence[Told]) -> tuple[float, int]:
@@ -104,7 +103,7 @@ def _adjacent(past: Sequence[Told], one: Point, other: Point) -> list[float]:
     while at + 1 < len(past):
         first, second = past[at], past[at + 1]
         if {first.point, second.point} == {one, other} and one != other and first.speed is not None and second.speed is not None:
-            step = log(max(second.speed.mean, _LEAST)) - log(max(first.speed.mean, _LEAST))
+            step = second.speed.log_mean - first.speed.log_mean
             found.append(step if second.point == other else -step)
             at += 1
         at += 1

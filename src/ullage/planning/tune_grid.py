@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import product
-from math import exp, gcd, log, prod, sqrt
+from math import exp, gcd, prod, sqrt
 from typing import NamedTuple
 
 from ullage.domain.tuning import Point, Study, Told
 from ullage.planning.calibrate import student
 
 _GOLDEN = 0.618  # of the whole: steps of it spread evenly however many there are
-_LEAST = 1e-12
 
 
 class Grid(NamedTuple):
@@ -52,7 +51,7 @@ def grid_of(study: Study, told: Sequence[Told]) -> Grid:
     for one in told:
         row = rows.setdefault(one.point, [])
         if one.speed is not None and len(row) < study.passes:
-            row.append(sign * log(max(one.speed.mean, _LEAST)))
+            row.append(sign * one.speed.log_mean)
     rows = {point: row for point, row in rows.items() if row}
     full = [row for row in rows.values() if len(row) == study.passes]
     whole = sum(map(sum, full)) / max(1, sum(map(len, full)))

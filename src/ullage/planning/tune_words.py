@@ -75,15 +75,9 @@ def judged(study: Study, objective: Objective, told: Sequence[Told], wanted: Ask
     after = ask(study, told)
     best = after.best if isinstance(after, Ended) else after.base
     brought = gain(objective, found) + (f" over {found.starts} starts" if found.starts > _TWO else "")
+    is_kept = best == wanted.point
     if isinstance(after, Ask) and after.rival is not None and {after.point, after.rival} == {base, other}:
-        return best == wanted.point, brought, "too near to tell: measured again"
+        return is_kept, brought, "too near to tell: measured again"
     if study.ranked:
-        return (
-            best == wanted.point,
-            brought,
-            "kept" if keeps_up(study, found) else f"slower by more than {1 - study.keeps:.0%}, rolled back",
-        )
-    if best == other:
-        return best == wanted.point, brought, "kept"
-    shown = verdict(study, found)
-    return best == wanted.point, brought, f"{shown}, rolled back"
+        return is_kept, brought, "kept" if keeps_up(study, found) else f"slower by more than {1 - study.keeps:.0%}, rolled back"
+    return is_kept, brought, "kept" if best == other else f"{verdict(study, found)}, rolled back"
