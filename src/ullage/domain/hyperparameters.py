@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import cast
 
 from ullage.errors import MalformedFileError, UnsupportedModelError
 
@@ -193,15 +192,6 @@ class Hyperparameters:
     def integers(self, key: str, *, length: int | None = None, low: int = 0) -> tuple[int, ...]:
         """A list of whole numbers; ``length`` is how many are needed."""
         return tuple(self._integer(key, item, low) for item in self._list(key, length))
-
-    def integer_for_each(self, key: str, layers: int, default: int | None = None, *, low: int = 0) -> tuple[int, ...]:
-        """One number for all layers, or a list with one for each; without a default the key is needed."""
-        value = self.raw(key) if default is not None else self._needed(key)
-        if value is None:
-            return (cast("int", default),) * layers
-        if isinstance(value, list):
-            return self.integers(key, length=layers, low=low)
-        return (self._integer(key, value, low),) * layers
 
     def child(
         self, key: str, *, defaults: Mapping[str, Json] | None = None, overrides: Mapping[str, Json] | None = None

@@ -8,7 +8,6 @@ from ullage.engines.vllm import versions as fact
 from ullage.engines.vllm.processor import on_processor
 from ullage.engines.vllm.resolve import is_linked, kinds_of_layers, rules
 from ullage.engines.vllm.versions import Accounting, Core
-from ullage.units import MiB
 
 
 def context(case: Case) -> Amount:
@@ -121,6 +120,3 @@ def runner_buffers(case: Case) -> int:
         return 0
     slots, vocab = case.settings.integer("max_num_seqs") or 0, case.model.architecture.vocab_size
     return slots * vocab * 4 + slots * -(-vocab // 32) * 4
-
-
-WARM_SLACK = 64 * MiB  # what kernels and handles may still take after the profile

@@ -141,10 +141,6 @@ class Pool:
             for at in range(max(first, table.dropped), len(digests)):
                 self._prefix.remember(digests[at], group, table.pages[at - table.dropped])
 
-    def missing_bytes(self, tables: Sequence[Table], tokens: int) -> int:
-        """What growing to ``tokens`` tokens would take."""
-        return sum(self._bytes([table.missing(tokens) for table in tables]))
-
     def grow(self, tables: Sequence[Table], tokens: int) -> bool:
         """Give a sequence room for ``tokens`` tokens, idle pages making way; or nothing and False when there is not so much."""
         if not any(table.missing(tokens) for table in tables):

@@ -21,8 +21,6 @@ from ullage.world.proxy.records import Records
 from ullage.world.proxy.routes import Routes
 from ullage.world.proxy.upstream import Upstream
 
-STOP_S = 5.0
-
 
 def open_guard(
     options: GuardOptions, state: State, step: Step, documents: Mapping[str, bytes], metadata: Mapping[str, object]
