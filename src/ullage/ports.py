@@ -89,8 +89,11 @@ class Store(Protocol):
     def append_trial(self, trial: "Trial") -> None:
         """Write one step of a tuning's journal, or a newer state of it."""
 
-    def trials_of(self, study: str, *, hold: bool = False) -> "tuple[Trial, ...]":
-        """A tuning's journal, in order. To ``hold`` it keeps others from writing it until this process ends, and fails where one does."""
+    def hold_study(self, study: str) -> None:
+        """Keep other processes from tuning this study until this one ends. Fails where one does."""
+
+    def trials_of(self, study: str) -> "tuple[Trial, ...]":
+        """A tuning's journal, in order."""
 
     def as_export(self, runs: "tuple[Run, ...]") -> str:
         """Runs as the text of a file that ``read_export`` reads."""
@@ -100,16 +103,13 @@ class Store(Protocol):
 
 
 class Record(NamedTuple):
-    """One record of a data set: its number and line from 1 (line 0: the format has none), its value, and how it stands in the file.
-
-    ``why`` is not empty for one that could not be read.
-    """
+    """One record of a data set: its number and line from 1 (line 0: the format has none), its value, and how it stands in the file."""
 
     number: int
     line: int
     value: Json
     text: str = ""
-    why: str = ""
+    why: str = ""  # it could not be read
 
 
 class RecordWriter(Protocol):

@@ -1,5 +1,7 @@
 """The store under what happens to files: other processes, kills, other programs, older and newer releases, no room to write."""
 
+import errno
+import fcntl
 import os
 import signal
 import sqlite3
@@ -41,6 +43,7 @@ def start(home: Path, program: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program), *words],
         env={**os.environ, "XDG_STATE_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -315,3 +318,32 @@ def test_a_time_without_its_zone_is_refused() -> None:
 def test_identities_differ_and_sort_by_time() -> None:
     assert len({store.new_id() for _ in range(50)}) == 50
     assert store.new_id() < "3"
+
+
+def test_a_study_is_held_by_one_process_until_that_ends(home: Path) -> None:
+    program = """
+        import sys
+        from ullage.world.real import RealStore
+        RealStore().hold_study("mine")
+        print("held", flush=True)
+        sys.stdin.read()
+    """
+    other = start(home, program)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    REMEMBERED.hold_study("another")
+    with pytest.raises(WorldError, match=f"the study mine is being tuned by process {other.pid} since"):
+        REMEMBERED.hold_study("mine")
+    other.kill()
+    other.communicate()
+    REMEMBERED.hold_study("mine")
+    REMEMBERED.hold_study("mine")
+
+
+def test_a_file_system_that_locks_nothing_is_not_taken_for_another_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(WorldError, match=rf"cannot be held: {home}.*No locks available"):
+        REMEMBERED.hold_study("mine")

@@ -66,9 +66,9 @@ _OUTPUT = (
 class _Journal:
     """The trials of one tuning, in the store and here."""
 
-    def __init__(self, tuning: Tuning, world: World, *, writes: bool) -> None:
+    def __init__(self, tuning: Tuning, world: World) -> None:
         self._tuning, self._world = tuning, world
-        self.trials = {trial.number: trial for trial in world.store.trials_of(tuning.name, hold=writes)}
+        self.trials = {trial.number: trial for trial in world.store.trials_of(tuning.name)}
         header = self.trials.pop(HEADER, None)
         if header is not None and header.because != tuning.digest:
             raise InputError(f"the journal {tuning.name} is of another question: give --study another name, or ask as before")
@@ -124,7 +124,9 @@ class _Journal:
 def run(flags: Flags, world: World) -> Answer:
     """Tune, or replay. Raises every error of the tree."""
     tuning = read_tuning(flags, world)
-    journal = _Journal(tuning, world, writes=not flags.flag("replay"))
+    if not flags.flag("replay"):
+        world.store.hold_study(tuning.name)
+    journal = _Journal(tuning, world)
     taken = sum(one.state is not TrialState.STARTED for one in journal.trials.values())
     ended = _search(flags, world, tuning, journal)
     tuned = _result(tuning, journal, ended, taken)

@@ -117,11 +117,17 @@ class RealStore:
 
         store.append_trial(trial)
 
-    def trials_of(self, study: str, *, hold: bool = False) -> "tuple[Trial, ...]":
+    def hold_study(self, study: str) -> None:
+        """As the port says."""
+        from ullage.world import _study_lock
+
+        _study_lock.hold_study(study)
+
+    def trials_of(self, study: str) -> "tuple[Trial, ...]":
         """As the port says."""
         from ullage.world import store
 
-        return store.trials_of(study, hold=hold)
+        return store.trials_of(study)
 
     def as_export(self, runs: "tuple[Run, ...]") -> str:
         """As the port says."""

@@ -13,7 +13,6 @@ from ullage.domain.baseline import Run, Trial
 from ullage.errors import MalformedFileError, WorldError
 from ullage.world import _store_tables as tables
 from ullage.world._store_file import reading, writing
-from ullage.world._study_lock import hold_study
 from ullage.world._without_secrets import clean_run, clean_trial
 
 EXPORT_SCHEMA = "ullage.export/1"
@@ -61,10 +60,8 @@ def append_trial(trial: Trial) -> None:
         store.execute("REPLACE INTO trials (study, number, body) VALUES (?, ?, ?)", (trial.study, trial.number, body))
 
 
-def trials_of(study: str, *, hold: bool = False) -> tuple[Trial, ...]:
-    """A tuning's journal, in order, held by this process from now on where asked. Raises WorldError, also where another holds it."""
-    if hold:
-        hold_study(study)
+def trials_of(study: str) -> tuple[Trial, ...]:
+    """A tuning's journal, in order. Raises WorldError."""
     with reading() as store:
         if store is None:
             return ()
