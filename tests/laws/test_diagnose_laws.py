@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ullage import engines
-from ullage.catalog.death_messages import read_death, read_least
+from ullage.catalog.death_messages import read_death
+from ullage.catalog.loose_words import read_least
 from ullage.commands.diagnose import VERB, make_diagnosis
 from ullage.domain.cause import Log
 from ullage.planning.diagnose_command import arguments_of, command_of

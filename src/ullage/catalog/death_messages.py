@@ -12,6 +12,10 @@ _SIZE = r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT])i?B"
 _OWNER = re.compile(r"\b(HIP|XPU|MPS|CUDA)\b")
 _TAKEN = re.compile(rf"Tried to allocate {_SIZE}", re.IGNORECASE)
 
+# "Memory (of the device) does not suffice, overflows, is used up" in Chinese, as many wrappers and their users write it.
+_CHINESE_LACK = r"(?:\u4e0d\u8db3|\u6ea2\u51fa|\u8017\u5c3d|\u4e0d\u591f|\u5360\u7528\u8fc7\u9ad8)"
+_CHINESE_HOST = rf"\u5185\u5b58{_CHINESE_LACK}|\u7206\u5185\u5b58"
+
 _EXIT = r"exit(?:ed with)?(?: status| code)?[ :=]*\(?"
 # What systems and containers say, then what drivers, loaders and frameworks do. In order: the first that fits is meant.
 _SYSTEM: Final = (
@@ -21,6 +25,7 @@ _SYSTEM: Final = (
             r"[Mm]emory cgroup out of memory|oom-kill:|Out of memory: Killed process|OOMKilled(?!\W{1,4}false)",
             r"oom_reaper|result 'oom-kill'",
             r"killed due to (?:the node running low on memory|memory pressure)",
+            r"(?i:container|process|pod|worker|task)\b.{0,20}\bkilled\b(?:(?!GPU|VRAM|CUDA).){0,60}\bmemory\b",
             r"killed it to free host memory|oom_kill event|OOM[- ][Kk]ill(?:ed|er)\b|invoked oom-killer|earlyoom|systemd-oomd",
             rf"{_EXIT}(?:137|-9)\b|signal: killed|SIGKILL|\bstatus=9/KILL|exitcode *: ?-9\b",
             r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
@@ -105,6 +110,8 @@ _FRAMEWORK: Final = (
             r"\[metal::malloc\]|maximum allowed buffer size|must not exceed \d{1,7} ?MB|failed assertion `Buffer Validation",
             r"larger than .{0,40}maxBufferLength|max(?:imum)? (?:memory )?allocation size|CL_INVALID_BUFFER_SIZE",
             r"SYCL\d? buffer (?:size )?.{0,30}(?:above|over|larger than|exceed\w*|>) ?~?(?:4(?:\.\d)? ?Gi?B|4[0-4]\d\d ?Mi?B)",
+            r"(?i:can ?not|can't|unable to) allocate more th[ae]n \d{1,2} ?Gi?B",
+            r"(?:beyond|over|exceeds?|larger than) .{0,20}max(?:imum)? (?:buffer|allocation) size",
             r"maxMemoryAllocationSize|exceeds? .{0,30}allocation limit|[Ss]ingle[- ]allocation limit",
         ),
     ),
@@ -116,6 +123,7 @@ _FRAMEWORK: Final = (
             r"(?<![A-Za-z])MemoryError\b",
             r"memory allocation of \d{1,18} bytes failed|fatal error: runtime: (?:out of|cannot allocate) memory",
             r"_ArrayMemoryError|Unable to allocate [\d.]+ [KMGT]iB for an array",
+            _CHINESE_HOST,
             r"ggml_aligned_malloc: insufficient|os error 1455|WinError 1455|mmap failed",
             r"ggml_backend_cpu_buffer_type_alloc_buffer: failed|\bCPU\w* buffer of size \d",
             r"mmap.{0,60}failed|failed to (?:mmap|pin|mlock)|paging file is too small",
@@ -137,6 +145,7 @@ _FRAMEWORK: Final = (
         (
             r"out of resource: shared memory, Required|\bXid \(.{0,40}\): (?:13|31|43|45)\b|Memory access fault by GPU",
             r"(?i:(?:CUDA|HIP)(?: driver)? error):? (?!.{0,24}out of memory|CUBLAS|CUDNN|unknown|init)[a-z]",
+            r"RuntimeError: invalid argument|ggml_\w+: not enough space in the (?:buffer|context's memory pool)",
             r"illegal memory access|device-side assert|misaligned address|[Ss]egmentation fault|SIGSEGV",
             rf"{_EXIT}(?:139|-11)\b",
         ),
@@ -157,11 +166,6 @@ def _compiled(table: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[str
 
 _SYSTEM_PATTERNS: Final = _compiled(_SYSTEM)
 _FRAMEWORK_PATTERNS: Final = _compiled(_FRAMEWORK)
-_LEAST: Final = re.compile(
-    r"\bOOMs?\b|out[ -]of[ -]memory|(?:not enough|insufficient) (?:GPU |device )?memory|runs out of .{0,20}memory|memory error"
-    r"|\b(?:cannot|can ?not|can't|could not|unable to) (?:load|start|run)\b.{0,80}\b(?:context|tokens|GPUs?|\d+ ?GB|\dx \w+)\b",
-    re.IGNORECASE,
-)
 _BYTES = re.compile(r"(?:allocation of size|can(?:'t|not) allocate|with size) (\d{4,18})\b")
 _KILLED_SIZE = re.compile(r"anon-rss:(\d{1,15})kB")
 _TOTAL = re.compile(r"(\d{1,4}(?:\.\d{1,4})?) ?G(?:i?)B total capacity")
@@ -187,43 +191,6 @@ def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> Fact
 def _allocation(text: str) -> Fact | None:
     """An allocator's sentence that lost its beginning."""
     return out_of_memory(f"out of memory. {text}") if _TAKEN.search(text) else None
-
-
-# A cache that does not hold what it should, in the words of people and of functions.
-_NO_CACHE = re.compile(
-    r"no (?:KV[ -]?)?cache room|no room for .{0,30}(?:KV|cache|pool)|no (?:GPU )?blocks? (?:left|available)", re.IGNORECASE
-)
-_SMALL_CACHE = re.compile(
-    r"(?:KV|cache) .{0,20}too small|\b\d{1,9} tokens? < \d{3,9}\b|not fit .{0,30}\bKV\b|raise_if_cache_size_invalid"
-    r"|check_enough_kv_cache_memory",
-    re.IGNORECASE,
-)
-# What an engine says of memory while all is well.
-_ADVICE = re.compile(
-    r"\b[Ii]f .{0,80}(?:out[ -]of[ -]memory|\bOOMs?\b)|\b(?:avoid|prevent|against|reduce the risk of) .{0,30}"
-    r"(?:out[ -]of[ -]memory|\bOOMs?\b)"
-    r"|(?:out[ -]of[ -]memory|\bOOMs?\b).{0,40}\b(?:may|might|could) (?:occur|happen)"
-    r"|\b(?:may|might|could) .{0,20}(?:out[ -]of[ -]memory|\bOOMs?\b)"
-)
-# A length that fails where a shorter one works; buffers that somebody finds too large; what does not start on these cards.
-_LENGTH = re.compile(r"\b(\d{3,7}) (?:fails|crashes|does not (?:work|fit))\b.{0,80}\b\d{3,7} works", re.IGNORECASE)
-_BUFFERS = re.compile(r"\bcompute buffers? .{0,30}\d(?:\.\d{1,3})? ?G(?:i?)B", re.IGNORECASE)
-
-
-def read_least(line: str) -> Fact | None:
-    """Words about memory that ran out, which say no more than that; a last resort."""
-    text = line[:LONGEST]
-    if _ADVICE.search(text):
-        return None
-    for name, pattern in (("error.no_kv_blocks", _NO_CACHE), ("error.kv_too_small", _SMALL_CACHE)):
-        if pattern.search(text):
-            return Fact(name=name, value=text.strip()[:200])
-    length = _LENGTH.search(text)
-    if length is not None:
-        return Fact(name="error.memory", value=text.strip()[:200], details=(("length_tokens", int(length[1])),))
-    if _BUFFERS.search(text):
-        return Fact(name="error.compute_allocation", value=text.strip()[:200])
-    return Fact(name="error.memory", value=text.strip()[:200]) if _LEAST.search(text) else None
 
 
 def _fact(name: str, match: re.Match[str], text: str) -> Fact:

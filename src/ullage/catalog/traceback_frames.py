@@ -31,6 +31,7 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
         (
             r"initialize_kv_cache(?:s|_tensors)?|_initialize_kv_caches|initialize_cache|initialize_from_config|_allocate_kv_cache\w*",
             r"allocate_gpu_cache|_?init_cache_engine|init_memory_pool|alloc_memory_pool|_create_buffers|create_kv_cache\w*|create_caches",
+            r"create_state_tensors|alloc_cache|allocate_cache",
         ),
     ),
     (
@@ -45,8 +46,9 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
     (
         Stage.FIRST_PROMPT,
         (
-            r"execute_model|forward_batch_generation|forward_extend|forward_prefill|prefill|generate|_sample|greedy_search|model_forward",
-            r"run_busy_loop|event_loop_\w+|iterate|prefill_and_generate|chunk_prefill|forward_chunck?|handle_request|generate_text",
+            r"execute_model(?:_async)?|forward_batch_generation|forward_extend|forward_prefill|prefill|generate|model_forward",
+            r"_sample|(?:greedy|beam|contrastive|assisted|group_beam)_(?:search|sample|decoding)|_beam_search",
+            r"_?process_engine_step|engine_step|run_engine_loop|step_async|_process_request|run_busy_loop|event_loop_\w+|iterate|prefill_and_generate|forward_chunck?|forward|\w*_prefill|\w+_fwd|handle_request|generate_text",
         ),
     ),
     (Stage.UNDER_LOAD, (r"forward_decode|decode_one_tokens|_decode|decode_batch",)),
@@ -101,7 +103,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
     (
         Stage.PROFILE,
         (
-            r"[Pp]rofiling (?:run|CUDA graph|memory)|Encoder cache will be initialized with a budget",
+            r"[Pp]rofil(?:ing|e) (?:run\b|CUDA graph|memory)|Encoder cache will be initialized with a budget",
             r"Dynamo bytecode transform|torch\.compile takes",
         ),
     ),
@@ -109,7 +111,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
     (
         Stage.LOAD,
         (
-            r"Starting to load model|Loading (?:safetensors|pt|model|weights|checkpoint)|Load weight begin",
+            r"Starting to load model|Loading (?:safetensors|pt|model|weights|checkpoint)(?!.{0,20} took)|Load weight begin",
             r"load_tensors: loading|llm_load_tensors|loading model tensors|model buffer size|msg=\"model weights\"",
         ),
     ),

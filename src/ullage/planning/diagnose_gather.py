@@ -4,17 +4,20 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ullage.catalog.death_messages import read_death, read_least
+from ullage.catalog.death_messages import read_death
+from ullage.catalog.loose_words import read_least
 from ullage.catalog.traceback_frames import AFTER_FACT, FRAME, mark_of
 from ullage.domain.cause import FirstAid, Log, Sighting, Stage
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
+from ullage.frozen import replace
 from ullage.planning.diagnose_asked import FIRST, LAST, Asked, Kept, asked
 from ullage.planning.diagnose_command import arguments_of, command_of, continues
 from ullage.planning.diagnose_lines import Bare, bare_lines
 
 _SHOWN = 240  # letters of a line that are kept
 _NEAR = 25  # lines between a traceback's last function and the error it is about
+_BELOW, _MOST_BLOCKS = 12, 40  # lines between an error and a traceback that is told after it; tracebacks remembered
 _MOST_SHAPES, _MOST_COMMANDS, _MOST_FRAMES, _MOST_JOINED = 20_000, 20, 120, 5
 _LONGEST_SENTENCE = 2000
 _NUMBERED = re.compile(r"(?<!\S)[^\s\d]*\d\S*")  # a word with a number; begun at its start, so that a long word costs its length
@@ -57,6 +60,7 @@ class _Reader:
         self._stages: list[tuple[Stage, int]] = []
         self._commands: list[tuple[int, tuple[str, ...]]] = []
         self._frames: dict[str, tuple[list[str], int]] = {}
+        self._blocks: list[tuple[str, int, list[str]]] = []  # the rank, first line and functions of tracebacks
         self._dull: set[str] = set()
         self._often: dict[str, int] = {}
         self._later: dict[str, Bare] = {}  # the last line of shapes that come again and again
@@ -131,7 +135,10 @@ class _Reader:
         return line
 
     def _frame(self, line: Bare, name: str) -> None:
-        names, _ = self._frames.get(line.rank, ([], 0))
+        names, at = self._frames.get(line.rank, ([], 0))
+        if not names or line.number - at > _NEAR:
+            self._blocks.append((line.rank, line.number, names))
+            del self._blocks[_MOST_BLOCKS // 2 : -_MOST_BLOCKS // 2]
         names.append(name)
         del names[:-_MOST_FRAMES]
         self._frames[line.rank] = (names, line.number)
@@ -219,6 +226,7 @@ class _Reader:
         seen = [seen for kept in tables for one in kept.values() for seen in (*one.first, *one.last)]
         if not any(seen.fact.name.startswith("error.") for seen in seen):
             seen += [seen for one in self._least.values() for seen in (*one.first, *one.last)]
+        seen = [self._with_frames_below(one) for one in seen]
         return Log(
             lines=self._lines,
             engine=name,
@@ -232,6 +240,13 @@ class _Reader:
             requests=self._answered,
             advice=tuple(engine.advised.values()) if engine is not None else (),
         )
+
+    def _with_frames_below(self, seen: Sighting) -> Sighting:
+        """An error that stands above its traceback, as a headline or as a logger writes it, with that traceback's functions."""
+        if seen.frames or not seen.fact.name.startswith("error."):
+            return seen
+        below = (names for rank, line, names in self._blocks if 0 < line - seen.line <= _BELOW and seen.rank in {"", rank})
+        return replace(seen, frames=tuple(next(below, ())))
 
     def _recognised(self) -> str | None:
         """The engine with the most of its own words; of none, the one that read the most kinds of facts that only it reads."""

@@ -19,6 +19,7 @@ _PREFIXES: Final = tuple(
     for text in (
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.:+Z-]* (?:stdout|stderr) [FP] ",  # CRI
         r"\[(?P<rank>pod/[\w.-]+/[\w.-]+)\] ",  # kubectl logs --prefix
+        r"(?:[A-Z]+ )?\d{4}-\d\d-\d\dT[\d:.]+Z \[resource\.labels\.\w+: (?P<rank>[\w.-]+)\] ",  # Google Cloud's log viewer
         r"[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d (?P<host>[\w.-]+) [\w.@/-]+(?:\[\d+\])?: ",  # journald
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.:+-]* (?P<host>[\w.-]+) [\w.@/-]+\[\d+\]: ",  # the same with ISO stamps
         r"(?P<rank>[\w.-]{1,60}) +\| ",  # compose

@@ -1,5 +1,6 @@
 """What to change: single changes in the direction that this failure needs, the smallest that is predicted to fit first."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,6 +19,7 @@ from ullage.units import format_bytes
 MOST = 8
 _SEVERAL = 2
 _ANY = 320 << 30  # more than any device has
+_NOT_FIRST: Final = re.compile(r"(?:^|[A-Za-z:])[1-9]\d?$")  # of several devices: a card alone is number 0
 # Our words for what engines name each in their own way.
 _OURS: Final = {
     "tensor_parallel_size": "tensor",
@@ -75,7 +77,9 @@ def _stated(log: Log) -> frozenset[str]:
     """The names of the details that errors state, and that one asks for more than there is."""
     errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
     over = any((detail(fact, "requested_bytes") or 0) >= (detail(fact, "total_bytes") or _ANY) for fact in errors)
-    return frozenset({name for fact in errors for name, _ in fact.details} | ({"over_device"} if over else set()))
+    other = any(name == "device" and _NOT_FIRST.search(str(value)) for fact in errors for name, value in fact.details)
+    found = {name for fact in errors for name, _ in fact.details}
+    return frozenset(found | ({"over_device"} if over else set()) | ({"other_device"} if other else set()))
 
 
 def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures, stated: frozenset[str]) -> Iterator[Hint]:

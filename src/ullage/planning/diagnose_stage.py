@@ -11,6 +11,8 @@ from ullage.planning.diagnose_meaning import BY_STAGE, KINDS
 NEAR = 120  # lines within which two errors tell of one death
 _ANSWERED = 8  # requests after which a server is under load
 _LARGEST_DEVICE, _LARGEST_WEIGHT = 320 << 30, 4 << 30  # of all devices there are; of the tensors most checkpoints hold
+_LEVEL_ZERO_BLOCK = 4 << 30
+_PROMPT = 1 << 30  # more than a captured batch of single tokens makes at once: a prompt
 _LARGE = 0.85  # of a device: what is in use when loading fills it
 _STATED_STAGES: Final = (
     (Stage.SAMPLER, ("sampler warm", "warming up sampler", "sampler warmup")),
@@ -44,7 +46,7 @@ _STATED_STAGES: Final = (
             "can't load",
         ),
     ),
-    (Stage.UNDER_LOAD, ("concurrency", "under load", "decode")),
+    (Stage.UNDER_LOAD, ("concurren", "under load", "decode", "multi requests", "multiple requests", "many requests")),
     (
         Stage.FIRST_PROMPT,
         (
@@ -58,6 +60,7 @@ _STATED_STAGES: Final = (
             "inference",
             "running the model",
             "execution step",
+            "logprob",
         ),
     ),
 )
@@ -78,6 +81,7 @@ _WAY: Final = (
     Stage.FIRST_PROMPT,
     Stage.UNDER_LOAD,
 )
+_STARTING: Final = _WAY[_WAY.index(Stage.PROFILE) : _WAY.index(Stage.FIRST_PROMPT)]
 _AMBIGUOUS: Final = "at load"  # while loading, or under load
 
 
@@ -87,9 +91,12 @@ def stage_at(log: Log, seen: Sighting) -> Stage:
     words = seen.text.lower()
     if stage is None and detail(seen.fact, "length_tokens"):
         return Stage.FIRST_PROMPT
-    stage = stage or _stated(log, words)
+    before = [known for known, line in log.stages if line < seen.line]
     if stage is None:
-        before = [known for known, line in log.stages if line < seen.line]
+        stage = _stated(log, words)
+        if stage is Stage.LOAD and not before and _furthest(log) in _STARTING:
+            stage = None  # a headline: people call the whole start loading
+    if stage is None:
         stage = before[-1] if before else _furthest(log)
         if stage in {Stage.CACHE, Stage.CAPTURE, Stage.PROFILE} and detail(seen.fact, "graph_bytes"):
             stage = Stage.CAPTURE
@@ -135,6 +142,8 @@ def allocation_of(log: Log, figures: Figures, seen: Sighting, stage: Stage) -> t
     by_size = _by_size(figures, seen, stage)
     if by_size is not None:
         return by_size
+    if _is_limited(seen):
+        return Kind.ONE_BLOCK, False
     if stage is not Stage.UNKNOWN and stage is not Stage.START:
         return BY_STAGE[stage], True
     return _unplaced(figures, seen)
@@ -143,7 +152,7 @@ def allocation_of(log: Log, figures: Figures, seen: Sighting, stage: Stage) -> t
 def _unplaced(figures: Figures, seen: Sighting) -> tuple[Kind, bool]:
     """What is likeliest where nothing tells how far the run was."""
     if detail(seen.fact, "graph_bytes"):
-        return Kind.GRAPHS, False
+        return (Kind.GRAPHS if (detail(seen.fact, "requested_bytes") or 0) < _PROMPT else Kind.WORKSPACE), False
     requested, total = detail(seen.fact, "requested_bytes"), figures.total_bytes or detail(seen.fact, "total_bytes")
     held = _held(seen)
     if "cudaMalloc" in seen.text or "ggml_" in seen.text:  # the weights of a device lie there in one buffer, and are allocated first
@@ -154,6 +163,14 @@ def _unplaced(figures: Figures, seen: Sighting) -> tuple[Kind, bool]:
         return Kind.ACTIVATIONS, False
     fills = held and total and requested and held / total > _LARGE and requested < total / 16
     return (Kind.ACTIVATIONS if requested and total and not fills else Kind.WEIGHTS), False
+
+
+def _is_limited(seen: Sighting) -> bool:
+    """Whether one block of 4 GiB or more failed on an Intel card that had room for it: level zero allows none by default."""
+    requested, total, held = (detail(seen.fact, name) for name in ("requested_bytes", "total_bytes", "allocated_bytes"))
+    if requested is None or total is None or "XPU" not in seen.text:
+        return False
+    return requested >= _LEVEL_ZERO_BLOCK and requested + (held or 0) < _LARGE * total
 
 
 def names_after(log: Log, seen: Sighting) -> Sighting | None:

@@ -21,6 +21,13 @@ _FIRST_AID_HINTS: Final = (
     Hint(kinds=_LENGTH, setting="ctx_size", cost="shorter sequences"),
     Hint(kinds=_DEVICE | {Kind.ONE_BLOCK, Kind.HOST}, setting="n_gpu_layers", cost="layers run on the processor"),
     Hint(kinds=frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.WEIGHTS, Kind.SPILL}), setting="ctx_size", cost="shorter sequences"),
+    Hint(
+        kinds=_DEVICE,
+        setting="tensor_split",
+        cost="the other devices hold more",
+        value="less for the device that failed",
+        stated="other_device",
+    ),
     Hint(kinds=_DEVICE - {Kind.WEIGHTS}, setting="n_cpu_moe", cost="experts run on the processor", up=True),
     Hint(kinds=frozenset({Kind.WEIGHTS}), setting="quantisation of the file", cost="fewer bits a weight", value="smaller"),
     Hint(kinds=frozenset({Kind.WEIGHTS}), setting="n_cpu_moe", cost="experts run on the processor", up=True),

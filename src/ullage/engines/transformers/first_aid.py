@@ -52,6 +52,21 @@ FIRST_AID = FirstAid(
         Hint(kinds=_HOST, setting="low_cpu_mem_usage", cost="none", value=True),
         Hint(kinds=_HOST, setting="host memory", cost="a larger machine or container", up=True),
         Hint(kinds=frozenset({Kind.PLACEMENT}), setting="max_memory", cost="another division of layers", value="more"),
+        Hint(
+            kinds=frozenset({Kind.COMMAND}),
+            setting="offload_folder",
+            cost="what is on the disk is read at every step: very slow",
+            value="offload",
+            names=("offload_dir",),
+            stated="offload",
+        ),
+        Hint(
+            kinds=frozenset({Kind.COMMAND}),
+            setting="quantization",
+            cost="fewer bits a weight: some quality",
+            value="int4",
+            stated="offload",
+        ),
     ),
     advice=(
         Advice(

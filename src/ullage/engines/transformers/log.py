@@ -11,7 +11,7 @@ _PATTERNS: Final = (
     ("error.pool_footprint", re.compile(r"Memory footprint (\d{1,18}) is more than available memory (\d{1,18})")),
     ("pool_available_bytes", re.compile(r"Memory available for cache allocation: (\d{1,12}) MB")),
     ("offloaded_to", re.compile(r"Some (?:parameters are|weights were) .{0,60}?offloaded to the (cpu|disk)(?: and (disk))?")),
-    ("error.disk_offload", re.compile(r"weights offloaded to the disk|Please provide an `offload_folder`")),
+    ("error.disk_offload", re.compile(r"weights offloaded to the disk|(?:provide|need) an `?offload_(?:folder|dir)")),
     ("offload_buffer_bytes", re.compile(r"Current model requires (\d{1,18}) bytes of buffer for offloaded layers")),
     ("weights_per_cent", re.compile(r"We will use (\d{1,3})% of the memory on device (\w+)")),
     ("error.device_too_small", re.compile(r"no modules could be assigned to the following devices due to insufficient memory")),
@@ -55,6 +55,8 @@ def _fact(name: str, match: re.Match[str]) -> Fact:
     if name == "offloaded_to":
         return Fact(name=name, value=" and ".join(said))
     unit = next((unit for unit, names in _IN.items() if name in names), None)
+    if name == "error.disk_offload":
+        return Fact(name=name, value=match[0], details=(("offload", 1),))
     if unit is None:
         return Fact(name=name, value=said[0] if said else match[0])
     value = int(said[0]) * (MiB if name == "pool_available_bytes" else 1)

@@ -137,7 +137,7 @@ ERRORS: tuple[Pattern, ...] = (
     ),
     *_pattern(
         "error.free_memory",
-        rf"Free memory on device (?:(?P<device_text>[\w:]+) )?\((?P<free_gib>{_N})/(?P<total_gib>{_N}) GiB\) on startup is less than "
+        rf"[Ff]ree memory on device (?:(?P<device_text>[\w:]+) )?\((?P<free_gib>{_N})/(?P<total_gib>{_N}) GiB\) on startup is less than "
         rf"desired \w+ memory utilization \((?P<utilization_number>{_N}), (?P<budget_gib>{_N}) GiB\)",
         rf"Available memory on node (?P<node_count>\d+) \((?P<free_gib>{_N})/(?P<total_gib>{_N}) GiB\) on startup is less than desired "
         rf"\w+ memory utilization \((?P<utilization_number>{_N}), (?P<budget_gib>{_N}) GiB\)",
@@ -147,7 +147,7 @@ ERRORS: tuple[Pattern, ...] = (
     ),
     *_pattern(
         "error.profiling",
-        rf"Error in memory profiling\.(?: Initial free memory:? (?P<initial_free_size>{_N}(?: GiB)?), current free memory:? "
+        rf"Error in memory profiling\b\.?(?: Initial free memory:? (?P<initial_free_size>{_N}(?: GiB)?), current free memory:? "
         rf"(?P<free_size>{_N}(?: GiB)?))?",
     ),
     *_pattern("error.sampler_warmup", r"out of memory occurred when warming up sampler with (?P<max_num_seqs_count>\d+) dummy requests"),
