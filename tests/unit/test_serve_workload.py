@@ -77,3 +77,11 @@ def test_the_plan_is_sized_by_the_longest_request(tmp_path: Path) -> None:
     assert length is not None
     assert 350 <= int(length[1]) <= 2000
     assert {"workload", "tokenizer", "ahead", "worst_case"} <= {option.name for option in VERB.options}
+
+
+@pytest.mark.parametrize("words", [("Qwen3-0.6B", "--engine", "vllm"), ("--", "vllm", "serve", "Qwen/Qwen3-0.6B")])
+def test_a_workload_that_is_not_there_is_an_error_and_not_a_server_without_a_plan(words: tuple[str, ...], tmp_path: Path) -> None:
+    options = ["--gpu", "24GiB", "--dry-run", "--offline", "--workload", str(tmp_path / "nowhere.jsonl")]
+    seen = subprocess.run([sys.executable, "-m", "ullage", "serve", *options, *words], capture_output=True, check=False, text=True)
+    assert seen.returncode not in {0, 1}
+    assert "nowhere.jsonl does not exist" in seen.stderr

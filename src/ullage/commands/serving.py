@@ -11,6 +11,7 @@ from ullage.domain.case import Case
 from ullage.domain.engine import LAST_PORT, Engine, Server
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Command, Plan
+from ullage.domain.workload import Arrivals, Lengths
 from ullage.errors import InputError, UllageError, WorldError
 from ullage.frozen import replace
 from ullage.planning.answer import answer, as_plan
@@ -21,6 +22,7 @@ from ullage.planning.settle import settle
 from ullage.ports import World
 
 Ready = Callable[[Command], Command]
+Traffic = tuple[Lengths, Arrivals, tuple[str, ...]]  # and what to say of them
 
 
 class Serving(NamedTuple):
@@ -52,7 +54,7 @@ def read_serving(flags: Flags, world: World) -> Serving:
 
 def _planned(flags: Flags, world: World, model: str) -> Serving:
     engine, remarks = remembering(flags, world, find_engine(flags, world))
-    question = _with_workload(read_question(flags, world, engine, model), flags, world, engine, model)
+    question = _sized(read_question(flags, world, engine, model), engine, _workload(flags, world, model))
     case = question.case
     own = {name: value for server in engine.profile.servers[:1] for name, value in server.settings if not case.settings.has(name)}
     case = replace(case, settings=case.settings.with_(**own), stated=case.stated | set(own)) if own else case
@@ -66,13 +68,22 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     return Serving(engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=notes)
 
 
-def _with_workload(question: Question, flags: Flags, world: World, engine: Engine, model: str) -> Question:
-    """The question sized by the requests of ``--workload``, where there is one, as ``plan`` does it."""
+def _workload(flags: Flags, world: World, model: str) -> Traffic | None:
+    """The requests of ``--workload``, where there is one. Raises every error."""
     if flags.text("workload") is None:
-        return question
-    from ullage.commands.traffic import read_traffic, with_traffic  # noqa: PLC0415 - most engines are started without
+        return None
+    from ullage.commands.traffic import read_traffic  # noqa: PLC0415 - most engines are started without
 
-    return with_traffic(question, engine, *read_traffic(flags, world, model))
+    return read_traffic(flags, world, model)
+
+
+def _sized(question: Question, engine: Engine, workload: Traffic | None) -> Question:
+    """The question sized by the requests of a workload, as ``plan`` does it."""
+    if workload is None:
+        return question
+    from ullage.commands.traffic import with_traffic  # noqa: PLC0415 - as above
+
+    return with_traffic(question, engine, *workload)
 
 
 def _port(flags: Flags) -> int | None:
@@ -102,11 +113,11 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
     case: Case | None = None
     plan: Plan | None = None
     notes: tuple[str, ...] = ()
+    workload = _workload(flags, world, request.model or "")
     try:
         if not request.model:
             raise InputError("the command names no model")
-        question = read_question(flags, world, engine, request.model, request)
-        question = _with_workload(question, flags, world, engine, request.model)
+        question = _sized(read_question(flags, world, engine, request.model, request), engine, workload)
         case, notes = question.case, (*question.notes, *remarks)
         plan = answer(engine, case, findings=request.findings)
     except UllageError as error:
