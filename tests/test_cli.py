@@ -288,3 +288,42 @@ def test_a_dash_as_the_file_is_standard_output(tmp_path: Path, monkeypatch: pyte
 
     assert "Qwen3-8B" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+# "MISSING" stands for a path where nothing is.
+ON_MISSING: tuple[tuple[str, ...], ...] = (
+    ("plan", "MISSING"),
+    ("plan", "Qwen3-0.6B", "--workload", "MISSING"),
+    ("plan", "Qwen3-0.6B", "--baselines", "MISSING"),
+    ("check", "--", "vllm", "serve", "MISSING"),
+    ("models", "MISSING"),
+    ("serve", "MISSING"),
+    ("serve", "Qwen3-0.6B", "--workload", "MISSING"),
+    ("serve", "Qwen3-0.6B", "--engine-dir", "MISSING"),
+    ("watch", "http://127.0.0.1:1", "--plan", "MISSING"),
+    ("diagnose", "MISSING"),
+    ("tune", "MISSING"),
+    ("tune", "Qwen3-0.6B", "--workload", "MISSING"),
+    ("baselines", "import", "MISSING"),
+    ("workload", "MISSING"),
+    ("workload", __file__, "--tokenizer", "MISSING"),
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ON_MISSING,
+    ids=lambda words: " ".join(word for word in words if word != __file__),
+)
+def test_a_path_that_is_not_there_is_the_worlds_failure_for_every_verb(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    missing = str(tmp_path / "missing")
+    own = tuple(missing if word == "MISSING" else word for word in words)
+    assert main((own[0], "--offline", *own[1:]) if own[0] in {"plan", "check", "serve", "tune", "workload"} else own) == 4
+    assert missing in capsys.readouterr().err
+
+
+def test_every_verb_that_reads_a_file_is_asked_for_one_that_is_not_there() -> None:
+    assert {words[0] for words in ON_MISSING} == set(VERBS) - {"devices", "engines"}

@@ -46,7 +46,7 @@ EXIT_CODES = """
 | 1 | it does not fit, the engine would refuse to start, or the checked command is wrong |
 | 2 | the request is wrong |
 | 3 | the model, engine release or file is not supported |
-| 4 | the world failed: a driver, a file, the network |
+| 4 | the world failed: a driver, a file that is not there or cannot be read, the network |
 
 Sizes are read as they are written: `24GiB` is 24 x 2^30 bytes and `80GB` is 80 x 10^9. Lengths follow vLLM's own reading: `32k` is 32,000
 and `32K` is 32,768.

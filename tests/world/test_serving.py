@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ullage.errors import InputError
+from ullage.errors import WorldError
 from ullage.world import installed
 from ullage.world.installed import free_port
 
@@ -218,5 +218,5 @@ def test_a_link_keeps_its_name_and_an_engine_is_not_looked_for_in_a_folder_that_
     tmp_path.joinpath("small.gguf").symlink_to("blob")
     monkeypatch.chdir(tmp_path)
     assert installed.find((sys.executable, "small.gguf"), None) == (sys.executable, str(tmp_path / "small.gguf"))
-    with pytest.raises(InputError, match="--engine-dir nowhere is no directory"):
+    with pytest.raises(WorldError, match="--engine-dir nowhere is no directory"):
         installed.find(("python", "-m", "ullage"), "nowhere")

@@ -58,16 +58,20 @@ def read_model(word: str, files: ModelFiles, *, quantisation: str | None = None)
     return Loaded(_model(folder, config, blueprint, asked, plain, word=quantisation), instead)
 
 
+def is_path(word: str) -> bool:
+    """Whether the word can only mean a place on this disk."""
+    return word.startswith(_PATH_STARTS) or word.endswith(_PATH_ENDS)
+
+
 def _find(word: str, files: ModelFiles) -> ModelFolder:
-    looks_like_path = word.startswith(_PATH_STARTS) or word.endswith(_PATH_ENDS)
-    if not looks_like_path and not word.startswith("hf:"):
+    if not is_path(word) and not word.startswith("hf:"):
         known = catalogue.lookup(word)
         if known is not None:
             return ModelFolder(known.id, f"bundled configuration of {known.id}", {"config.json": catalogue.configuration(known)}, ())
     found = files.local(word)
     if found is not None:
         return found
-    if looks_like_path:
+    if is_path(word):
         raise WorldError(f"{word} does not exist: check the path, or give a bundled name (`ullage models`) or a Hub id")
     if "/" in word:
         return files.remote(word)

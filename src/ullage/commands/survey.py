@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ullage.commands._gathered import Gathered
 from ullage.commands.tokens import find_counter
 from ullage.domain.survey import Survey
-from ullage.errors import InputError, MalformedFileError
+from ullage.errors import MalformedFileError, WorldError
 from ullage.planning.dialogues import Dialogue, read_dialogue, with_messages
 from ullage.planning.requests import Limits, Rules, is_too_long, reason_to_drop, requests_of, turns_of
 from ullage.planning.rewrite import Part, Shears, Writer, rewritten
@@ -40,7 +40,7 @@ def survey(order: Order, world: World) -> Survey:
     """The file, counted. Raises every error; MalformedFileError only where no record could be read."""
     data = world.data.open(order.path)
     if data is None:
-        raise InputError(f"{order.path} does not exist: give a .json, .jsonl, .txt or .parquet file")
+        raise WorldError(f"{order.path} does not exist: give a .json, .jsonl, .txt or .parquet file")
     found = find_counter(order.tokenizer, order.model, world, nbytes=data.nbytes)
     counter = found.counter
     if order.by_template:

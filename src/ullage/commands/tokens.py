@@ -5,8 +5,9 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from ullage.catalog import models as catalogue
+from ullage.commands.model import is_path
 from ullage.domain.weight_format import NeedMore
-from ullage.errors import InputError, UllageError
+from ullage.errors import InputError, UllageError, WorldError
 from ullage.formats.gguf import read_whole
 from ullage.ports import Counter, ModelFolder, World
 from ullage.text.boundaries import spaces
@@ -59,6 +60,8 @@ def find_counter(tokenizer: str | None, model: str | None, world: World, *, nbyt
     if tokenizer is not None:
         opened = _open(tokenizer, world, nbytes)
         if opened is None:
+            if is_path(tokenizer) and world.models.local(tokenizer) is None:
+                raise WorldError(f"--tokenizer {tokenizer} does not exist: check the path, or give a Hub id")
             raise InputError(f"--tokenizer {tokenizer} has no tokenizer.json and is no GGUF file: give one of these, a folder or a Hub id")
         return _with_template(opened)
     why = "no model and no tokeniser was named: give --tokenizer or --model"

@@ -6,7 +6,7 @@ from ullage.commands.verb import Flags
 from ullage.domain.engine import Engine
 from ullage.domain.plan import Plan
 from ullage.domain.workload import Arrivals, Growth, Lengths
-from ullage.errors import InputError
+from ullage.errors import InputError, WorldError
 from ullage.frozen import replace
 from ullage.planning.forecast import PACE, forecast
 from ullage.planning.requests import Rules
@@ -36,7 +36,7 @@ def _summary(path: str, world: World) -> tuple[Lengths, Arrivals] | None:
     """The lengths of a summary that ``ullage workload -o`` wrote; None for data."""
     data = world.data.open(path)
     if data is None:
-        raise InputError(f"--workload {path} does not exist: give the data, or what `ullage workload FILE -o SUMMARY.json` wrote")
+        raise WorldError(f"--workload {path} does not exist: give the data, or what `ullage workload FILE -o SUMMARY.json` wrote")
     if data.format != "jsonl" or data.nbytes > _LARGEST_SUMMARY:
         return None
     first = next(data.records(), None)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ullage.errors import InputError, WorldError
+from ullage.errors import WorldError
 
 _PYTHONS = ("python", "python3")
 _SECONDS = 60
@@ -17,7 +17,7 @@ def find(argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
     """The words with the program's place, paths made whole; None where it is not installed."""
     program, *rest = argv
     if folder is not None and not Path(folder).is_dir():
-        raise InputError(f"--engine-dir {folder} is no directory: give the one where the engine is installed")
+        raise WorldError(f"--engine-dir {folder} is no directory: give the one where the engine is installed")
     if program in _PYTHONS and rest:
         return _python(tuple(rest), folder)
     beside = Path(sys.executable).parent / program
