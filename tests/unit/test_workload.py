@@ -240,7 +240,6 @@ def test_rewriting_gives_the_same_file_twice_and_nothing_too_long(folder: Path, 
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("workload", "none.json"), 2),
         (("workload", "data.json", "--split", "window"), 2),
         (("workload", "data.json", "--split", "half", "--max-prompt", "9"), 2),
         (("workload", "data.json", "--requests", "some"), 2),
@@ -248,7 +247,6 @@ def test_rewriting_gives_the_same_file_twice_and_nothing_too_long(folder: Path, 
         (("workload", "data.json", "--tokenizer", "data.json"), 3),
         (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "data.json", "--rate", "0"), 2),
         (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "data.json", "--rate", "1", "--concurrency", "2"), 2),
-        (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "none.json"), 2),
     ],
 )
 def test_a_wrong_request_is_an_error_with_its_code(
