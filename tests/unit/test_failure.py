@@ -45,6 +45,10 @@ def test_what_cannot_succeed_is_known_by_its_words(event: Exited, word: str) -> 
         ("vllm", "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes.", "host"),
         ("llama_cpp", "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 1073741824", "weights"),
         ("llama_cpp", "allocating 900.00 MiB on device 0: cudaMalloc failed: out of memory", "workspace"),
+        ("llama_cpp", "llama_init_from_model: failed to allocate buffer for kv cache", "weights"),
+        ("sglang", "RuntimeError: Prefill out of memory. Try to lower your batch size.", "cache"),  # it is the pool that is full
+        ("sglang", "max_total_tokens=131072 is larger than the profiled value -561981. Use the profiled value instead.", "cache"),
+        ("exllamav2", "RuntimeError: Insufficient VRAM for model and cache", "weights"),
     ],
 )
 def test_lines_of_real_engines_about_memory_say_what_ran_out(engine: str, line: str, limit: str) -> None:

@@ -12,7 +12,7 @@ from ullage.domain.supervision import Event, Kind, Launch, Run, Started
 from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.answer import answer
-from ullage.planning.failure import ERROR, MEMORY_ERRORS
+from ullage.planning.diagnose_meaning import limit_of
 from ullage.planning.record import promised_of, run_of
 from ullage.planning.seen import Look, Readings, with_log, with_look
 from ullage.planning.tally import growth_of, seen_of
@@ -110,7 +110,7 @@ def _deaths(ended: Run, now: datetime, device: str) -> tuple[OutOfMemory, ...]:
     """The last failed allocation of a run that ran out of memory, as far as it was told."""
     if ended.kind is not Kind.OUT_OF_MEMORY:
         return ()
-    told = [fact for fact in ended.facts if fact.name.startswith(ERROR) and fact.name.removeprefix(ERROR) in MEMORY_ERRORS]
+    told = [fact for fact in ended.facts if limit_of(fact.name) is not None]
     details = dict(told[-1].details) if told else {}
     wanted, free = details.get("requested_bytes"), details.get("free_bytes")
     return (

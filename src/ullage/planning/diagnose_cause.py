@@ -10,7 +10,7 @@ from ullage.frozen import replace
 from ullage.planning.diagnose_evidence import cause_of
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_inferred import inferred
-from ullage.planning.diagnose_meaning import ALLOCATIONS, KINDS, STAGES, SUMMARIES, TERMS, WRAPPERS
+from ullage.planning.diagnose_meaning import ALLOCATIONS, KINDS, MAY_BE_REDUCED, STAGES, SUMMARIES, TERMS, WRAPPERS
 from ullage.planning.diagnose_stage import NAMES_ALLOCATION, NEAR, allocation_of, names_after, stage_at
 
 _MOST = 5
@@ -46,7 +46,6 @@ def _errors(log: Log) -> Iterator[Sighting]:
         if (
             seen.fact.name in KINDS
             or seen.fact.name in ALLOCATIONS
-            or seen.fact.name in {"error.total_tokens", "error.kv_over_profiled"}
             or (seen.fact.name in WRAPPERS and detail(seen.fact, "needed_bytes") is not None)
         ):
             yield seen
@@ -55,7 +54,7 @@ def _errors(log: Log) -> Iterator[Sighting]:
 def _as_cause(log: Log, figures: Figures, seen: Sighting, *, fills_budget: bool) -> Cause | None:
     """One error as a cause, or None when it is a warning only."""
     name = seen.fact.name
-    if name in {"error.total_tokens", "error.kv_over_profiled"}:
+    if name in MAY_BE_REDUCED:
         profiled = detail(seen.fact, "profiled_tokens") or detail(seen.fact, "kv_tokens") or 0
         return cause_of(seen, Kind.NO_ROOM_FOR_CACHE if profiled <= 0 else Kind.REDUCED, Stage.CACHE)
     if name in WRAPPERS:

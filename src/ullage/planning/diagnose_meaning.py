@@ -10,7 +10,15 @@ from ullage.domain.plan import Limit
 KINDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("error.kv_too_small", "error.window_pool"), Kind.CACHE_TOO_SMALL),
     **dict.fromkeys(
-        ("error.no_kv_blocks", "error.no_kv_memory", "error.no_state", "error.pool_footprint", "error.no_room_for_cache"),
+        (
+            "error.no_kv_blocks",
+            "error.no_kv_memory",
+            "error.no_state",
+            "error.pool_footprint",
+            "error.no_room_for_cache",
+            "error.total_tokens",
+            "error.kv_over_profiled",
+        ),
         Kind.NO_ROOM_FOR_CACHE,
     ),
     **dict.fromkeys(("error.free_memory", "error.unbalanced", "error.profiling"), Kind.DEVICE_NOT_FREE),
@@ -67,6 +75,8 @@ KINDS: Final[dict[str, Kind]] = {
 ALLOCATIONS: Final = frozenset(
     {"error.torch_oom", "error.device_oom", "error.xpu_oom", "error.memory", "error.buffer_allocation", "error.fit"}
 )
+# More cache was asked for than was profiled: the engine takes what it profiled, where that is anything.
+MAY_BE_REDUCED: Final = frozenset({"error.total_tokens", "error.kv_over_profiled"})
 HOST_ALLOCATIONS: Final = frozenset({"error.host_oom", "error.cpu_oom"})
 # What stands for an error told elsewhere.
 WRAPPERS: Final = frozenset({"wrapper", "error.model_load", "error.context"})
@@ -187,3 +197,29 @@ SUMMARIES: Final[dict[Kind, str]] = {
     Kind.NETWORK: "not memory: ranks lost each other; look for the first of them that died",
     Kind.BUG: "not memory: a fault of the program",
 }
+
+# Errors of one request that end the engine.
+_ENDS_ALL: Final = frozenset({"error.cache_too_small"})
+# Told of an error that is told elsewhere, or by a kernel and a runtime whose word alone does not tell (planning/failure.py).
+_ALONE_NOTHING: Final = frozenset({"error.unbalanced", "error.profiling", "error.host_killed", "error.process_memory"})
+_OF_WEIGHTS: Final = frozenset({Kind.WEIGHTS, Kind.PLACEMENT, Kind.CACHE_ALLOCATION})
+_PLACED: Final = frozenset({"error.buffer_allocation", "error.fit"})
+_NO_DEATHS: Final = frozenset({Family.COMMAND, Family.NOT_MEMORY})
+
+
+def is_of_requests(name: str) -> bool:
+    """Whether an error tells of a request that was refused, and so of no reason why an engine ended."""
+    return name not in _ENDS_ALL and (KINDS.get(name) is Kind.REQUEST_TOO_LONG or name == "error.pool_full")
+
+
+def limit_of(name: str) -> Limit | None:
+    """What runs out where an engine's reader gives this error; None where it is no want of memory that ends an engine."""
+    if name in ALLOCATIONS:
+        return Limit.WEIGHTS if name in _PLACED else Limit.WORKSPACE
+    kind = KINDS.get(name)
+    if kind is None or name in _ALONE_NOTHING or is_of_requests(name):
+        return None
+    family = FAMILIES.get(kind, Family.NOT_MEMORY)
+    if family in _NO_DEATHS:
+        return None
+    return Limit.WEIGHTS if kind in _OF_WEIGHTS else LIMITS[family]

@@ -7,68 +7,15 @@ from ullage.domain.facts import Fact
 from ullage.domain.plan import Limit
 from ullage.domain.supervision import Exited, Kind
 from ullage.frozen import dataclass
+from ullage.planning.diagnose_meaning import is_of_requests, limit_of
 
 _SIGILL, _SIGINT, _SIGTERM = 4, 2, 15
 _SHELL = 128  # a shell reports a signal as this and its number
 _LONGEST = 300
 ERROR = "error."
 
-# What runs out when an engine says so. The names are those that the engines' log readers give.
-MEMORY_ERRORS: dict[str, Limit] = {
-    **dict.fromkeys(
-        (
-            "kv_too_small",
-            "no_kv_blocks",
-            "no_kv_memory",
-            "kv_over_profiled",
-            "no_state",
-            "window_pool",
-            "total_tokens",
-            "cache_too_small",
-            "pool_footprint",
-            "no_room_for_cache",
-        ),
-        Limit.CACHE,
-    ),
-    **dict.fromkeys(
-        (
-            "torch_oom",
-            "device_oom",
-            "xpu_oom",
-            "free_memory",
-            "sampler_warmup",
-            "prefill_oom",
-            "decode_oom",
-            "graph_oom",
-            "graph_capture",
-            "compute_allocation",
-            "allocation_limit",
-            "memory",
-        ),
-        Limit.WORKSPACE,
-    ),
-    **dict.fromkeys(
-        (
-            "buffer_allocation",
-            "kv_allocation",
-            "state_allocation",
-            "no_room",
-            "split_too_small",
-            "device_too_small",
-            "fit",
-            "full_layer_slot",
-            "batch_too_small",
-        ),
-        Limit.WEIGHTS,
-    ),
-    **dict.fromkeys(("cpu_oom", "host_oom"), Limit.HOST),
-}
-# What a request was refused for is no reason of an exit.
-_OF_REQUESTS = frozenset(
-    {"prompt_too_long", "context_exceeded", "job_too_long", "input_too_long", "prompt_over_cache", "cache_full", "pool_full"}
-)
 # What is told of an error that is told elsewhere, or that has several causes.
-_VAGUE = frozenset({"model_load", "context", "native", "device_lost", "profiling", "unbalanced"})
+_VAGUE = frozenset({"error.model_load", "error.context", "error.native", "error.device_lost", "error.profiling", "error.unbalanced"})
 
 _MEMORY_TEXT = re.compile(
     r"MemoryError|std::bad_alloc|[Oo]ut of memory|[Cc]annot allocate memory|OutOfMemoryError|not enough memory|failed to allocate", re.ASCII
@@ -122,7 +69,7 @@ def judge(exited: Exited, facts: tuple[Fact, ...], *, was_ready: bool) -> Failur
     began = any(fact.name in AFTER_FACT for fact in facts)
     memory = next((fact for fact in reversed(errors) if _is_memory(fact, began=began)), None)
     if memory is not None:
-        return _failure(Kind.OUT_OF_MEMORY, exited, _told(memory), memory, MEMORY_ERRORS.get(memory.name.removeprefix(ERROR), Limit.HOST))
+        return _failure(Kind.OUT_OF_MEMORY, exited, _told(memory), memory, limit_of(memory.name) or Limit.HOST)
     hopeless = _hopeless(exited, errors, was_ready=was_ready)
     if hopeless:
         return _failure(Kind.HOPELESS, exited, hopeless)
@@ -137,13 +84,12 @@ def judge(exited: Exited, facts: tuple[Fact, ...], *, was_ready: bool) -> Failur
 
 
 def _is_cause(fact: Fact) -> bool:
-    return fact.name.startswith(ERROR) and fact.name.removeprefix(ERROR) not in _OF_REQUESTS
+    return fact.name.startswith(ERROR) and not is_of_requests(fact.name)
 
 
 def _is_memory(fact: Fact, *, began: bool) -> bool:
     """Whether a setting may help: an abort of the process itself only after it has ``began`` to load."""
-    name = fact.name.removeprefix(ERROR)
-    return name in MEMORY_ERRORS or (began and name == "process_memory")
+    return limit_of(fact.name) is not None or (began and fact.name == f"{ERROR}process_memory")
 
 
 def _hopeless(exited: Exited, errors: tuple[Fact, ...], *, was_ready: bool) -> str:
@@ -152,7 +98,7 @@ def _hopeless(exited: Exited, errors: tuple[Fact, ...], *, was_ready: bool) -> s
         return "it was built for another processor (illegal instruction): install the build for this one"
     if was_ready:
         return ""
-    refusal = next((fact for fact in reversed(errors) if fact.name.removeprefix(ERROR) not in _VAGUE), None)
+    refusal = next((fact for fact in reversed(errors) if fact.name not in _VAGUE), None)
     refused = f"it refuses these settings ({_told(refusal)})" if refusal is not None else ""
     by_code = f"{_REFUSALS[exited.code]} ({_last(exited)})" if exited.code in _REFUSALS else ""
     return _hopeless_text(exited.tail) or refused or by_code
