@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,8 +103,7 @@ class Front:
 
     def baselines(self, *words: str) -> Any:
         """What the machine remembers, as JSON."""
-        command = [sys.executable, "-m", "ullage", "baselines", *words, "--json"]
-        return json.loads(subprocess.run(command, env=self.environment, capture_output=True, check=True).stdout)
+        return ullage("baselines", *words, environment=self.environment)
 
     def close(self) -> None:
         """Stop it in order; kill it where it does not."""
@@ -114,6 +113,13 @@ class Front:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def ullage(*words: str, code: int = 0, environment: Mapping[str, str] | None = None) -> Any:
+    """What one of our verbs says, as JSON; it has to end with that code."""
+    done = subprocess.run([sys.executable, "-m", "ullage", *words, "--json"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
 
 
 _JSON = {"Content-Type": "application/json"}

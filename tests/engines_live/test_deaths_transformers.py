@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.engines_live.front import ullage
 from tests.engines_live.installed import engine_python, needs_python
-from tests.engines_live.limited import ROOM, Ended, as_options, diagnosis, first_change, model_directory, run_to_its_end, ullage
+from tests.engines_live.limits import ROOM, Ended, as_options, diagnosis, first_change, model_of_bytes, run_to_its_end
 
 pytestmark = [pytest.mark.slow, needs_python("transformers")]
 
@@ -53,12 +54,12 @@ DEATHS = (
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_directory(tmp_path_factory.mktemp("model"), LAYERS)
+    return model_of_bytes(tmp_path_factory.mktemp("model"), LAYERS)
 
 
 def generate(model: Path, folder: Path, words: tuple[str, ...], prompts: tuple[str, ...], limit: int | None = None) -> Ended:
     """Run the script that is planned for these words."""
-    planned = ullage("plan", str(model), "--engine", "transformers", "--gpu", "cpu", "--set", "max_new_tokens=8", *words)
+    planned = ullage("plan", str(model), "--offline", "--engine", "transformers", "--gpu", "cpu", "--set", "max_new_tokens=8", *words)
     folder.mkdir(exist_ok=True)
     ((name, text),) = planned["command"]["files"].items()
     (folder / name).write_text(text)

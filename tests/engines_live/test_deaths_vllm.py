@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.engines_live.front import status_bytes, words_of
 from tests.engines_live.installed import engine_python, needs_python
-from tests.engines_live.limited import diagnosis, first_change, limit_to, model_directory
+from tests.engines_live.limits import diagnosis, first_change, limit_to, model_of_bytes
 
 from ullage.units import GiB, MiB
 from ullage.world.installed import free_port
@@ -107,7 +107,7 @@ def serving(model: Path, log: Path, **settings: object) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_directory(tmp_path_factory.mktemp("model"), 4)
+    return model_of_bytes(tmp_path_factory.mktemp("model"), 4)
 
 
 def changed(log: Path, phase: str, term: str, setting: str) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """llama.cpp's own server kept by ``serve``, one start of it: promises, refusals, ends, deaths and memory."""
 
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines_live.front import Front, lives, status_bytes, words_of
+from tests.engines_live.front import Front, lives, status_bytes, ullage, words_of
 from tests.engines_live.installed import engine_binary, engine_release, needs_binary
 from tests.engines_live.mixed import check_mixed, run_mixed
 
@@ -59,8 +57,7 @@ def front(tmp_path_factory: pytest.TempPathFactory, words: tuple[str, ...]) -> I
 
 @pytest.fixture(scope="module")
 def plan(words: tuple[str, ...]) -> Any:
-    command = [sys.executable, "-m", "ullage", "plan", "--json", "--offline", "--baselines", "none", *words]
-    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return ullage("plan", "--offline", "--baselines", "none", *words)
 
 
 def engine_of(front: Front) -> int:

@@ -90,13 +90,13 @@ def test_the_memory_seen_is_the_plans_within_a_twentieth(tmp_path: Path, model: 
     settings = (word for one in SETTINGS for word in (f"--{one.partition('=')[0].replace('_', '-')}", one.partition("=")[2]))
     most = 0
     with runtime(model, tmp_path, *settings, "--weights", weights) as server, ThreadPoolExecutor(AT_ONCE) as pool:
-        ready = status_bytes(server.process.pid, "VmRSS")
+        loaded = status_bytes(server.process.pid, "VmHWM")
         waiting = [pool.submit(server.ask, "/v1/completions", words_of_all_kinds(number)) for number in range(AT_ONCE)]
         while not all(one.done() for one in waiting):
             most = max(most, status_bytes(server.process.pid, "VmRSS"))
             time.sleep(0.02)
     assert [one.result().status for one in waiting] == [200] * AT_ONCE
-    for what, expected, seen in (("ready", loading, ready), ("working", working, most)):
+    for what, expected, seen in (("loading", loading, loaded), ("working", working, most)):
         sys.stderr.write(f"\n{weights}, {what}: planned {expected / MiB:.1f} MiB, seen {seen / MiB:.1f} MiB: {seen / expected - 1:+.1%}\n")
         assert seen == pytest.approx(expected, rel=WITHIN)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.engines_live.front import PATIENCE, Front, Said
-from tests.engines_live.limits import ADDRESSES, GROUP, diagnosed, limited, most_counted, small_model
+from tests.engines_live.front import PATIENCE, Front, Said, ullage
+from tests.engines_live.limits import ADDRESSES, GROUP, limited, most_counted, small_model
 from tests.runtime.real_model import smollm2_file
 from tests.runtime.served import Answered, Server, free_port, runtime
 
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Path:
-    return small_model(folder / "model")
+    return small_model(folder / "model", layers=2)
 
 
 def most_taken(kind: str, model: Path, folder: Path, work: Work | None, **settings: str) -> int:
@@ -135,7 +135,7 @@ def test_out_of_memory_in_a_step_leads_to_one_change_and_the_same_requests_are_s
 def remedied(program: str, folder: Path, model: Path, settings: dict[str, str], work: Work, phase: str) -> None:
     """The engine by itself dies of the work; its log tells the phase, and by the first remedy it does the work under the same limit."""
     log = died(program, folder, model, settings, work)
-    found = diagnosed(log, *MACHINE)
+    found = ullage("diagnose", str(log), "--offline", *MACHINE, code=1)
     assert found["phase"] == phase, (found["phase"], log.read_text())
     assert found["engine"] == "runtime"
     assert found["model"] is not None

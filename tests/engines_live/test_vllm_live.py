@@ -3,11 +3,9 @@
 Memory is the proportional size (PSS) of the engine's processes, as the plan counts it: pages that several of them map are divided.
 """
 
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines_live.front import Front, lives, words_of
+from tests.engines_live.front import Front, lives, ullage, words_of
 from tests.engines_live.installed import engine_python, engine_release, needs_python
+from tests.engines_live.limits import small_model
 from tests.engines_live.mixed import check_mixed, run_mixed
-from tests.runtime.real_model import bfloat16_directory, smollm2_file
 
-from ullage.runtime.loading.source import open_source
-from ullage.text._gguf import tokenizer_from_gguf
 from ullage.units import MiB
 
 pytestmark = [
@@ -48,12 +44,7 @@ SHARED = Path("/dev/shm")  # noqa: S108 - where shared memory is
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real small model as files that vLLM reads."""
-    folder = bfloat16_directory(tmp_path_factory.mktemp("model") / "smollm2")
-    tokenizer: Any = tokenizer_from_gguf(open_source(str(smollm2_file())).metadata)
-    tokenizer._backend.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "model_max_length": 8192}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return folder
+    return small_model(tmp_path_factory.mktemp("model") / "smollm2")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +71,7 @@ def front(tmp_path_factory: pytest.TempPathFactory, model: Path, words: tuple[st
 @pytest.fixture(scope="module")
 def plan(model: Path, words: tuple[str, ...]) -> Any:
     asked = ("--context", str(LENGTH), "--concurrency", str(AT_ONCE), "--baselines", "none")
-    command = [sys.executable, "-m", "ullage", "plan", "--json", "--offline", *words, *asked, str(model)]
-    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return ullage("plan", "--offline", *words, *asked, str(model))
 
 
 def asked(tokens: int, answer: int = 4, **more: object) -> dict[str, object]:
