@@ -30,7 +30,7 @@ class Front:
 
     def __init__(self, folder: Path, *words: str, patience: float = PATIENCE, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, self.output, self._patience = free_port(), folder / "output", patience
+        self.port, self.output, self.patience = free_port(), folder / "output", patience
         self.environment = {**os.environ, "XDG_STATE_HOME": str(folder), "OMP_WAIT_POLICY": "passive", **environment}
         with self.output.open("w") as output:
             command = [sys.executable, "-m", "ullage", "serve", "--offline", "--port", str(self.port), *words]
@@ -42,7 +42,7 @@ class Front:
 
     def until(self, asked: Callable[[], object], *, may_end: bool = False) -> None:
         """Wait until it is so; an end of the front before that is a failure."""
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self.patience
         while not asked():
             assert time.monotonic() < deadline, self.text()[-4000:]
             assert may_end or self.process.poll() is None or asked(), self.text()[-4000:]

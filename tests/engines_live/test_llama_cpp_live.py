@@ -1,19 +1,16 @@
 """llama.cpp's own server kept by ``serve``, one start of it: promises, refusals, ends, deaths and memory."""
 
-import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines_live.front import Front, lives, status_bytes, ullage, words_of
+from tests.engines_live.checks import asked, check_longest, check_mixed, check_nothing_left, check_sent_again, run_mixed, terms_seen
+from tests.engines_live.front import Front, status_bytes, ullage, words_of
 from tests.engines_live.installed import engine_binary, engine_release, needs_binary
-from tests.engines_live.mixed import check_mixed, run_mixed
 
 from ullage.units import MiB
 
@@ -65,10 +62,6 @@ def engine_of(front: Front) -> int:
     return next(pid for pid in front.below() if "--ctx-size" in (said := words_of(pid)) and "keeper.py" not in said)
 
 
-def asked(words: int, answer: int = 4, **more: object) -> dict[str, object]:
-    return {"model": "small", "prompt": "hello" + " hello" * (words - 1), "max_tokens": answer, "temperature": 0, **more}
-
-
 def test_the_cache_is_as_many_tokens_and_bytes_as_planned(front: Front, plan: Any) -> None:
     text, capacity = front.text(), plan["capacity"]
     buffer, size, slot = (
@@ -96,14 +89,8 @@ def test_the_compute_buffer_is_as_planned(front: Front, plan: Any) -> None:
 
 def test_a_prompt_that_is_too_long_is_refused_with_the_right_number(front: Front) -> None:
     longest = CONTEXT // SLOTS
-    just = front.ask("/v1/completions", asked(longest - 3, 3))
-    assert just.status == 200, just.body
-    assert just.body["usage"]["prompt_tokens"] == longest - 3
+    just = check_longest(front, longest)
     assert just.body["usage"]["completion_tokens"] == 3
-    over = front.ask("/v1/completions", asked(longest - 3, 4))
-    assert over.status == 400
-    error = over.body["error"]
-    assert (error["need"], error["have"], error["longest_tokens"]) == (longest + 1, longest, longest)
 
 
 def test_64_mixed_requests_each_end_in_exactly_one_way(front: Front) -> None:
@@ -122,26 +109,14 @@ def test_the_memory_seen_after_load_is_near_the_expected(front: Front, plan: Any
 
 
 def test_requests_whose_engine_is_killed_are_sent_again_and_answered(front: Front) -> None:
-    engine, starts = engine_of(front), len(re.findall("ready: it answered", front.text()))
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(front.ask, "/v1/completions", asked(200 + number, 24)) for number in range(4)]
-        front.until(lambda: front.metrics().get("ullage_guard_in_flight_requests", 0) >= 3)
-        os.kill(engine, signal.SIGKILL)
-        assert [one.result().status for one in waiting] == [200] * 4
-    assert not lives(engine)
-    assert front.says("ready: it answered", starts + 1)
-    assert front.metrics()["ullage_guard_replays_total"] >= 3
+    engine = engine_of(front)
+    check_sent_again(front, engine, [engine], [asked(200 + number, 24) for number in range(4)])
 
 
 def test_what_was_seen_of_the_killed_engine_is_remembered(front: Front) -> None:
-    terms = front.baselines("show", front.baselines("list")["runs"][0]["id"])["terms"]
-    seen = {(one["purpose"], one["phase"]) for one in terms if one["seen"] is not None}
+    seen = terms_seen(front)
     assert {("kv_cache", "resident"), ("weights", "resident")} <= seen
 
 
 def test_killing_the_front_leaves_nothing(front: Front) -> None:
-    kept = front.below()
-    assert engine_of(front) in kept
-    front.process.kill()
-    front.until(lambda: not any(lives(pid) for pid in kept), may_end=True)
-    front.process.wait()
+    check_nothing_left(front, engine_of(front))

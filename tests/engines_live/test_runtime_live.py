@@ -1,10 +1,6 @@
 """Our own runtime kept by ``serve``, real from the file to the answer: promises, refusals, ends, deaths and memory."""
 
-import json
-import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,8 +10,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.engines_live.front import Front, lives, status_bytes
-from tests.engines_live.mixed import check_mixed, run_mixed
+from tests.engines_live.checks import asked, check_longest, check_mixed, check_nothing_left, check_sent_again, run_mixed, terms_seen
+from tests.engines_live.front import Front, status_bytes, ullage
 from tests.runtime.real_model import smollm2_file
 from tests.runtime.served import runtime
 
@@ -46,12 +42,7 @@ def front(tmp_path_factory: pytest.TempPathFactory, model: str) -> Iterator[Fron
 
 
 def planned(model: str, *more: str) -> Any:
-    command = [sys.executable, "-m", "ullage", "plan", "--json", "--offline", "--baselines", "none", *WORDS, *more, model]
-    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-
-
-def asked(words: int, answer: int = 4, **more: object) -> dict[str, object]:
-    return {"model": "small", "prompt": "hello" + " hello" * (words - 1), "max_tokens": answer, "temperature": 0, **more}
+    return ullage("plan", "--offline", "--baselines", "none", *WORDS, *more, model)
 
 
 def test_the_cache_is_as_many_tokens_as_planned_in_log_and_metrics(front: Front, model: str) -> None:
@@ -65,13 +56,7 @@ def test_the_cache_is_as_many_tokens_as_planned_in_log_and_metrics(front: Front,
 
 def test_a_prompt_that_is_too_long_is_refused_with_the_right_number(front: Front, model: str) -> None:
     longest = min(4096, planned(model)["capacity"]["max_context_tokens"])
-    just = front.ask("/v1/completions", asked(longest - 3, 3, stream=False))
-    assert just.status == 200, just.body
-    assert just.body["usage"]["prompt_tokens"] == longest - 3
-    over = front.ask("/v1/completions", asked(longest - 3, 4))
-    assert over.status == 400
-    error = over.body["error"]
-    assert (error["need"], error["have"], error["longest_tokens"]) == (longest + 1, longest, longest)
+    check_longest(front, longest)
 
 
 def test_64_mixed_requests_each_end_in_exactly_one_way(front: Front) -> None:
@@ -109,21 +94,12 @@ def words_of_all_kinds(number: int) -> dict[str, object]:
 
 
 def test_requests_whose_engine_is_killed_are_sent_again_and_answered(front: Front) -> None:
-    engine, starts = front.engine(MODULE), len(re.findall("ready: it answered", front.text()))
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(front.ask, "/v1/completions", asked(500 + number, 32)) for number in range(4)]
-        front.until(lambda: front.metrics().get("ullage_guard_in_flight_requests", 0) >= 3)
-        os.kill(engine, signal.SIGKILL)
-        assert [one.result().status for one in waiting] == [200] * 4
-    assert not lives(engine)
-    assert front.says("ready: it answered", starts + 1)
-    assert front.metrics()["ullage_guard_replays_total"] >= 3
+    engine = front.engine(MODULE)
+    check_sent_again(front, engine, [engine], [asked(500 + number, 32) for number in range(4)])
 
 
 def test_what_was_seen_of_the_killed_engine_is_remembered(front: Front) -> None:
-    stored = front.baselines("list")["runs"]
-    terms = front.baselines("show", stored[0]["id"])["terms"]
-    seen = {(one["purpose"], one["phase"]) for one in terms if one["seen"] is not None}
+    seen = terms_seen(front)
     assert {("weights", "resident"), ("kv_cache", "resident")} <= seen
     assert {phase for purpose, phase in seen if purpose not in {"weights", "kv_cache"}} >= {"resident"}
 
@@ -131,8 +107,4 @@ def test_what_was_seen_of_the_killed_engine_is_remembered(front: Front) -> None:
 def test_killing_the_front_leaves_nothing(tmp_path: Path, model: str) -> None:
     one = Front(tmp_path, *WORDS, model)
     one.until_ready()
-    kept = one.below()
-    assert one.engine(MODULE) in kept
-    one.process.kill()
-    one.until(lambda: not any(lives(pid) for pid in kept), may_end=True)
-    one.process.wait()
+    check_nothing_left(one, one.engine(MODULE))

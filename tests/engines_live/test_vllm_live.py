@@ -3,9 +3,7 @@
 Memory is the proportional size (PSS) of the engine's processes, as the plan counts it: pages that several of them map are divided.
 """
 
-import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines_live.front import Front, lives, ullage, words_of
+from tests.engines_live.checks import asked, check_longest, check_mixed, check_nothing_left, check_sent_again, run_mixed
+from tests.engines_live.front import Front, ullage, words_of
 from tests.engines_live.installed import engine_python, engine_release, needs_python
 from tests.engines_live.limits import small_model
-from tests.engines_live.mixed import check_mixed, run_mixed
 
 from ullage.units import MiB
 
@@ -74,10 +72,6 @@ def plan(model: Path, words: tuple[str, ...]) -> Any:
     return ullage("plan", "--offline", *words, *asked, str(model))
 
 
-def asked(tokens: int, answer: int = 4, **more: object) -> dict[str, object]:
-    return {"model": "small", "prompt": "hello" + " hello" * (tokens - 1), "max_tokens": answer, "temperature": 0, **more}
-
-
 def engine_processes(front: Front) -> list[int]:
     """The engine's own process and what it started, without the keeper above it."""
     return [pid for pid in front.below() if "keeper.py" not in words_of(pid)]
@@ -106,13 +100,7 @@ def test_the_cache_is_as_many_tokens_as_planned(front: Front, plan: Any) -> None
 
 
 def test_a_prompt_that_is_too_long_is_refused_with_the_right_number(front: Front) -> None:
-    just = front.ask("/v1/completions", asked(LENGTH - 3, 3, stream=False))
-    assert just.status == 200, just.body
-    assert just.body["usage"]["prompt_tokens"] == LENGTH - 3
-    over = front.ask("/v1/completions", asked(LENGTH - 3, 4))
-    assert over.status == 400
-    error = over.body["error"]
-    assert (error["need"], error["have"], error["longest_tokens"]) == (LENGTH + 1, LENGTH, LENGTH)
+    check_longest(front, LENGTH)
 
 
 def test_64_mixed_requests_each_end_in_exactly_one_way(front: Front) -> None:
@@ -135,23 +123,11 @@ def test_the_memory_seen_lies_within_8_percent_of_the_plan(front: Front, plan: A
 
 
 def test_requests_whose_worker_is_killed_are_sent_again_and_answered(front: Front) -> None:
-    worker, starts = front.engine(WORKER), len(re.findall("ready: it answered", front.text()))
-    before = engine_processes(front)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = [pool.submit(front.ask, "/v1/completions", asked(1500 + number, 64), timeout=PATIENCE) for number in range(AT_ONCE)]
-        front.until(lambda: front.metrics().get("ullage_guard_in_flight_requests", 0) >= 3)
-        os.kill(worker, signal.SIGKILL)
-        assert [one.result().status for one in waiting] == [200] * AT_ONCE
-    assert not any(lives(pid) for pid in before)
-    assert front.says("ready: it answered", starts + 1)
-    assert front.metrics()["ullage_guard_replays_total"] >= 3
+    check_sent_again(front, front.engine(WORKER), engine_processes(front), [asked(1500 + number, 64) for number in range(AT_ONCE)])
 
 
 def test_killing_the_front_leaves_neither_processes_nor_shared_memory(front: Front) -> None:
-    kept, shared = front.below(), shared_memory(front)
-    assert front.engine(WORKER) in kept
+    shared = shared_memory(front)
     assert any(name.startswith("psm_") for name in shared), shared
-    front.process.kill()
-    front.until(lambda: not any(lives(pid) for pid in kept), may_end=True)
+    check_nothing_left(front, front.engine(WORKER))
     front.until(lambda: not shared & {path.name for path in SHARED.iterdir()}, may_end=True)
-    front.process.wait()
