@@ -259,7 +259,7 @@ def test_a_plan_prints_as_its_verdict_and_its_parts_in_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"gpuu": "H100"}, {"gpu": "H100", "tp": 0}, {"gpu": "H100", "tp": True}, {"gpu": 3.5}, {"engine": "sglang"}]
+    "options", [{"gpuu": "H100"}, {"gpu": "H100", "tp": 0}, {"gpu": "H100", "tp": True}, {"gpu": 3.5}, {"engine": "nosuch"}]
 )
 def test_a_wrong_option_of_the_library_is_an_input_error(options: dict[str, object]) -> None:
     with pytest.raises(InputError):

@@ -2,18 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ullage.commands.question import (
-    ENGINE,
-    FORMATS,
-    MACHINE,
-    OUTPUT,
-    PLACEMENT,
-    WORKLOAD,
-    Question,
-    find_engine,
-    is_embedded,
-    read_question,
-)
+from ullage.commands.question import EMBEDDED, ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, Question, find_engine, read_question
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
@@ -66,7 +55,7 @@ _TRAFFIC = (
 )
 _OBJECTIVE = Option("objective", "text", f"What to make the most of: {', '.join(OBJECTIVES)}.", "WORD", panel="Load")
 
-_EMBEDDED = "no accelerator is meant and no engine was named: planned for the processor and our own runtime; --engine and --gpu name others"
+_TAKEN = "no accelerator is meant and no engine was named: planned for the processor and our own runtime; --engine and --gpu name others"
 
 
 def make_plan(flags: Flags, world: World) -> Plan:
@@ -79,7 +68,8 @@ def _asked(flags: Flags, world: World) -> tuple[Engine, Question]:
     """The engine, as this machine's runs have it, and the question."""
     engine, notes = remembering(flags, world, find_engine(flags, world))
     question = read_question(flags, world, engine, flags.text("model") or "")
-    question = question._replace(notes=(*question.notes, *notes, *((_EMBEDDED,) if is_embedded(flags, world) else ())))
+    chosen = (_TAKEN,) if flags.text("engine") is None and engine.profile.name == EMBEDDED else ()
+    question = question._replace(notes=(*question.notes, *notes, *chosen))
     if flags.text("workload") is None:
         lone = next((name for name in ("rate", "decode_rate", "prefill_rate") if flags.text(name) is not None), None)
         if lone is not None:

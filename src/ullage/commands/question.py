@@ -186,12 +186,7 @@ def _context(text: str) -> int:
 
 def find_engine(flags: Flags, world: World) -> Engine:
     """The engine of ``--engine``; where none was named, our own runtime on a machine without accelerators. Raises InputError."""
-    if is_embedded(flags, world):
-        return engines.find(EMBEDDED)
-    return engines.find(flags.text("engine") or DEFAULT_ENGINE)
-
-
-def is_embedded(flags: Flags, world: World) -> bool:
-    """Whether it is our own runtime because no accelerator answers and nothing was named."""
     named, devices = flags.text("engine"), flags.text("gpu")
-    return named is None and (devices == CPU or (devices in {None, LOCAL} and not world.hardware.devices()))
+    if named is None and (devices == CPU or (devices in {None, LOCAL} and not world.hardware.devices())):
+        return engines.find(EMBEDDED)
+    return engines.find(named or DEFAULT_ENGINE)
