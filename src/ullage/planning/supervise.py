@@ -52,7 +52,6 @@ NextStep = Callable[[Launch, tuple[Fact, ...], Limit | None], StepDown | None]
 _TERM = 15
 _MOST_NOTES = 256
 _LOADED = frozenset({"requests_running", "kv_cache_usage", "preemptions", "retracted"})  # what an engine says under load
-_WAY = frozenset({*AFTER_FACT, *_LOADED})
 
 
 def no_step(_launch: Launch, _facts: tuple[Fact, ...], _limit: Limit | None) -> StepDown | None:
@@ -178,12 +177,13 @@ def _exited(state: State, event: Exited, next_step: NextStep) -> Answer:
 
 def _telling(state: State, recent: tuple[Fact, ...], failure: Failure) -> tuple[Fact, ...]:
     """What tells why it ended: how far it was, by all that it said, and its last errors; that it was killed where it said none."""
-    way = tuple(note.fact for note in state.notes if note.fact.name in _WAY)
+    said = tuple(note.fact for note in state.notes)
+    way = tuple(fact for fact in said if fact.name in AFTER_FACT and fact.name not in _LOADED)
+    loaded = tuple(fact for fact in said if fact.name in _LOADED)
     answered = (Fact(name="ready", value="it had answered a request"),) if state.ready_at is not None else ()
     errors = tuple(fact for fact in recent if fact.name.startswith(ERROR))
     killed = (Fact(name="error.host_killed", value=failure.reason),) if failure.limit is Limit.HOST and not errors else ()
-    loaded = tuple(fact for fact in way if fact.name in _LOADED)
-    return (*(fact for fact in way if fact.name not in _LOADED), *answered, *loaded, *errors, *killed)
+    return (*way, *answered, *loaded, *errors, *killed)
 
 
 def _run(state: State, event: Exited, failure: Failure) -> Run:
