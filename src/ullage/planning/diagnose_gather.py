@@ -174,8 +174,9 @@ class _Reader:
                 engine.said = {**engine.said, **arguments_of(match["said"])}
                 engine.said_at = line.number
         for index, advice in enumerate(engine.advice):
-            if index not in engine.advised and advice.search(line.text):
-                engine.advised[index] = (line.number, index, line.text.strip()[:_SHOWN])
+            if index not in engine.advised and (given := advice.search(line.text)) is not None:
+                start = max(0, given.end() - _SHOWN // 2) if given.end() > _SHOWN else 0  # a long line is shown where the advice stands
+                engine.advised[index] = (line.number, index, line.text[start:].strip()[:_SHOWN])
         fact = engine.read(line.text)
         if fact is None:
             return False

@@ -12,6 +12,7 @@ from ullage.domain.plan import Lever, Limit, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever
 from ullage.planning.diagnose_facts import Figures, detail
+from ullage.planning.diagnose_stage import LEVEL_ZERO
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import freed_bytes, remedies
 from ullage.units import format_bytes
@@ -74,12 +75,13 @@ def in_turn(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:
 
 
 def _stated(log: Log) -> frozenset[str]:
-    """The names of the details that errors state, and that one asks for more than there is."""
+    """The names of the details that errors state, and what else they show: more asked for than there is, not the first device, whose."""
     errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
     over = any((detail(fact, "requested_bytes") or 0) >= (detail(fact, "total_bytes") or _ANY) for fact in errors)
     other = any(name == "device" and _NOT_FIRST.search(str(value)) for fact in errors for name, value in fact.details)
-    found = {name for fact in errors for name, _ in fact.details}
-    return frozenset(found | ({"over_device"} if over else set()) | ({"other_device"} if other else set()))
+    is_intel = any(LEVEL_ZERO.search(seen.text) for seen in log.sightings if seen.fact.name.startswith("error."))
+    signs = {"over_device": over, "other_device": other, "level_zero": is_intel}
+    return frozenset({name for fact in errors for name, _ in fact.details} | {name for name, holds in signs.items() if holds})
 
 
 def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures, stated: frozenset[str]) -> Iterator[Hint]:

@@ -11,6 +11,8 @@ from ullage.planning.diagnose_meaning import BY_STAGE, KINDS
 NEAR = 120  # lines within which two errors tell of one death
 _ANSWERED = 8  # requests after which a server is under load
 _LARGEST_DEVICE, _LARGEST_WEIGHT = 320 << 30, 4 << 30  # of all devices there are; of the tensors most checkpoints hold
+LEVEL_ZERO: Final = re.compile(r"\bXPU\b|SYCL|UR_RESULT_ERROR|[Ll]evel[_ -]?[Zz]ero")
+_FREE: Final = re.compile(r"\bwith (\d{1,4})(?:\.\d{1,3})? ?Gi?B (?:still )?free\b")
 _LEVEL_ZERO_BLOCK = 4 << 30
 _PROMPT = 1 << 30  # more than a captured batch of single tokens makes at once: a prompt
 _LARGE = 0.85  # of a device: what is in use when loading fills it
@@ -167,8 +169,13 @@ def _unplaced(figures: Figures, seen: Sighting) -> tuple[Kind, bool]:
 
 def _is_limited(seen: Sighting) -> bool:
     """Whether one block of 4 GiB or more failed on an Intel card that had room for it: level zero allows none by default."""
+    if LEVEL_ZERO.search(seen.text) is None:
+        return False
+    free = _FREE.search(seen.text)
+    if free is not None and int(free[1]) << 30 > _LEVEL_ZERO_BLOCK:
+        return True
     requested, total, held = (detail(seen.fact, name) for name in ("requested_bytes", "total_bytes", "allocated_bytes"))
-    if requested is None or total is None or "XPU" not in seen.text:
+    if requested is None or total is None:
         return False
     return requested >= _LEVEL_ZERO_BLOCK and requested + (held or 0) < _LARGE * total
 

@@ -23,6 +23,12 @@ FIRST_AID = FirstAid(
         Hint(kinds=frozenset({Kind.ONE_BLOCK}), setting="max_model_len", cost="shorter sequences", names=("prompt length", "input length")),
         Hint(kinds=_STEP, setting="max_num_seqs", cost="fewer sequences at once"),
         Hint(kinds=frozenset({Kind.ONE_BLOCK}), setting="IPEX_LLM_SPLIT_QKV", cost="attention in parts", value="1"),
+        Hint(
+            kinds=frozenset({Kind.ONE_BLOCK}),
+            setting="UR_L0_ENABLE_RELAXED_ALLOCATION_LIMITS",
+            cost="only drivers of level zero read it",
+            value="1",
+        ),
         Hint(kinds=frozenset({Kind.WEIGHTS}), setting="load_in_low_bit", cost="fewer bits a weight: some quality", value="sym_int4"),
         Hint(kinds=frozenset({Kind.ACTIVATIONS}), setting="max_model_len", cost="shorter sequences", names=("prompt length",)),
         Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine; the 16-bit model is converted there", up=True),
