@@ -18,7 +18,7 @@ from ullage.domain.plan import Verdict
 from ullage.engines.vllm import ENGINE
 from ullage.engines.vllm.processor import ALLOCATOR, THRESHOLD, stated_bytes
 from ullage.engines.vllm.processor_figures import RECORD
-from ullage.engines.vllm.processor_memory import held
+from ullage.engines.vllm.processor_memory import held, step
 from ullage.engines.vllm.ranks import ranks
 from ullage.errors import InputError, UnsupportedModelError
 from ullage.formats import checkpoint
@@ -217,6 +217,18 @@ class TestObservation:
         seen, promised = OBSERVED.at(phase), ENGINE.ledger(observed_case())
         assert seen is not None
         assert promised.at("cpu", phase).expected == pytest.approx(seen.peak_allocated_bytes, rel=0.02)
+
+    def test_a_step_over_all_tokens_lies_near_what_the_prompt_added(self) -> None:
+        """With the code that it touched first, which the worker's own figure knows, and without."""
+        before, after = OBSERVED.at(Phase.RESIDENT), OBSERVED.at(Phase.PREFILL)
+        assert before is not None
+        assert after is not None
+        added = after.peak_allocated_bytes - before.peak_allocated_bytes
+        code = sum(one.nbytes for one in after.held) - sum(one.nbytes for one in before.held)
+        found = ENGINE.ledger(observed_case()).of("cpu", Purpose.ACTIVATIONS)
+        assert found == step(observed_case(), 2048)
+        assert found.low <= added - code < added <= found.high
+        assert found.expected == pytest.approx(added, rel=0.15)
 
     def test_weights_copies_and_cache_are_exact(self) -> None:
         seen, promised = OBSERVED.at(Phase.RESIDENT), ENGINE.ledger(observed_case())

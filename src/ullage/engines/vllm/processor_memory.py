@@ -6,7 +6,7 @@ from ullage.domain.case import Case
 from ullage.domain.checkpoint import Role
 from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.engines.vllm.processor import keeps_pieces
-from ullage.engines.vllm.processor_figures import COMPILED, PIECES, WORKER, WORKER_SHARED
+from ullage.engines.vllm.processor_figures import COMPILED, PIECES, STEP, WORKER, WORKER_SHARED
 from ullage.engines.vllm.resolve import activation_dtype, kinds_of_layers
 from ullage.engines.vllm.shards import RankWeights
 from ullage.formulas.sharding import ceil_div, padded_vocabulary
@@ -56,8 +56,9 @@ def step(case: Case, tokens: int) -> Amount:
             inner = max(inner, ceil_div(feed.intermediate, case.parallel.tensor))
         elif isinstance(feed, ExpertFeedForward):
             inner = max(inner, ceil_div(feed.experts_per_token * feed.intermediate + feed.shared_intermediate, case.parallel.tensor))
+    share = amount_of(STEP)
     found = tokens * (_INNER * inner + _HIDDEN * hidden) * model_dtype(activation_dtype(case)).block_bytes // 2
-    return Amount(found // 2, found, found * 2)
+    return Amount(*(found * part // 100 for part in (share.low, share.expected, share.high)))
 
 
 def held(case: Case, weights: RankWeights) -> Amount:
