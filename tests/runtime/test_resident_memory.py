@@ -14,8 +14,8 @@ from tests.runtime.test_predicted_memory import model, planned
 from ullage.domain.ledger import Phase
 from ullage.domain.provenance import Constant
 from ullage.engines.runtime import ENGINE
-from ullage.engines.runtime.versions import GGUF_TOKEN, PROCESS, STEPPING, TOKEN
-from ullage.engines.runtime.weights import how, resident
+from ullage.engines.runtime.ledger import PASSING
+from ullage.engines.runtime.versions import GGUF_TOKEN, PROCESS, READING, STEPPING, TOKEN
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 0.05
@@ -82,10 +82,12 @@ def test_the_process_is_as_large_as_was_measured() -> None:
     holds(STEPPING, [run["stepping_bytes"] for run in record["runs"]])
     for constant, form in ((TOKEN, "tokenizer.json"), (GGUF_TOKEN, "gguf")):
         holds(constant, [one["bytes"] // one["entries"] for one in record["vocabularies"] if one["form"] == form])
+    holds(READING, [one["bytes"] // one["entries"] for one in record["readings"]])
 
 
 def test_a_process_that_is_ready_takes_what_the_plan_says_of_loading(folder: str) -> None:
     for path in (folder, str(smollm2_file())):
         case = planned(model(path), 1025, dtype="bfloat16", chunk=1024)
-        staged = resident(case.model, how(case)).largest
-        assert read(path, 64)["ready"] == pytest.approx(ENGINE.ledger(case).at("cpu", Phase.LOAD).expected - staged, rel=WITHIN)
+        ledger = ENGINE.ledger(case)
+        passing = next(entry.amount.expected for entry in ledger.entries if entry.because == PASSING)
+        assert read(path, 64)["ready"] == pytest.approx(ledger.at("cpu", Phase.LOAD).expected - passing, rel=WITHIN)

@@ -208,7 +208,7 @@ def test_weights_are_what_was_promised_and_the_cache_no_more(server: Server) -> 
 
 def test_the_log_and_the_metrics_are_what_the_planner_reads(server: Server) -> None:
     facts = {fact.name: fact for line in server.log.read_text().splitlines() if (fact := read_log_line(line)) is not None}
-    assert facts.keys() == {"weights_bytes", "kv_bytes", "chunk_tokens", "listening"}
+    assert facts.keys() == {"loading", "weights_bytes", "kv_bytes", "chunk_tokens", "listening", "requests_running"}
     assert facts["kv_bytes"].value == CACHE_BYTES
     told = {fact.name: fact.value for fact in read_metrics(server.ask("/metrics").body)}
     assert told["seen.weights"] == told["promised.weights"] == facts["weights_bytes"].value

@@ -9,7 +9,7 @@ from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
 from ullage.engines.runtime.cache_tiles import unpacking_bytes
-from ullage.engines.runtime.process import token_constant, vocabulary
+from ullage.engines.runtime.process import token_constant, vocabulary, vocabulary_reading
 from ullage.engines.runtime.resolve import architecture_of, element_of, shares
 from ullage.engines.runtime.settings import NATIVE
 from ullage.engines.runtime.shares import Share, seen_by
@@ -18,7 +18,7 @@ from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCES
 from ullage.engines.runtime.weights import How, Resident, how, resident
 from ullage.units import format_bytes
 
-_ONE_AT_A_TIME = "one matrix at a time as read, in the dtype and as kept, the head before the layers"
+PASSING = "one matrix at a time as read, in the dtype and as kept, the head before the layers; or, later, the tokeniser while it is read"
 _HELD = 50  # one part in so many: how far a counted step may be from its formula
 _DRAWING = (0, 16, 20)  # bytes beside each logit while a token is drawn: weights, a difference, and their sums in float64
 
@@ -85,19 +85,23 @@ def _weights(case: Case, device: str, share: Share) -> Iterator[Entry]:
     matrices = Amount.exactly(share.nbytes - share.table)
     where = "in the file's own pages, which the system may drop and read again" if found.mapped else f"in {kept.dtype}"
     yield _entry(device, Purpose.STAGING, Phase.LOAD, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
-    yield _entry(device, Purpose.STAGING, Phase.LOAD, _converting(share, found, matrices.expected), _ONE_AT_A_TIME)
+    yield _entry(device, Purpose.STAGING, Phase.LOAD, _passing(case, share, found, matrices.expected), PASSING)
     yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, matrices, f"{because}: {matrices.expected:,} bytes", origin=origin)
     yield _entry(device, Purpose.WEIGHTS, Phase.RESIDENT, Amount.exactly(share.table), f"the token table {where}", origin=origin)
     yield from _rooms(share, device, kept)
 
 
-def _converting(share: Share, found: Resident, matrices: int) -> Amount:
-    """What loading takes beyond the weights that stay: the head is made before there is anything else, then one matrix after another.
+def _passing(case: Case, share: Share, found: Resident, matrices: int) -> Amount:
+    """What loading takes beyond all that stays: the head is made before there is anything else, then one matrix after another.
 
-    A matrix is there as it is read, in the dtype, and as it is kept.
+    A matrix is there as it is read, in the dtype, and as it is kept. When all are made the tokeniser's vocabulary is read.
     """
     head = found.first if share.last else 0
-    return Amount(0, max(2 * head - matrices, found.largest), max(3 * head - matrices, 3 * found.largest))
+    converting = Amount(0, max(2 * head - matrices, found.largest), max(3 * head - matrices, 3 * found.largest))
+    if how(case).device != "cpu" or not share.first:
+        return converting
+    reading = vocabulary_reading(case.model.architecture.vocab_size)
+    return Amount(max(converting.low, reading.low), max(converting.expected, reading.expected), max(converting.high, reading.high))
 
 
 def _rooms(share: Share, device: str, kept: How) -> Iterator[Entry]:

@@ -2,7 +2,7 @@
 
 from ullage.domain.ledger import Amount, amount_of
 from ullage.domain.provenance import Constant
-from ullage.engines.runtime.versions import GGUF_TOKEN, PROCESS, STEPPING, TOKEN
+from ullage.engines.runtime.versions import GGUF_TOKEN, PROCESS, READING, STEPPING, TOKEN
 
 
 def token_constant(path: str) -> Constant:
@@ -12,8 +12,17 @@ def token_constant(path: str) -> Constant:
 
 def vocabulary(path: str, vocab_size: int) -> Amount:
     """Bytes that the tokeniser keeps of its vocabulary."""
-    each = amount_of(token_constant(path))
-    return Amount(*(nbytes * vocab_size for nbytes in (each.low, each.expected, each.high)))
+    return _of_each(token_constant(path), vocab_size)
+
+
+def vocabulary_reading(vocab_size: int) -> Amount:
+    """Bytes that the tokeniser takes beside what it keeps, while its vocabulary is read."""
+    return _of_each(READING, vocab_size)
+
+
+def _of_each(constant: Constant, count: int) -> Amount:
+    each = amount_of(constant)
+    return Amount(each.low * count, each.expected * count, each.high * count)
 
 
 def process_bytes(path: str, vocab_size: int) -> int:

@@ -31,6 +31,14 @@ GGUF_TOKEN = Constant(
     high=900,
     source=Measured(record=_VOCABULARIES),
 )
+READING = Constant(
+    name="runtime_token_reading",
+    value=540,
+    unit="bytes",
+    low=200,
+    high=900,
+    source=Measured(record="runtime-readings: tests/data/runtime_process.json, the most that loading took beside all that stays"),
+)
 STEPPING = Constant(
     name="runtime_stepping",
     value=14 * MiB,
@@ -57,4 +65,4 @@ HOST_PROCESS = Constant(
     high=2500 * MiB,
     source=Assumed(why="Python and PyTorch with the libraries of CUDA, of which nobody has stored an observation"),
 )
-CONSTANTS = (PROCESS, TOKEN, GGUF_TOKEN, STEPPING, DEVICE_CONTEXT, HOST_PROCESS)
+CONSTANTS = (PROCESS, TOKEN, GGUF_TOKEN, READING, STEPPING, DEVICE_CONTEXT, HOST_PROCESS)
