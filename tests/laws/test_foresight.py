@@ -80,6 +80,15 @@ def test_short_answers_seen_before_let_more_run_than_the_worst_case_does_and_it_
     assert seen.ahead > 0
 
 
+def test_answers_that_their_clients_cut_do_not_make_anothers_short() -> None:
+    """Twenty of 16 tokens that asked for no more; then ones that may take 300, of which the pool of 1,024 holds three."""
+    truth = Truth(10, 30.0)
+    truth.run([(0, 10, 16)] * 20)
+    for name in "abcde":
+        truth.tell(a.Arrived(id=name, client="c", prompts=(10,), answer_tokens=300, at=truth.at))
+    assert len(truth.state.in_flight) == 3
+
+
 def test_what_would_fit_now_and_collide_later_waits() -> None:
     """Three of 100 tokens now, 400 later: a fourth fits today, and would pass the pool before any of them ends."""
     truth = Truth(10, 60.0)

@@ -4,17 +4,18 @@ from tests.runs import CARD, stored_run
 
 from ullage.domain.admission import CostModel
 from ullage.domain.baseline import Growth, MachineMark, ModelMark
+from ullage.domain.foresight import UNENDED
 from ullage.domain.guard import GuardRecord
 from ullage.domain.workload import LengthBin, Lengths
-from ullage.planning.foresight import of_runs, of_workload, seen_answers
+from ullage.planning.foresight import likely_tokens, of_runs, of_workload, seen_answers
 
 COST = CostModel(pool_bytes=1 << 20, steps=tuple((at, at * 100) for at in range(16, 4097, 16)), longest_tokens=4096, most_sequences=8)
 MODEL = ModelMark(name="another name", model_type="qwen3", architecture_hash="0123456789abcdef", scheme="bfloat16")
 MACHINE = MachineMark(devices=(CARD,))
 
 
-def record(generated: int, whole_s: float = 3.0, ended: str = "finished", sequences: int = 1) -> GuardRecord:
-    said = {"ended": ended, "generated": generated, "whole_s": whole_s, "queue_s": 1.0, "sequences": sequences}
+def record(generated: int, whole_s: float = 3.0, ended: str = "finished", sequences: int = 1, *, was_cut: bool = False) -> GuardRecord:
+    said = {"ended": ended, "generated": generated, "whole_s": whole_s, "queue_s": 1.0, "sequences": sequences, "was_cut": was_cut}
     return GuardRecord(**{**dict.fromkeys(GuardRecord._fields, 0), **said})  # type: ignore[arg-type]
 
 
@@ -50,6 +51,19 @@ def test_runs_of_another_model_or_device_and_runs_that_saw_nothing_say_nothing()
 
 def test_a_request_for_several_answers_says_how_long_one_is_and_how_fast_one_comes() -> None:
     assert seen_answers([record(400, sequences=4)] * 9) == seen_answers([record(100)] * 9)
+
+
+def test_answers_that_were_cut_do_not_tell_when_they_had_ended() -> None:
+    figures = seen_answers([record(16, was_cut=True)] * 9 + [record(40)] * 11)
+    known = of_runs([stored_run(figures=figures)], MODEL, MACHINE, COST)
+    assert known is not None
+    assert len(known.answers) == 100
+    assert {length for length in known.answers if length < UNENDED} == {40}
+    assert likely_tokens(known.answers, 0, 300) == 300
+    assert likely_tokens(known.answers, 0, 30) == 30
+    few_cut = of_runs([stored_run(figures=seen_answers([record(16, was_cut=True)] + [record(40)] * 39))], MODEL, MACHINE, COST)
+    assert few_cut is not None
+    assert likely_tokens(few_cut.answers, 0, 300) == 40
 
 
 def test_a_few_answers_and_broken_ones_are_no_lengths() -> None:

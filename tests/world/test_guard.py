@@ -104,8 +104,16 @@ async def test_every_known_path_is_passed_and_any_other_is_not_there() -> None:
         async with session.get(guard.url + "/metrics") as seen:
             page = await seen.text()
         assert 'ullage_guard_requests_total{end="finished"} 3' in page
-        assert [record.generated for record in guard.records()] == [7, 7, 7]
         assert "ullage_guard_in_flight_requests 0" in page
+        assert [record.generated for record in guard.records()] == [7, 7, 7]
+
+
+@on_a_loop
+async def test_a_record_says_whether_an_answer_ended_by_itself_or_at_the_length_it_was_allowed() -> None:
+    async with loopback_engine() as engine, guarded(engine) as guard, aiohttp.ClientSession() as session:
+        for said in ({}, {"max_tokens": 8}, {"max_tokens": 7}):
+            assert (await ask(session, guard.url, "/v1/completions", prompt="one two", **said))[0] == 200
+        assert [record.was_cut for record in guard.records()] == [False, False, True]
 
 
 @on_a_loop

@@ -117,7 +117,7 @@ class State:
     bytes_per_s: float = 0.0  # given back by finished requests
     finished_at: float | None = None
     foresight: Foresight | None = None  # what ``ahead_s`` is looked ahead by; None: by how fast those in flight grow
-    answers: tuple[int, ...] = ()  # lengths of the last ones, where there is foresight
+    answers: tuple[int, ...] = ()  # lengths of the last ones, UNENDED among them, where there is foresight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

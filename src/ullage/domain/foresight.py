@@ -2,6 +2,8 @@
 
 from ullage.frozen import dataclass
 
+UNENDED = 1 << 40  # stands for the length of an answer that was cut at the length its request allowed: nobody knows when it had ended
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foresight:

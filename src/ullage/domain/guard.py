@@ -44,6 +44,7 @@ class GuardRecord(NamedTuple):
     cost_bytes: int
     reserved_bytes: int  # by all requests in flight, when it was let in
     replays: int
+    was_cut: bool = False  # its answer reached the length that was allowed
     ahead: bool = False  # let in by the forecast of the pool, beyond the worst case
 
 

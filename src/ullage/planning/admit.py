@@ -34,7 +34,7 @@ from ullage.domain.admission import (
     Tick,
     Ticket,
 )
-from ullage.domain.foresight import Foresight
+from ullage.domain.foresight import UNENDED, Foresight
 from ullage.frozen import replace
 from ullage.planning import fair_queue, in_flight
 from ullage.planning.foresight import KEPT
@@ -135,7 +135,8 @@ def _learned(state: State, event: Finished | Cancelled) -> State:
     if state.foresight is None or ticket is None or isinstance(event, Cancelled) or event.generated <= 0:
         return state
     length = -(-event.generated // max(1, ticket.sequences))
-    return replace(state, answers=(*state.answers[1 - KEPT :], length))
+    was_cut = ticket.is_stated and length >= ticket.answer_tokens
+    return replace(state, answers=(*state.answers[1 - KEPT :], UNENDED if was_cut else length))
 
 
 def _ended(state: State, name: str, at: float) -> State:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from ullage.domain.admission import CostModel, State, Ticket
 from ullage.domain.baseline import Figure, MachineMark, ModelMark, Run
-from ullage.domain.foresight import Foresight
+from ullage.domain.foresight import UNENDED, Foresight
 from ullage.domain.guard import GuardRecord
 from ullage.domain.workload import Lengths
 
@@ -44,7 +44,7 @@ class Life(NamedTuple):
 
 
 def likely_tokens(answers: Sequence[int], made: int, most: int) -> int:
-    """How long an answer gets that has come so far; ``most`` where too few came as far to tell."""
+    """How long an answer gets that has come so far; ``most`` where too few came as far to tell, or too many were cut."""
     longer = answers[bisect_right(answers, made) :]
     if len(longer) < FEWEST:
         return most
@@ -92,9 +92,10 @@ def seen_answers(records: Iterable[GuardRecord]) -> tuple[Figure, ...]:
     ended = [(one, one.generated / max(1, one.sequences)) for one in records if one.ended == "finished" and one.generated > 0]
     if len(ended) < FEWEST:
         return ()
-    lengths = sorted(math.ceil(made) for _, made in ended)
+    lengths = sorted(UNENDED if one.was_cut else math.ceil(made) for one, made in ended)
     paces = sorted(made / max(0.001, one.whole_s - one.queue_s) for one, made in ended)
-    points = (Figure(name=f"{_ANSWER}{share}", value=float(_at(lengths, share / 100)), unit="tokens") for share in _SHARES)
+    known = [(share, length) for share in _SHARES if (length := _at(lengths, share / 100)) < UNENDED]
+    points = (Figure(name=f"{_ANSWER}{share}", value=float(length), unit="tokens") for share, length in known)
     return (*points, Figure(name=_PACE, value=paces[len(paces) // 2], unit="tokens/s"))
 
 
@@ -143,9 +144,9 @@ def _at(ordered: Sequence[int], share: float) -> int:
 
 
 def _between(points: list[tuple[float, float]]) -> tuple[int, ...]:
-    """A hundred lengths whose shares are those of the points."""
+    """A hundred lengths whose shares are those of the points; what lies beyond the last point never ended."""
     found = []
     for (low, below), (high, above) in pairwise(points):
         steps = range(round(low * 100), round(high * 100))
         found += [math.ceil(below + (above - below) * ((step + 1) / 100 - low) / (high - low)) for step in steps]
-    return tuple(found)
+    return (*found, *(UNENDED,) * (100 - len(found))) if points else ()

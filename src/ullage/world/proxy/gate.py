@@ -41,7 +41,8 @@ class Slot:
         self.at = time.monotonic()
         self.decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self.turn = 0
-        self.max_tokens: int | None = None
+        self.asked_tokens: int | None = None  # the length of its answer as the request states it
+        self.max_tokens: int | None = None  # the same as the guard shortens it
         self.is_streamed = False
         self.generated = 0
         self.cost_bytes = self.reserved_bytes = 0
@@ -72,6 +73,7 @@ class Gate:
         """A request that has arrived; its decision comes at once or later."""
         self._arrived += 1
         slot = Slot(f"r{self._arrived}", client, path, count)
+        slot.asked_tokens = answer_tokens
         self._slots[slot.id] = slot
         arrived = Arrived(id=slot.id, client=client, prompts=count.prompts, answer_tokens=answer_tokens, at=slot.at, exact=count.is_exact)
         self.dispatch(arrived)
@@ -80,6 +82,7 @@ class Gate:
     def leave(self, slot: Slot) -> None:
         """The request has ended as its slot says; its place is free and its record written."""
         now = time.monotonic()
+        most = slot.asked_tokens if slot.max_tokens is None else slot.max_tokens
         del self._slots[slot.id]
         if slot.ended == "finished":
             self.dispatch(Finished(id=slot.id, at=now, generated=slot.generated))
@@ -101,6 +104,7 @@ class Gate:
                 cost_bytes=slot.cost_bytes,
                 reserved_bytes=slot.reserved_bytes,
                 replays=max(0, slot.turn - 1),
+                was_cut=most is not None and slot.generated >= most * len(slot.count.prompts),
                 ahead=slot.is_ahead,
             )
         )
