@@ -103,11 +103,18 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
     (
         Stage.PROFILE,
         (
+            r"(?:processing|executing) method '?(?:determine_\w+|profile_\w+)",
             r"[Pp]rofil(?:ing|e) (?:run\b|CUDA graph|memory)|Encoder cache will be initialized with a budget",
             r"Dynamo bytecode transform|torch\.compile takes",
         ),
     ),
-    (Stage.CACHE, (r"llama_context: constructing|llama_(?:new_context_with_model|init_from_model|context): n_ctx\b",)),
+    (
+        Stage.CACHE,
+        (
+            r"(?:processing|executing) method '?init(?:ialize_cache|ialize_from_config|_cache_engine)",
+            r"llama_context: constructing|llama_(?:new_context_with_model|init_from_model|context): n_ctx\b",
+        ),
+    ),
     (
         Stage.LOAD,
         (

@@ -48,7 +48,10 @@ _STATED_STAGES: Final = (
             "can't load",
         ),
     ),
-    (Stage.UNDER_LOAD, ("concurren", "under load", "decode", "multi requests", "multiple requests", "many requests")),
+    (
+        Stage.UNDER_LOAD,
+        ("concurren", "under load", "decode", "multi requests", "multiple requests", "many requests", "engine loop is not running"),
+    ),
     (
         Stage.FIRST_PROMPT,
         (
@@ -70,7 +73,8 @@ _STATED_STAGES: Final = (
 
 # Words about lengths: something that grows with them was being made.
 _OF_LENGTHS: Final = re.compile(
-    r"after \d+k? tokens|\b\d+ ?in[ /,]?\d+ ?out\b|input/output tokens?|\bat \d+k? (?:tokens|context)|\b\d{3,} fails\b"
+    r"\b(?:input|prompt|context)s?\b.{0,20}(?:>|over|above|beyond|longer than|exceed\w*) ?\d|after \d+k? tokens"
+    r"|\b\d+ ?in[ /,]?\d+ ?out\b|input/output tokens?|\bat \d+k? (?:tokens|context)|\b\d{3,} fails\b"
 )
 # From the first to the last that a run goes through.
 _WAY: Final = (
