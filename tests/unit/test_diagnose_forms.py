@@ -1,6 +1,7 @@
 """One and the same log in every form that a log is handed on in, and what is to be said apart: opposite remedies, misleading advice."""
 
 import bz2
+import csv
 import gzip
 import http.server
 import io
@@ -277,3 +278,28 @@ def test_what_is_no_want_of_memory_is_said_to_be_none(line: str, kind: Kind) -> 
     assert found.causes[0].summary.startswith("not memory")
     shares = {"gpu_memory_utilization", "mem_fraction_static", "max_model_len", "ctx_size"}
     assert not shares & {change.setting for change in found.changes}
+
+
+def test_the_logs_that_are_kept_show_every_phase() -> None:
+    with (LOGS / "INDEX.csv").open(encoding="utf-8", newline="") as file:
+        phases = {row["phase"] for row in csv.DictReader(file)}
+    assert phases >= {stage.value for stage in Stage} - {"unknown"}
+
+
+def test_programs_get_facts_with_lines_the_budget_the_phase_ranked_causes_and_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(("diagnose", str(LOGS / DEAD), "--offline", "--json")) == 1
+    value = wire.loads(capsys.readouterr().out)
+    assert isinstance(value, dict)
+    assert (value["schema"], value["phase"], value["engine"]) == ("ullage.diagnosis/1", "sampler_warm_up", "vllm")
+    facts, causes, changes, budget = value["facts"], value["causes"], value["changes"], value["budget"]
+    assert isinstance(facts, list)
+    assert isinstance(causes, list)
+    assert isinstance(changes, list)
+    assert isinstance(budget, dict)
+    assert all(isinstance(fact, dict) and isinstance(fact["line"], int) for fact in facts)
+    assert [cause["term"] for cause in causes if isinstance(cause, dict)] == ["logits"]
+    terms = budget["terms"]
+    assert isinstance(terms, list)
+    assert [term["purpose"] for term in terms if isinstance(term, dict) and term["overflowed"]] == ["logits"]
+    assert {"gpu_memory_utilization", "max_num_seqs"} <= {change["setting"] for change in changes if isinstance(change, dict)}
+    assert value["misleading"]
