@@ -19,7 +19,6 @@ _NAMED = {
     "mps": ("Metal", "GGML_METAL_DEVICES"),
     "cpu": ("CPU", "CUDA_VISIBLE_DEVICES"),
 }
-_FOLLOWING = {"kv_unified": "n_parallel"}  # what is only right beside another one
 
 
 def command(case: Case) -> Command:
