@@ -1,6 +1,5 @@
 """Single lines that systems, drivers, frameworks and engines write when a process dies, and lines that sound like it and are not."""
 
-import time
 
 import pytest
 from tests.accuracy.diagnosed_rows import diagnosed
@@ -135,9 +134,8 @@ def test_the_host_buffer_that_failed_is_the_hosts_whatever_it_was_for() -> None:
 
 
 def test_long_words_without_a_number_cost_their_length() -> None:
-    started = time.process_time()
-    assert diagnose_gather._NUMBERED.sub("0", f"{'x' * 200_000} a1") == f"{'x' * 200_000} 0"
-    assert time.process_time() - started < 1
+    word = "x" * 2_000_000  # a pattern that begins anew at each letter would not end
+    assert diagnose_gather._NUMBERED.sub("0", f"{word} a1") == f"{word} 0"
 
 
 def test_stamps_and_tags_that_are_taken_off_tell_the_engine() -> None:
