@@ -12,8 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-
 DATA = Path(__file__).parents[1] / "data" / "vllm_oracle.json"
 CONFIGS = Path(__file__).parents[2] / "src" / "ullage" / "catalog" / "configs"
 CACHE_BYTES = 8 << 30
@@ -138,6 +136,8 @@ def drawn_settings(seed: int) -> dict[str, Any]:
 def ask(config: dict[str, Any], **said: Any) -> dict[str, Any]:
     """VLLM's pool for a configuration: what it was told and took by itself, its groups, block, blocks, tokens and longest length."""
     import torch  # noqa: PLC0415 - only where vLLM is
+
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # here, where vLLM is: engines that other tests start are to say all
     from vllm.config import set_current_vllm_config  # noqa: PLC0415 - as above
     from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415 - as above
     from vllm.model_executor.model_loader.utils import initialize_model  # noqa: PLC0415 - as above

@@ -73,6 +73,12 @@ def test_an_engine_that_ended_in_order_was_stopped_by_somebody() -> None:
     assert judge(exited(signal=15), (), was_ready=True).kind is Kind.STOPPED
 
 
+def test_a_front_that_ends_in_order_after_its_engine_died_has_crashed() -> None:
+    fact = Fact(name="wrapper", value="EngineCore encountered a fatal error.")
+    assert judge(exited(0), (fact,), was_ready=True).kind is Kind.CRASHED
+    assert judge(exited(signal=15), (fact,), was_ready=True).kind is Kind.STOPPED
+
+
 def test_two_failures_that_differ_in_numbers_alone_are_the_same() -> None:
     one, other = (judge(exited(1, f"RuntimeError: rank 0 at 0x{at}"), (), was_ready=False) for at in (123, 456))
     assert one.mark == other.mark

@@ -7,7 +7,7 @@ from ullage.domain.facts import Fact
 from ullage.domain.plan import Limit
 from ullage.domain.supervision import Exited, Kind
 from ullage.frozen import dataclass
-from ullage.planning.diagnose_meaning import is_of_requests, limit_of
+from ullage.planning.diagnose_meaning import WRAPPERS, is_of_requests, limit_of
 
 _SIGILL, _SIGINT, _SIGTERM = 4, 2, 15
 _SHELL = 128  # a shell reports a signal as this and its number
@@ -78,9 +78,11 @@ def judge(exited: Exited, facts: tuple[Fact, ...], *, was_ready: bool) -> Failur
     told = next((line for line in reversed(exited.tail) if _MEMORY_TEXT.search(line)), None)
     if told is not None:
         return _failure(Kind.OUT_OF_MEMORY, exited, told.strip()[:_LONGEST], limit=Limit.HOST)
-    if was_ready and _in_order(exited):
+    broke = next((fact for fact in facts if fact.name in WRAPPERS), None)
+    if was_ready and _in_order(exited) and not (exited.code == 0 and (errors or broke)):
         return _failure(Kind.STOPPED, exited, "somebody else ended it")
-    return _failure(Kind.CRASHED, exited, _told(errors[-1]) if errors else _last(exited), errors[-1] if errors else None)
+    cause = errors[-1] if errors else broke  # a front may end in order, with 0, after what it stands before has died
+    return _failure(Kind.CRASHED, exited, _told(cause) if cause is not None else _last(exited), cause)
 
 
 def _is_cause(fact: Fact) -> bool:

@@ -191,7 +191,7 @@ WRAPPERS: tuple[Pattern, ...] = _pattern(
     r"EngineCore (?:encountered|hit|failed|exception)",
     r"Engine(?:Dead|Core)?Error: EngineCore encountered",
     r"Engine process failed to start",
-    r"Worker proc \S+ died unexpectedly \(exit code: (?P<exit_code_count>-?\d+)\)",
+    r"Worker proc \S+ died unexpectedly \(exit code: (?:None|(?P<exit_code_count>-?\d+))\)",
     r"AsyncEngineDeadError|MQEngineDeadError|EngineDeadError",
 )
 BENIGN: tuple[Pattern, ...] = _pattern(
