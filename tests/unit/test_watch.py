@@ -245,6 +245,16 @@ def test_every_metric_is_described_and_written_once_with_its_labels() -> None:
     assert page.count("# TYPE ullage_seen_bytes gauge") == 1
 
 
+@pytest.mark.parametrize(
+    ("held", "said"), [(39, "what is seen is within the plan's bounds"), (20, "nothing seen is above the plan's bounds, and some of it")]
+)
+def test_the_headline_says_no_more_than_its_table(held: int, said: str) -> None:
+    seen = observe(promise(), Moment(at=1.0, devices=(card(held=held * GiB, used=held * GiB + GiB),), host=host()))
+    text = " ".join(plain_text(watch_document(seen), Look(120, is_ascii=True)).split())
+    assert ("below its bounds" in text) is (held == 20)
+    assert f"OK {said}" in text
+
+
 def test_a_line_says_what_matters() -> None:
     told = engine(kv_tokens=100_000, kv_cache_usage=0.5, requests_waiting=2, requests_running=1, preemptions=0)
     line = watch_line(looks([Moment(at=1.0, devices=(card(),), host=host(), engine=told)], promise()))

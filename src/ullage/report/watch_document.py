@@ -49,9 +49,17 @@ def _headline(seen: Watched) -> doc.Verdict:
     if seen.alarms:
         return doc.Verdict("ALARM", seen.alarms[0].text, "bad")
     coming = f"; {_coming(seen.forecasts[0])}" if seen.forecasts else ""
-    judged = [state for state in seen.devices if state.drift is not None]
-    kept = "what is seen is within the plan's bounds" if judged or (seen.pool and seen.pool.keeps_promise) else "nothing is wrong"
-    return doc.Verdict("OK", f"{kept}{coming}", "warn" if coming else "good")
+    return doc.Verdict("OK", f"{_kept(seen)}{coming}", "warn" if coming else "good")
+
+
+def _kept(seen: Watched) -> str:
+    """What may be said of the promise where no alarm rings: an engine rests below its bounds until it has been at its peak."""
+    judged = [drift.standing for state in seen.devices for drift in (state.drift, *(row.drift for row in state.rows)) if drift is not None]
+    if Standing.ABOVE in judged:
+        return "nothing is wrong; the tables say what is above the plan's bounds"
+    if Standing.BELOW in judged:
+        return "nothing seen is above the plan's bounds, and some of it still below them"
+    return "what is seen is within the plan's bounds" if judged or (seen.pool and seen.pool.keeps_promise) else "nothing is wrong"
 
 
 def _subject(seen: Watched) -> str:
