@@ -98,3 +98,8 @@ def format_gib(size_bytes: int) -> str:
 def format_count(count: int) -> str:
     """Write a count with thousands separators."""
     return f"{count:,}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things, one of them in the singular: ``1 line``, ``2,000 lines``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

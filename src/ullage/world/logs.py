@@ -1,11 +1,18 @@
 """Logs as lines: a file or standard input, plain or packed, in a bounded space whatever its size."""
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from ullage.errors import InputError, WorldError
+from ullage.units import counted
+
+if TYPE_CHECKING:
+    import bz2
+    import gzip
+    import lzma
 
 LONGEST = 1 << 16  # letters of one line that are read; of a longer one the end is kept too
 _TAIL = 1 << 13
@@ -46,9 +53,24 @@ def process(pid: int) -> tuple[tuple[str, ...], Iterator[str]]:
     return argv, iter(())
 
 
-def _buffered(file: IO[bytes]) -> IO[bytes]:
-    import io
+class _Gently(io.RawIOBase):
+    """What a packed file gives piece by piece, so that of one that was cut off all before the cut is read."""
 
+    def __init__(self, packed: "gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile") -> None:
+        self._packed = packed
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """As many bytes as one step of unpacking gives. Raises what unpacking raises."""
+        piece = self._packed.read1(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _buffered(file: IO[bytes]) -> IO[bytes]:
     return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
 
 
@@ -59,18 +81,16 @@ def _unpacked(file: IO[bytes], name: str) -> IO[bytes]:
     match kind:
         case "gzip":
             import gzip
-            import io
 
-            packed: IO[bytes] = io.BufferedReader(gzip.GzipFile(fileobj=file))
-            return packed
+            return io.BufferedReader(_Gently(gzip.GzipFile(fileobj=file)))
         case "bz2":
             import bz2
 
-            return bz2.BZ2File(file)
+            return io.BufferedReader(_Gently(bz2.BZ2File(file)))
         case "xz":
             import lzma
 
-            return lzma.LZMAFile(file)
+            return io.BufferedReader(_Gently(lzma.LZMAFile(file)))
         case "zstd":
             return _zstd(file, name)
         case _:
@@ -87,26 +107,31 @@ def _zstd(file: IO[bytes], name: str) -> IO[bytes]:
 
 
 def _checked(file: IO[bytes], name: str) -> Iterator[str]:
-    """The lines, of a file that was cut off in the middle those before the cut."""
-    import io
+    """The lines, of a file that was cut off in the middle those before the cut; that it was is said on standard error."""
     import zlib
     from lzma import LZMAError
 
-    wide = ""
-    if isinstance(file, io.BufferedReader):
-        head = file.peek(2)[:2]
-        wide = next((encoding for magic, encoding in _WIDE if head.startswith(magic)), "")
-        if not wide and b"\0" in file.peek(_HEAD)[:_HEAD].lstrip(b"\0"):  # a log that was emptied while it was written begins with them
-            raise InputError(f"{name} is no text: give the log that the engine wrote")
     count = 0
     try:
-        with io.TextIOWrapper(file, encoding=wide or "utf-8", errors="replace", newline="\n") as text:
+        with io.TextIOWrapper(file, encoding=_encoding(file, name), errors="replace", newline="\n") as text:
             while line := text.readline(LONGEST):
                 count += 1
                 yield line if line.endswith("\n") else line + _rest(text)
     except (OSError, EOFError, zlib.error, LZMAError) as error:
         if not count:
             raise WorldError(f"{name} cannot be read: {error}; unpack it, and give what there is") from error
+        sys.stderr.write(f"ullage: {name} ends in the middle: the {counted(count, 'line')} before that are read ({error})\n")
+
+
+def _encoding(file: IO[bytes], name: str) -> str:
+    """How the text is written, by its first bytes. Raises InputError for what is no text."""
+    if not isinstance(file, io.BufferedReader):
+        return "utf-8"
+    head = file.peek(2)[:2]
+    wide = next((encoding for magic, encoding in _WIDE if head.startswith(magic)), "")
+    if not wide and b"\0" in file.peek(_HEAD)[:_HEAD].lstrip(b"\0"):  # a log that was emptied while it was written begins with them
+        raise InputError(f"{name} is no text: give the log that the engine wrote")
+    return wide or "utf-8"
 
 
 def _rest(text: IO[str]) -> str:
