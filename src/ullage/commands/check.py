@@ -11,6 +11,8 @@ from ullage.errors import InputError
 from ullage.planning.answer import answer
 from ullage.ports import World
 
+_LONGEST_SHOWN = 160
+
 _MODEL = Option("model", "text", "The model, where the command names it by a path that is not here.", "MODEL", panel="Machine")
 _WHICH_ENGINE = Option("engine", "text", "The engine, where the command does not tell.", "NAME", panel="Engine")
 
@@ -44,10 +46,21 @@ def read_request(words: tuple[str, ...], flags: Flags) -> tuple[Engine, Request]
         request = engine.read_command(argv, environment, version)
         if request is not None:
             return engine, request
-    shown = " ".join(argv)[:80]
+    shown = _shown(argv)
     raise InputError(
         f"{shown!r} is the command of no known engine ({', '.join(engines.names())}): write it as you would start it, after --"
     )
+
+
+def _shown(words: tuple[str, ...]) -> str:
+    """The first words of a command, none cut within."""
+    line, rest = words[0] if words else "", 0
+    for at, word in enumerate(words[1:], 1):
+        if len(line) + len(word) >= _LONGEST_SHOWN:
+            rest = len(words) - at
+            break
+        line += f" {word}"
+    return f"{line} ..." if rest else line
 
 
 def make_check(flags: Flags, world: World) -> Plan:

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 from ullage import engines, wire
 from ullage.commands.engine_pages import base_of, check_webhook, read_engine, started_facts
+from ullage.commands.held_to import held_to
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.facts import Fact
 from ullage.domain.reading import EngineReading, Moment
 from ullage.errors import InputError
 from ullage.frozen import replace
-from ullage.planning.promise import Promise, promise_from, promise_of
+from ullage.planning.promise import Promise
 from ullage.planning.watch import observe
 from ullage.planning.watched import Alarm, Point, Watched
 from ullage.ports import World
@@ -59,6 +60,7 @@ class _Task(NamedTuple):
     prometheus: str | None
     webhook: str | None
     as_json: bool
+    notes: tuple[str, ...]  # of the promise
 
 
 class _Past(NamedTuple):
@@ -98,7 +100,7 @@ def _task(flags: Flags, world: World) -> _Task:
     base = base_of(url[0]) if url else None
     if flags.whole("pid") is not None:
         world.logs.process(flags.whole("pid") or 0)  # one that is not there is said before the first look
-    promise = _promise(flags, world, command)
+    promise, notes = held_to(flags, world, base, command)
     engine, webhook = flags.text("engine") or (promise.engine if promise is not None else None), flags.text("webhook")
     return _Task(
         world=world,
@@ -110,27 +112,8 @@ def _task(flags: Flags, world: World) -> _Task:
         prometheus=flags.text("prometheus"),
         webhook=None if webhook is None else check_webhook(webhook),
         as_json=flags.flag("json"),
+        notes=notes,
     )
-
-
-def _promise(flags: Flags, world: World, command: tuple[str, ...]) -> Promise | None:
-    """What it is held to: a plan's file, the plan of a model, or that of a command. Raises every error of the tree."""
-    path, model = flags.text("plan"), flags.text("model")
-    if path is not None:
-        if model is not None or command:
-            raise InputError("--plan is the whole promise: leave out --model and the command after --")
-        return promise_from(wire.loads(world.desk.read(path)))
-    # The engine runs already: what it holds itself is not held by others.
-    asked = flags if flags.texts("reserve") else flags.with_(reserve=("0",))
-    if command:
-        from ullage.commands.check import make_check  # noqa: PLC0415 - only where a command is given
-
-        return promise_of(make_check(asked.with_(command=command), world))
-    if model is None:
-        return None
-    from ullage.commands.plan import make_plan  # noqa: PLC0415 - only where a model is given
-
-    return promise_of(make_plan(asked, world))
 
 
 def _started(flags: Flags, world: World, engine: str | None) -> tuple[Fact, ...]:
@@ -162,9 +145,9 @@ def _look(task: _Task, past: _Past) -> tuple[Answer, _Past]:
     notes = _tell(task, seen, past)
     exit_code = 1 if seen.alarms else 0
     answer = (
-        Answer(exit_code, json=watch_values(seen, notes))
+        Answer(exit_code, json=watch_values(seen, (*task.notes, *notes)))
         if task.as_json
-        else Answer(exit_code, document=watch_document(seen, notes), line="; ".join((watch_line(seen), *notes)))
+        else Answer(exit_code, document=watch_document(seen, (*task.notes, *notes)), line="; ".join((watch_line(seen), *notes)))
     )
     return answer, _Past(history=seen.history, engine=moment.engine, alarms=seen.alarms)
 

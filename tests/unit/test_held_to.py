@@ -1,0 +1,96 @@
+"""What ``watch`` holds an engine to where nobody repeats what it was started with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from tests.watching import host
+
+from ullage.commands.held_to import held_to
+from ullage.commands.verb import Flags
+from ullage.commands.watch import VERB
+from ullage.domain.reading import HostReading, ProcessMemory
+from ullage.errors import InputError, WorldError
+from ullage.ports import World
+from ullage.world import real
+
+URL = "http://127.0.0.1:8000"
+ENGINE = ("/env/bin/python", "/env/bin/vllm", "serve", "Qwen/Qwen3-8B", "--max-model-len", "8192", "--max-num-seqs", "4")
+
+
+@dataclass
+class Running:
+    """Processes of this machine by their numbers, each below the one before; the first listens."""
+
+    commands: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def now(self) -> float:
+        return 0.0
+
+    def listener(self, url: str) -> int | None:  # noqa: ARG002 - as the port says
+        return next(iter(self.commands), None)
+
+    def host(self, at: float, pid: int | None) -> HostReading:  # noqa: ARG002 - as the port says
+        return host(processes=tuple(ProcessMemory(pid=number, parent=1, name="") for number in self.commands))
+
+    def process(self, pid: int) -> tuple[tuple[str, ...], Iterator[str]]:
+        if not self.commands.get(pid):
+            raise WorldError("there is no such process")
+        return self.commands[pid], iter(())
+
+
+def world(*commands: tuple[str, ...]) -> World:
+    running = Running(dict(enumerate(commands, 40)))
+    return real.world(offline=True)._replace(meters=running, logs=running)  # type: ignore[arg-type]
+
+
+def flags(**said: object) -> Flags:
+    return VERB.flags({"gpu": "80GiB", **said})
+
+
+def test_the_engine_behind_a_guard_says_by_its_command_what_was_promised() -> None:
+    found, notes = held_to(flags(), world(("python", "-m", "ullage", "serve", "Qwen3-8B"), ("sh",), ENGINE), URL, ())
+    asked, _ = held_to(flags(), world(), URL, ENGINE[1:])
+    assert found is not None
+    assert found == asked
+    assert notes == ("held to the command that process 42 runs with",)
+
+
+def test_of_a_process_that_is_named_the_same_is_told() -> None:
+    found, _ = held_to(flags(pid=40), world(ENGINE), None, ())
+    assert found is not None
+    assert found.model == "Qwen/Qwen3-8B"
+
+
+@pytest.mark.parametrize("commands", [(), (("python", "-m", "http.server"),), ((),)])
+def test_an_address_nobody_knows_says_what_to_give(commands: tuple[tuple[str, ...], ...]) -> None:
+    found, (note,) = held_to(flags(), world(*commands), URL, ())
+    assert found is None
+    assert "--plan FILE, --model MODEL with --engine" in note
+
+
+def test_a_command_that_cannot_be_planned_says_why_and_what_to_give() -> None:
+    found, (note,) = held_to(flags(), world(("vllm", "serve", "./not-here")), URL, ())
+    assert found is None
+    assert "process 40 could not be planned" in note
+    assert "not-here" in note
+
+
+def test_a_machine_alone_is_held_to_nothing() -> None:
+    assert held_to(flags(), world(ENGINE), None, ()) == (None, ())
+
+
+@pytest.mark.parametrize("program", [("ullage",), ("/env/bin/python", "-m", "ullage")])
+def test_what_ullage_serve_would_start_is_a_promise_too(program: tuple[str, ...]) -> None:
+    words = ("serve", "Qwen3-8B", "--engine", "vllm", "--gpu", "80GiB", "--context", "8192")
+    found, notes = held_to(flags(gpu="24GiB"), world(), URL, (*program, *words))
+    assert found is not None
+    assert (found.engine, found.devices[0].total_bytes >> 30, notes) == ("vllm", 80, ())
+
+
+def test_a_refused_command_is_shown_in_whole_words() -> None:
+    with pytest.raises(InputError) as refused:
+        held_to(flags(), world(), URL, ("start-it", f"/models/{'long' * 30}", *("--flag",) * 20))
+    shown = str(refused.value).split("' is the command")[0]
+    assert f"/models/{'long' * 30}" in shown
+    assert shown.endswith("--flag ...")
