@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import ullage
-from ullage import cli
+from ullage import cli, engines
+from ullage.catalog.torch_messages import out_of_memory
 from ullage.commands.diagnose import VERB, make_diagnosis
 from ullage.domain.cause import Diagnosis, Family, Kind, Stage
 from ullage.domain.facts import Fact
@@ -78,6 +79,34 @@ class TestBudget:
 
     def test_what_was_missing_is_what_was_asked_for_less_what_was_free(self) -> None:
         assert of_file("vllm_v1_under_load.log").causes[0].lacking_bytes == 150 * MiB - int(62.81 * MiB)
+
+    def test_a_process_whose_size_leaves_no_room_for_the_engine_beside_it_is_the_engine(self) -> None:
+        found = of_file("vllm_v1_under_load.log")
+        assert found.budget is not None
+        assert "others hold" not in found.causes[0].evidence[0].says
+        assert all(term.measured is None for term in found.budget.terms if term.purpose is Purpose.OTHERS)
+
+    @pytest.mark.parametrize(
+        ("listed", "own", "others"),
+        [
+            ("Process 7 has 23.00 GiB memory in use.", 23.0, None),
+            ("Process 7 has 13.00 GiB memory in use. Process 8 has 10.00 GiB memory in use.", 10.0, 13.0),
+            ("Process 7 has 13.00 GiB memory in use.", None, 13.0),
+            ("Process 7 has 13.00 GiB memory in use. Including non-PyTorch memory, this process has 10.00 GiB memory in use.", 10.0, 13.0),
+        ],
+    )
+    def test_whose_memory_is_told_by_arithmetic(self, listed: str, own: float | None, others: float | None) -> None:
+        said = (
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB. GPU 0 has a total capacity of 24.00 GiB of which "
+            f"512.00 MiB is free. {listed} Of the allocated memory 9.00 GiB is allocated by PyTorch, and 64.00 MiB is reserved by PyTorch "
+            "but unallocated."
+        )
+        for read in (out_of_memory, engines.find("vllm").read_log_line):
+            fact = read(said)
+            assert fact is not None
+            told = dict(fact.details)
+            assert told.get("in_use_bytes") == (None if own is None else own * GiB)
+            assert told.get("others_bytes") == (None if others is None else others * GiB)
 
     def test_without_a_case_the_log_alone_makes_the_budget(self) -> None:
         found = of_file("llama_cpp_compute.log")

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from ullage.catalog.torch_messages import whose
 from ullage.domain.facts import Fact
 from ullage.engines.vllm.log_patterns import BENIGN, ERRORS, FACTS, WRAPPERS, Pattern
 from ullage.units import GiB, KiB, MiB, TiB
@@ -27,7 +28,6 @@ _OOM_PARTS: Final = tuple(
         ("total_bytes", rf"; {_SIZE} total capacity"),
         ("free_bytes", rf"of which {_SIZE} is free"),
         ("free_bytes", rf"; {_SIZE} free"),
-        ("others_bytes", rf"Process \d+ has {_SIZE} memory in use"),
         ("in_use_bytes", rf"this process has {_SIZE} memory in use"),
         ("allocated_bytes", rf"{_SIZE} is allocated by PyTorch"),
         ("allocated_bytes", rf"; {_SIZE} already allocated"),
@@ -132,6 +132,7 @@ def _out_of_memory(text: str) -> Fact | None:
     allocated, spare = found.get("allocated_bytes"), found.get("unallocated_bytes")
     if isinstance(allocated, int) and isinstance(spare, int):
         found.setdefault("reserved_bytes", allocated + spare)
+    found |= whose(text, found)
     device = _DEVICE.search(text)
     if device is not None:
         found["device"] = int(device[1][:9])
