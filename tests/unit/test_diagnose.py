@@ -250,6 +250,17 @@ class TestCommand:
         assert found[: len(first)] == first
         assert "tee" not in found
 
+    @pytest.mark.parametrize(
+        ("line", "found"),
+        [
+            ("I ran `vllm serve Qwen/Qwen3-8B --max-model-len 4096` and it died", "vllm serve Qwen/Qwen3-8B --max-model-len 4096"),
+            ("vllm serve Qwen/Qwen3-8B   # the same for your own command; more", "vllm serve Qwen/Qwen3-8B"),
+            ("`python -m ullage.runtime MODEL` serves directories and GGUF files", None),
+        ],
+    )
+    def test_prose_around_a_command_is_no_part_of_it(self, line: str, found: str | None) -> None:
+        assert command_of(line) == (tuple(found.split()) if found is not None else None)
+
     def test_settings_printed_as_python_are_read(self) -> None:
         assert arguments_of("model='a/b', tp=2, x=None, on=True, u=0.9") == {"model": "a/b", "tp": "2", "on": "True", "u": "0.9"}
 
@@ -292,6 +303,21 @@ class TestFiles:
             list(logs.lines(str(path)))
         path.write_bytes(b"\0" * 40 + b"Killed\n")
         assert [line.lstrip("\0") for line in logs.lines(str(path))] == ["Killed\n"]
+
+    @pytest.mark.parametrize("text", ["", "\n \n"])
+    def test_an_empty_log_is_refused(self, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / "log"
+        path.write_text(text)
+        assert cli.main(("diagnose", str(path))) == 2
+        assert f"{path} is empty" in capsys.readouterr().err
+
+    def test_a_text_of_which_no_line_is_an_engines_is_called_so(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / "text"
+        path.write_text("root:x:0:0:root:/root:/bin/bash\n")
+        assert cli.main(("diagnose", str(path))) == 0
+        said = capsys.readouterr().out
+        assert "does not look like the log of an engine: 1 line\n" in said
+        assert "vllm" not in said
 
     def test_what_is_not_there_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(WorldError, match="cannot be read"):

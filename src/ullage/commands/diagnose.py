@@ -1,6 +1,6 @@
 """``ullage diagnose LOG``: why an engine died, from its log, and the smallest changes that are predicted to fit."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ullage import engines
@@ -33,6 +33,8 @@ _OUTPUT: Final = (
 )
 # What engines call the model and the degrees where they repeat their settings.
 _MODEL_KEYS: Final = ("model_tag", "model", "model_path")
+_NAMELESS: Final = f"the log does not tell which engine wrote it: settings are named as {DEFAULT_ENGINE} names them; say it with --engine"
+_UNLIKE: Final = "this does not look like the log of an engine: no line is one that an engine or a system writes of its work"
 _DEGREES: Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "tp_size", "pp_size", "dp_size")
 _ALSO: Final = ("dtype", "quantization", "kv_cache_dtype", "max_model_len", "context_length", "max_seq_len")
 
@@ -75,8 +77,8 @@ def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = Non
     known = engines.engines()
     name = log.engine
     if name is None:
-        note = f"the log does not tell which engine wrote it: settings are named as {DEFAULT_ENGINE} names them; say it with --engine"
-        return diagnose(log, aid=engines.first_aid(DEFAULT_ENGINE), notes=(note,))
+        found = diagnose(log, aid=engines.first_aid(DEFAULT_ENGINE))
+        return replace(found, notes=(_UNLIKE if not (log.sightings or log.commands) else _NAMELESS,))
     case, notes = _case(flags, world, known[name], log, asked)
     return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
 
@@ -209,7 +211,18 @@ def run(flags: Flags, world: World) -> Answer:
         return report(make_diagnosis(flags, world.logs.lines(word) if word is not None else lines, world, argv), flags)
     if word is not None and word.startswith(("http://", "https://")):
         return report(live_diagnosis(flags, word, world), flags)
-    return report(make_diagnosis(flags, world.logs.lines(word or "-"), world), flags)
+    return report(make_diagnosis(flags, _some(world.logs.lines(word or "-"), word or "-"), world), flags)
+
+
+def _some(lines: Iterator[str], word: str) -> Iterator[str]:
+    """The lines. Raises InputError at the end of those that are all empty."""
+    is_empty = True
+    for line in lines:
+        is_empty = is_empty and not line.strip()
+        yield line
+    if is_empty:
+        name = "standard input" if word == "-" else word
+        raise InputError(f"{name} is empty: give the log that the engine wrote; `COMMAND 2>&1 | tee LOG` keeps one")
 
 
 VERB = Verb(

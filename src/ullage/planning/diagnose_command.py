@@ -13,7 +13,8 @@ _STARTS: Final = re.compile(
     r"|(?:\S*/)?python3? \S*(?:ktransformers|local_chat|sglang|exllama|tabby)\S* |koboldcpp\S* |ollama (?:run|serve)).{0,4000})"
 )
 _PROSE = re.compile(r"\b(?:serve|run) (?:with|to|and|is|was|for|or|the|will|can|does|command|in|on|as)\b")
-_ENDS = re.compile(r"\s(?:&&|\|\|?|;|2?>+|&>)\s?.*$")
+_ENDS = re.compile(r"\s(?:&&|\|\|?|;|2?>+|&>)\s?.*$|\s#\s.*$")
+_EXAMPLE: Final = "MODEL"  # stands where a usage means any
 _ITEM = re.compile(r"""['"]?(?P<key>[a-z][a-z0-9_]{0,60})['"]?\s?[=:]\s?(?P<value>'[^']{0,300}'|"[^"]{0,300}"|[\w./+-]{1,100})""")
 _NOT_SAID: Final = frozenset({"None", "False", "auto", "null", ""})
 _MOST = 400
@@ -24,7 +25,10 @@ def command_of(text: str) -> tuple[str, ...] | None:
     match = _STARTS.search(text)
     if match is None or _PROSE.search(match["command"]):
         return None
-    line = _ENDS.sub("", match["command"]).strip().rstrip("\\").strip("'\"` ")
+    command = match["command"]
+    if text[: match.start("command")].endswith("`"):  # in the middle of prose
+        command = command.partition("`")[0]
+    line = _ENDS.sub("", command).strip().rstrip("\\").strip("'\"` ")
     try:
         words = split(line)
     except ValueError:
@@ -34,7 +38,7 @@ def command_of(text: str) -> tuple[str, ...] | None:
     if words[:1] == ["numactl"]:
         first = next((index for index, word in enumerate(words[1:], 1) if word.endswith(("python", "python3")) or "/" in word), len(words))
         words = words[first:]
-    return tuple(words) or None
+    return tuple(words) if words and _EXAMPLE not in words else None
 
 
 def continues(text: str) -> bool:

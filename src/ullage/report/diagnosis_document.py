@@ -3,7 +3,7 @@
 from ullage.domain.cause import Budget, Cause, Change, Diagnosis, Evidence, Family, Stage
 from ullage.domain.plan import Verdict
 from ullage.report import document as doc
-from ullage.units import format_bytes, format_gib
+from ullage.units import counted, format_bytes, format_gib
 
 _WORDS = {
     Family.CACHE: "CACHE TOO SMALL",
@@ -58,7 +58,7 @@ def diagnosis_document(found: Diagnosis) -> doc.Document:
 
 def _verdict(found: Diagnosis) -> doc.Verdict:
     if not found.causes:
-        return doc.Verdict("NOTHING FOUND", f"{found.log.lines:,} lines hold no failure this program knows", "good")
+        return _nothing(found)
     first = found.causes[0]
     lacking = f"; {format_bytes(first.lacking_bytes)} were missing" if first.lacking_bytes else ""
     sure = "" if first.stated else " (inferred)"
@@ -66,12 +66,20 @@ def _verdict(found: Diagnosis) -> doc.Verdict:
     return doc.Verdict(_WORDS[first.family], f"{_STAGES[first.stage]}: {first.summary}{lacking}{sure}", mood)
 
 
+def _nothing(found: Diagnosis) -> doc.Verdict:
+    log = found.log
+    lines = counted(log.lines, "line")
+    if not (log.engine or log.sightings or log.commands):
+        return doc.Verdict("NOTHING FOUND", f"this does not look like the log of an engine: {lines}", "warn")
+    return doc.Verdict("NOTHING FOUND", f"no failure that this program knows in {lines}", "good")
+
+
 def _question(found: Diagnosis) -> str:
     log = found.log
     engine = f"{log.engine or 'an engine that is not known'}{f' {log.version}' if log.version else ''}"
     model = f", {found.model}" if found.model else ""
     command = f"; the command: {' '.join(found.command)[:200]}" if found.command else ""
-    return f"{log.lines:,} lines of {engine}{model}{command}"
+    return f"{counted(log.lines, 'line')} of {engine}{model}{command}"
 
 
 def _causes(causes: tuple[Cause, ...]) -> tuple[doc.Block, ...]:
