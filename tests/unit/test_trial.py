@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ullage.commands.trial import Enough, MeasuringDoor, Watcher, patience
+from ullage.commands.trial import Enough, Measured, MeasuringDoor, Watcher, cut_short, patience
 from ullage.domain.load import Answered, Load, Round
 from ullage.domain.plan import Command
 from ullage.domain.reading import DeviceReading, HostReading, ProcessMemory
@@ -52,6 +52,14 @@ def test_two_rounds_are_enough_where_all_is_lost_against_the_best() -> None:
     first = Estimate(mean=0.01, count=3)
     assert Enough(Objective.TTFT, 60.0, first)(rounds(5.0, 4.0), 1.0)
     assert not Enough(Objective.TTFT, 60.0, first)(rounds(9.0, 4.0), 1.0)
+
+
+def test_of_a_trial_that_was_stopped_the_round_that_was_on_is_left_out_and_three_are_a_trial() -> None:
+    failed = Round(seconds=1.0, answered=(Answered(first_s=1.0, last_s=1.0, tokens=0, why="a request was not answered"),))
+    kept = cut_short(Measured((*rounds(10.0, 11.0, 12.0), failed), 9.0, None, "host", "it was asked to stop"))
+    assert (kept.rounds, kept.problem, kept.was_stopped) == (rounds(10.0, 11.0, 12.0), "", True)
+    few = cut_short(Measured((*rounds(10.0, 11.0), failed), 9.0, None, "host", "it was asked to stop"))
+    assert (few.rounds, few.problem, few.was_stopped) == (rounds(10.0, 11.0), "it was asked to stop", True)
 
 
 class Meters:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from ullage import engines
+from ullage.commands.trial import Measured, cut_short
 from ullage.commands.tune import VERB
 from ullage.commands.tuning import from_levers, read_tuning, seconds
 from ullage.commands.verb import Flags
@@ -22,8 +24,10 @@ from ullage.planning.answer import answer
 from ullage.planning.tune import ALONE, ask
 from ullage.planning.tune_journal import figure, figures_of, point_of, speed_of, told_of
 from ullage.planning.tune_words import asked, in_words, judged
+from ullage.report.as_text import Look, plain_text
 from ullage.report.pareto_svg import svg
 from ullage.report.pareto_text import drawn
+from ullage.report.tune_document import tuned_document
 from ullage.report.tune_result import Tuned, marks
 from ullage.world import real
 
@@ -144,6 +148,34 @@ def test_every_dial_is_a_setting_of_its_engine_with_values_it_takes(name: str) -
         for value in dial.values:
             assert value is None or engine.validate(dial.setting, value) == value
         assert len(set(dial.values)) == len(dial.values)
+
+
+@pytest.mark.parametrize(("speeds", "state", "said"), [((10, 11), "started", "2 rounds"), ((10, 11, 12), "done", "3 rounds")])
+def test_what_was_measured_before_it_was_stopped_is_kept_or_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, speeds: tuple[float, ...], state: str, said: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    measured = cut_short(Measured(rounds(*speeds), 5.0, None, "gpu0", "it was asked to stop"))
+    monkeypatch.setattr("ullage.commands.tune.run_trial", lambda *_: measured)
+    ended = VERB.run(flags(program="true", json=True, knob=("max_num_seqs=16,32",)), real.world(offline=True))
+    values = ended.json
+    assert isinstance(values, dict)
+    assert f"stopped; {said if state == 'started' else 'the ' + said}" in str(values["reason"])
+    assert [one["state"] for one in values["trials"]] == [state]  # type: ignore[index, union-attr, call-overload]
+    assert (values["best"], ended.exit_code) == ((1, 0) if state == "done" else (None, 1))
+
+
+def test_a_trial_that_was_cut_short_is_not_called_nothing_and_few_trials_take_few_lines() -> None:
+    begun = trial(1, (0, 0), state=TrialState.STARTED)
+    text = plain_text(tuned_document(result(begun)._replace(best=None)), Look(120, is_ascii=True))
+    assert "NOTHING RAN" not in text
+    assert "NO RESULT" in text
+    assert "NOTHING RAN" in plain_text(tuned_document(result()), Look(120, is_ascii=True))
+    two = (trial(1, (0, 0), 10, 10), trial(2, (1, 0), 19, 19))
+    assert "@ winner" not in plain_text(tuned_document(result(*two)), Look(120, is_ascii=True))
+    three = (*two, trial(3, (2, 0), 30, 30))
+    assert "@ winner" in plain_text(tuned_document(result(*three)), Look(120, is_ascii=True))
+    assert len(drawn(marks(result(*three))).splitlines()) == 6 + 4
 
 
 def test_an_engine_without_dials_is_turned_by_its_levers() -> None:

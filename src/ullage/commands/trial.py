@@ -170,8 +170,17 @@ def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: P
         door.loading.wait(_LEAVE_S)
     rounds = door.loading.rounds if door.loading is not None else ()
     problem = _problem(watcher, door, state, ended)
-    was_stopped = watcher.was_stopped and not watcher.is_done
-    return Measured(rounds, world.meters.now() - began, watcher.most_bytes, device, problem, was_stopped)
+    took = world.meters.now() - began
+    if watcher.was_stopped and not watcher.is_done:
+        return cut_short(Measured(rounds, took, watcher.most_bytes, device, problem))
+    return Measured(rounds, took, watcher.most_bytes, device, problem)
+
+
+def cut_short(measured: Measured) -> Measured:
+    """One that a person ended: without the round that was on; as many as a trial takes at least are a trial."""
+    whole = tuple(one for one in measured.rounds if len(one.good) == len(one.answered))
+    problem = "" if len(whole) >= _FEWEST_ROUNDS else measured.problem or "it was stopped"
+    return measured._replace(rounds=whole, problem=problem, was_stopped=True)
 
 
 def _begin(first: Launch, policy: Policy, at: float, said: str) -> tuple[State, tuple[Action, ...]]:

@@ -154,8 +154,15 @@ def _search(flags: Flags, world: World, tuning: Tuning, journal: _Journal) -> En
         if not tuning.fits(wanted.point):
             _skip(tuning, journal, wanted)
             continue
-        if _try(flags, world, tuning, journal, wanted).was_stopped:
-            return Ended(best=wanted.base, reason="stopped; the same command goes on where it was")
+        measured = _try(flags, world, tuning, journal, wanted)
+        if measured.was_stopped:
+            return Ended(best=_best_now(tuning, journal), reason=words.stopped(len(measured.rounds), is_kept=not measured.problem))
+
+
+def _best_now(tuning: Tuning, journal: _Journal) -> Point | None:
+    """What the search goes on from."""
+    following = ask(tuning.study, journal.told())
+    return following.best if isinstance(following, Ended) else following.base
 
 
 def _skip(tuning: Tuning, journal: _Journal, wanted: Ask) -> None:
@@ -179,7 +186,7 @@ def _try(flags: Flags, world: World, tuning: Tuning, journal: _Journal, wanted: 
     said = f"trial {trial.number} of at most {most_trials(tuning.study)}: {step}; {_left(tuning, journal)} of the budget left"
     enough = Enough(tuning.objective, tuning.trial_s, journal.speed(wanted.base))
     measured = run_trial(tuning, launch, world, port, patience(flags.whole("start_seconds")), said, fullest.device, enough)
-    if not measured.was_stopped:
+    if not (measured.was_stopped and measured.problem):
         journal.put(_told(world, tuning, journal, wanted, trial, measured))
     return measured
 

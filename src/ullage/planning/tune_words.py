@@ -81,3 +81,13 @@ def judged(study: Study, objective: Objective, told: Sequence[Told], wanted: Ask
     if study.ranked:
         return is_kept, brought, "kept" if keeps_up(study, found) else f"slower by more than {1 - study.keeps:.0%}, rolled back"
     return is_kept, brought, "kept" if best == other else f"{verdict(study, found)}, rolled back"
+
+
+def stopped(rounds: int, *, is_kept: bool) -> str:
+    """Why it ended where a person ended it, and what becomes of the trial that was on."""
+    if is_kept:
+        return f"stopped; the {rounds} rounds of the trial that was on are kept, and the same command goes on after it"
+    if not rounds:
+        return "stopped; the same command goes on where it was"
+    some = f"{rounds} round{'s' if rounds > 1 else ''}"
+    return f"stopped; {some} of the trial that was on are too few to judge by, so the same command goes on with measuring it again"

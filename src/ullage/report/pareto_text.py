@@ -9,8 +9,9 @@ WIDTH, HEIGHT = 64, 14
 BEST, FRONT, OTHER = "@", "*", "o"
 
 
-def drawn(marks: Sequence[Mark], width: int = WIDTH, height: int = HEIGHT) -> str:
-    """Each trial a sign: @ the winner, * those nothing is faster than with as little memory, o the others."""
+def drawn(marks: Sequence[Mark], width: int = WIDTH, height: int | None = None) -> str:
+    """Each trial a sign: @ the winner, * those nothing is faster than with as little memory, o the others. Few take few lines."""
+    height = height or min(HEIGHT, 2 * len(marks))
     sizes, speeds = [one.nbytes for one in marks], [one.tokens_per_s for one in marks]
     rows = [[" "] * width for _ in range(height)]
     for one in sorted(marks, key=lambda mark: (mark.is_best, mark.is_front)):

@@ -10,6 +10,7 @@ from ullage.report.tune_result import Mark, Tuned, dials_text, marks
 from ullage.units import format_bytes
 
 SCHEMA = "ullage.tune/1"
+_FEWEST_DRAWN = 3  # the table shows as much of fewer
 _STEPS = (doc.Column("trial", is_number=True), doc.Column("state"), doc.Column("kept"), doc.Column("step"))
 _FRONT = (
     doc.Column("trial", is_number=True),
@@ -35,7 +36,7 @@ def tuned_document(tuned: Tuned) -> doc.Document:
     if found:
         rows = tuple(_row(tuned, mark) for mark in found)
         blocks += [doc.Heading("Throughput against memory (* nothing is faster with as little)"), doc.Table(_FRONT, rows)]
-        blocks.append(doc.Code(drawn(found)))
+        blocks += [doc.Code(drawn(found))] if len(found) >= _FEWEST_DRAWN else []
     if tuned.plan is not None:
         command = tuned.plan.command
         variables = "".join(f"{name}={quote(value)} " for name, value in command.environment)
@@ -47,7 +48,8 @@ def tuned_document(tuned: Tuned) -> doc.Document:
 
 def _verdict(tuned: Tuned) -> doc.Verdict:
     if tuned.best is None:
-        return doc.Verdict("NOTHING RAN", tuned.reason, "bad")
+        ran = any(one.state in {TrialState.DONE, TrialState.FAILED, TrialState.STARTED} for one in tuned.trials)
+        return doc.Verdict("NO RESULT" if ran else "NOTHING RAN", tuned.reason, "bad")
     speed, first = figure(tuned.best, "throughput") or 0.0, figure(tuned.best, "ttft") or 0.0
     said = f"{dials_text(tuned, tuned.best)}: {speed:,.1f} tokens/s, first token after {_seconds(first)} on average"
     return doc.Verdict("TUNED", said, "good")
