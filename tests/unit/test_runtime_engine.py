@@ -1,5 +1,7 @@
 """The plan of our own runtime: its words, its refusals, and how it divides memory."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from ullage.domain.case import Case, Settings, Value
 from ullage.domain.cause import Kind, Stage
 from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.machine import Device, Machine
+from ullage.domain.plan import Limit, Verdict
 from ullage.domain.workload import Workload
 from ullage.engines.runtime import ENGINE
 from ullage.engines.runtime.first_aid import FIRST_AID
@@ -16,8 +19,11 @@ from ullage.engines.runtime.read_command import read_words
 from ullage.engines.runtime.sizing import choose_chunk
 from ullage.errors import InputError
 from ullage.frozen import replace
+from ullage.planning.answer import answer
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_gather import gather
+from ullage.planning.fit import evaluate
+from ullage.planning.step_down import next_remedy
 from ullage.units import GiB, MiB
 
 MODEL = "Qwen3-8B"
@@ -132,6 +138,59 @@ def test_a_line_of_a_want_of_memory_tells_how_far_the_run_was(where: str, stage:
     found = diagnose(gather(lines, {"runtime": ENGINE}, {"runtime": FIRST_AID}), engine=ENGINE, aid=FIRST_AID)
     assert found.stage is stage
     assert found.causes[0].kind is Kind.HOST
+
+
+RESERVING = (
+    "ullage.runtime: error: out of memory while reserving the cache of 16 sequences of 4096 tokens: RuntimeError: DefaultCPUAllocator: "
+    "can't allocate memory: you tried to allocate 67108864 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+@pytest.mark.parametrize("changed", [{}, {"cache": 2 * GiB}, {"gib": 24}, {"kind": "cuda", "gib": 24}, {"max_seqs": 2}])
+def test_the_row_of_the_cache_goes_up_to_what_the_pool_of_the_command_may_grow_to(changed: dict[str, Any]) -> None:
+    case = asked(**changed)
+    outcome = evaluate(ENGINE, case)
+    (row,) = (entry for entry in outcome.ledger.entries if entry.purpose is Purpose.KV_CACHE)
+    assert row.amount.expected == outcome.capacity.needed_bytes
+    assert row.amount.high == outcome.capacity.kv_cache_bytes.high > row.amount.expected
+    assert "1 sequences" in row.because
+    assert "the pool may grow to" in row.because
+    assert outcome.verdict is Verdict.FITS
+
+
+def test_a_pool_that_may_pass_the_machine_is_not_said_to_fit() -> None:
+    assert evaluate(ENGINE, asked(gib=24, memory=24 * GiB)).verdict is Verdict.TIGHT
+
+
+@given(st.sampled_from([1, 2, 8]))
+def test_a_refused_reservation_is_made_smaller_and_only_what_frees_nearly_all_of_it_is_said_to_fit(concurrency: int) -> None:
+    case = asked()
+    case = replace(case, workload=replace(case.workload, concurrent_sequences=concurrency))
+    pool = ENGINE.capacity(case, ENGINE.ledger(case)).kv_cache_bytes.expected
+    found = diagnose(gather([RESERVING], {"runtime": ENGINE}, {"runtime": FIRST_AID}), engine=ENGINE, aid=FIRST_AID, case=case)
+    changes = {change.setting: change for change in found.changes}
+    assert "chunk" not in changes
+    assert "memory" not in changes
+    assert isinstance(changes["max_seqs"].value, int)
+    assert changes["max_seqs"].value >= concurrency
+    assert (found.changes[0].setting == "max_seqs") == (concurrency <= 2)
+    for change in found.changes:
+        assert change.verdict is not Verdict.FITS or (change.frees_bytes or 0) >= pool * 7 // 8
+
+
+def test_a_refused_reservation_is_stepped_down_by_fewer_sequences_first_and_never_by_fewer_than_asked() -> None:
+    case = asked()
+    case = replace(case, workload=replace(case.workload, concurrent_sequences=4))
+    fact = ENGINE.read_log_line(RESERVING)
+    assert fact is not None
+    steps = []
+    for _ in range(3):
+        remedy = next_remedy(ENGINE, FIRST_AID)(case, answer(ENGINE, case), (fact,), Limit.HOST)
+        assert remedy is not None
+        steps.append(remedy.changes[0])
+        case = remedy.case
+    assert steps[:2] == [("max_seqs", 8), ("max_seqs", 4)]
+    assert steps[2][0] == "kv_dtype"  # of what is left to change, what asks no less
 
 
 @pytest.mark.parametrize(("path", "constant"), [("/models/small", "runtime_token"), ("/models/small.gguf", "runtime_gguf_token")])

@@ -8,7 +8,7 @@ from ullage.planning.diagnose_facts import detail
 from ullage.planning.diagnose_meaning import ALLOCATIONS, FAMILIES, HOST_ALLOCATIONS, HOST_BY_STAGE, LIMITS, SUMMARIES, TERMS
 from ullage.units import format_bytes
 
-_MAY_BE_FREE = 8  # of a failed allocation in host memory, whose message never says what was free, at most one part in so many was there
+MAY_BE_FREE = 8  # of a failed allocation in host memory, whose message never says what was free, at most one part in so many was there
 
 
 def cause_of(seen: Sighting, kind: Kind, stage: Stage, *, stated: bool = True, says: str = "") -> Cause:
@@ -63,5 +63,5 @@ def _lacking(seen: Sighting) -> int | None:
             return first - second
     requested = detail(seen.fact, "requested_bytes")
     if seen.fact.name in HOST_ALLOCATIONS and requested is not None:
-        return requested - requested // _MAY_BE_FREE
+        return requested - requested // MAY_BE_FREE
     return requested if seen.fact.name in ALLOCATIONS else None

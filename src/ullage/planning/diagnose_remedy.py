@@ -10,11 +10,12 @@ from ullage.domain.engine import Engine
 from ullage.domain.ledger import NOTHING, Amount, Purpose
 from ullage.domain.plan import Lever, Limit, Verdict
 from ullage.errors import UllageError
-from ullage.planning.change import apply_lever
+from ullage.planning.change import apply_lever, shown
+from ullage.planning.diagnose_evidence import MAY_BE_FREE
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_stage import LEVEL_ZERO
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import freed_bytes, remedies
+from ullage.planning.remedy import freed_bytes, is_reserving, pool_bytes, remedies, reserved_bytes
 from ullage.units import format_bytes
 
 MOST = 8
@@ -141,10 +142,10 @@ def _change(
 def _says(hint: Hint, now: Value, value: Value) -> str:
     way = "raise" if hint.up else "lower"
     if hint.value is not None:
-        return f"{hint.setting} = {value}"
+        return f"{hint.setting} = {shown(value)}"
     if value is None:
-        return f"{way} {hint.setting}" + (f" (now {now})" if now is not None else "")
-    return f"{way} {hint.setting} to {value}" + (f" (now {now})" if now is not None else "")
+        return f"{way} {hint.setting}" + (f" (now {shown(now)})" if now is not None else "")
+    return f"{way} {hint.setting} to {shown(value)}" + (f" (now {shown(now)})" if now is not None else "")
 
 
 def _guess(hint: Hint, now: Value, cause: Cause, log: Log, figures: Figures) -> Value:
@@ -193,7 +194,8 @@ def _planned(hint: Hint, cause: Cause, engine: Engine | None, outcome: Outcome |
 
 def _levers(hint: Hint, engine: Engine, outcome: Outcome) -> Iterator[Lever]:
     now = outcome.case.settings.number(hint.setting)
-    for lever in (*engine.levers(outcome.case), *_halved(hint, now, outcome)):
+    own = engine.levers(outcome.case)
+    for lever in own if any(lever.setting == hint.setting for lever in own) else (*own, *_halved(hint, now, outcome)):
         if lever.setting not in {hint.setting, *hint.names, _OURS.get(hint.setting, hint.setting)}:
             continue
         first = next(iter(lever.values), None)
@@ -219,7 +221,8 @@ def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine,
         return None
     freed = _relief(cause, outcome, after)
     explained = outcome.verdict not in _FITS and cause.family is not Family.HOST  # whose limit may be less than the memory there is
-    reaches = cause.lacking_bytes is None or freed >= cause.lacking_bytes or explained
+    lacking = _lacking(cause, outcome)
+    reaches = lacking is None or freed >= lacking or explained
     enough = after.verdict in _FITS and reaches and _is_surely_less(cause, outcome, after, freed)
     verdict = after.verdict if enough else Verdict.DOES_NOT_FIT
     gain = f"frees {format_bytes(freed)}" if freed > 0 else "frees nothing by our plan"
@@ -229,10 +232,18 @@ def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine,
         value=value,
         up=hint.up,
         cost=lever.cost,
-        says=f"{lever.setting} = {value}: {gain}{tail}",
+        says=f"{lever.setting} = {shown(value)}: {gain}{tail}",
         verdict=verdict,
         frees_bytes=freed,
     )
+
+
+def _lacking(cause: Cause, outcome: Outcome) -> int | None:
+    """What was missing; of a reservation nearly all of it may have been, whichever piece of it failed."""
+    if not is_reserving(cause):
+        return cause.lacking_bytes
+    pool = pool_bytes(outcome)
+    return max(cause.lacking_bytes or 0, pool - pool // MAY_BE_FREE)
 
 
 def _is_surely_less(cause: Cause, before: Outcome, after: Outcome, freed: int) -> bool:
@@ -253,7 +264,9 @@ def _term(outcome: Outcome, purpose: Purpose) -> Amount:
 
 
 def _relief(cause: Cause, before: Outcome, after: Outcome) -> int:
-    """Bytes gained for what failed: more cache or less need of it, else a lower peak of the device."""
+    """Bytes gained for what failed: more cache or less need of it, less that is reserved, else a lower peak of the device."""
+    if is_reserving(cause):
+        return max(0, reserved_bytes(before) - reserved_bytes(after))
     if cause.limit is Limit.CACHE:
         more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
         return max(0, more) + max(0, before.capacity.needed_bytes - after.capacity.needed_bytes)
@@ -269,7 +282,7 @@ def _more(cause: Cause, engine: Engine | None, outcome: Outcome | None, known: s
         name, value = remedy.changes[0]
         if name in known or name in {_OURS.get(word, word) for word in known}:
             continue
-        says = f"{name} = {value}: frees {format_bytes(remedy.frees_bytes)}"
+        says = f"{name} = {shown(value)}: frees {format_bytes(remedy.frees_bytes)}"
         found.append(
             Change(setting=name, value=value, up=False, cost=remedy.cost, says=says, verdict=remedy.verdict, frees_bytes=remedy.frees_bytes)
         )

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from ullage.domain.case import Value
+from ullage.domain.cause import Cause, Family, Stage
 from ullage.domain.engine import Engine
+from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.machine import HOST
 from ullage.domain.plan import Lever, Limit, Remedy, Verdict
 from ullage.errors import UllageError
@@ -81,6 +83,24 @@ def _best(engine: Engine, outcome: Outcome, lever: Lever) -> Iterator[Remedy]:
 
 def _is_failure(outcome: Outcome) -> bool:
     return outcome.verdict in {Verdict.DOES_NOT_FIT, Verdict.REFUSED}
+
+
+def reserved_bytes(outcome: Outcome) -> int:
+    """What lies in host memory once the cache is there, with all that its pool may grow to."""
+    hosts = {HOST, *(device.id for device in outcome.case.machine.devices if device.kind == "cpu")}
+    return max((outcome.ledger.at(device, Phase.RESIDENT).high for device in hosts), default=0)
+
+
+def pool_bytes(outcome: Outcome) -> int:
+    """The most of it that is the cache's."""
+    return max(
+        (outcome.ledger.of(device, Purpose.KV_CACHE).high for device in {entry.device for entry in outcome.ledger.entries}), default=0
+    )
+
+
+def is_reserving(cause: Cause) -> bool:
+    """Whether host memory was refused to the whole cache, which is asked for in pieces: one says little of what was missing."""
+    return cause.family is Family.HOST and cause.stage is Stage.CACHE and cause.term is Purpose.KV_CACHE
 
 
 def freed_bytes(before: Outcome, after: Outcome) -> int:

@@ -1,6 +1,7 @@
 """The next single change for an engine that ran out of memory although its plan was thought to fit."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ullage.catalog.traceback_frames import AFTER_FACT
 from ullage.domain.case import Case, Value
@@ -12,9 +13,10 @@ from ullage.domain.plan import Command, Lever, Limit, Plan, Remedy
 from ullage.domain.supervision import Launch, StepDown
 from ullage.errors import UllageError
 from ullage.planning.answer import answer
-from ullage.planning.change import apply_lever
+from ullage.planning.change import apply_lever, shown
 from ullage.planning.diagnose import diagnose
 from ullage.planning.fit import Outcome, evaluate
+from ullage.planning.remedy import is_reserving, pool_bytes, reserved_bytes
 from ullage.units import format_bytes
 
 # What ran out, from the engine's own words: the case as asked, its plan, the facts, and what the failure says ran out.
@@ -56,7 +58,7 @@ def in_words(before: Case, remedy: Remedy) -> str:
     words = []
     for name, value in remedy.changes:
         was = _value(before, name)
-        words.append(f"{name} {was} to {value}" if was is not None else f"{name} to {value}")
+        words.append(f"{name} {shown(was)} to {shown(value)}" if was is not None else f"{name} to {shown(value)}")
     frees = f", which frees {format_bytes(remedy.frees_bytes)}" if remedy.frees_bytes else ""
     return f"{', '.join(words)}{frees} (it costs: {remedy.cost})"
 
@@ -78,8 +80,8 @@ def _value(case: Case, name: str) -> Value:
 def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
     """By the engine's levers: the plan's own remedies where it did not fit, else what frees enough of what ran out.
 
-    Enough is what the failed allocation lacked, where its line says so. Of what frees enough comes first what the diagnosis names first,
-    then what costs least; where nothing does, what frees most.
+    Enough is what the failed allocation lacked, where its line says so; of a cache that was refused whole, a part of that. Of what frees
+    enough comes first what the diagnosis names first, then what costs least; where nothing does, what frees most.
     """
 
     def found(case: Case, plan: Plan, facts: tuple[Fact, ...], limit: Limit | None) -> Remedy | None:
@@ -89,11 +91,25 @@ def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
         diagnosis = diagnosed(engine, aid, case, facts)
         cause = diagnosis.causes[0] if diagnosis.causes else None
         runs_out = (cause.limit if cause is not None else None) or limit
+        reserving = cause is not None and is_reserving(cause)
         lacking = _lacking_bytes(facts) or (cause.lacking_bytes if cause is not None else None)
-        enough = lacking or _peak(before, runs_out) // _LEAST_SHARE
+        enough = max(lacking or 0, pool_bytes(before) // _MARGIN) if reserving else lacking or _peak(before, runs_out) // _LEAST_SHARE
+        frees = _unreserved if reserving else partial(_freed, limit=runs_out)
         ranks = {change.setting: rank for rank, change in reversed(tuple(enumerate(diagnosis.changes)))}
-        tried = [pair for lever in engine.levers(before.case) for pair in _best(engine, before, lever, runs_out, enough)]
-        tried.sort(key=lambda pair: (pair[0].frees_bytes < enough, _rank(ranks, pair[1]), pair[1].cost_rank, -pair[0].frees_bytes))
+
+        def asks_less(changed: Case) -> bool:
+            return changed.workload != case.workload
+
+        tried = [pair for lever in engine.levers(before.case) for pair in _best(engine, before, lever, runs_out, enough, frees)]
+        tried.sort(
+            key=lambda pair: (
+                pair[0].frees_bytes < enough,
+                reserving and asks_less(pair[0].case),
+                _rank(ranks, pair[1]),
+                pair[1].cost_rank,
+                -pair[0].frees_bytes,
+            )
+        )
         return tried[0][0] if tried else None
 
     return found
@@ -136,7 +152,9 @@ def _lacking_bytes(facts: tuple[Fact, ...]) -> int:
     return 0
 
 
-def _best(engine: Engine, before: Outcome, lever: Lever, limit: Limit | None, enough: int) -> Iterator[tuple[Remedy, Lever]]:
+def _best(
+    engine: Engine, before: Outcome, lever: Lever, limit: Limit | None, enough: int, freed: Callable[[Outcome, Outcome], int]
+) -> Iterator[tuple[Remedy, Lever]]:
     """The first value of a lever that frees enough, else the last that frees anything."""
     if lever.setting == "engine_version" or not (limit is None or limit in lever.relieves or _is_memory(lever)):
         return
@@ -146,7 +164,7 @@ def _best(engine: Engine, before: Outcome, lever: Lever, limit: Limit | None, en
             seen = evaluate(engine, apply_lever(before.asked, lever, value, length_setting=engine.profile.length_setting))
         except UllageError:
             continue
-        frees = _freed(before, seen, limit)
+        frees = freed(before, seen)
         if frees <= enough // _TRIFLE or seen.verdict.rank > before.verdict.rank:
             continue
         changes = ((lever.setting, value), *((name, other) for name, other in lever.also if other is not None))
@@ -159,6 +177,10 @@ def _best(engine: Engine, before: Outcome, lever: Lever, limit: Limit | None, en
 
 def _is_memory(lever: Lever) -> bool:
     return bool(lever.relieves & {Limit.WORKSPACE, Limit.WEIGHTS, Limit.HOST})
+
+
+def _unreserved(before: Outcome, after: Outcome) -> int:
+    return reserved_bytes(before) - reserved_bytes(after)
 
 
 def _freed(before: Outcome, after: Outcome, limit: Limit | None) -> int:

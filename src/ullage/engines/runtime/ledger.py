@@ -9,6 +9,7 @@ from ullage.domain.machine import HOST, Device
 from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
 from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
 from ullage.engines.runtime.cache_tiles import unpacking_bytes
+from ullage.engines.runtime.capacity import capacity
 from ullage.engines.runtime.process import token_constant, vocabulary, vocabulary_reading
 from ullage.engines.runtime.resolve import architecture_of, element_of, shares
 from ullage.engines.runtime.settings import NATIVE
@@ -16,6 +17,7 @@ from ullage.engines.runtime.shares import Share, seen_by
 from ullage.engines.runtime.transient import FLOAT, PIECE_KEYS, Rows, kernel_scratch, peak
 from ullage.engines.runtime.versions import DEVICE_CONTEXT, HOST_PROCESS, PROCESS, STEPPING
 from ullage.engines.runtime.weights import How, Resident, how, resident
+from ullage.frozen import replace
 from ullage.units import format_bytes
 
 PASSING = "one matrix at a time as read, in the dtype and as kept, the head before the layers; or, later, the tokeniser while it is read"
@@ -54,7 +56,30 @@ def ledger(case: Case) -> Ledger:
             *_unpacking(case, device.id, seen),
             *_others(device),
         )
-    return Ledger(entries=tuple(entry for entry in entries if entry.amount != NOTHING))
+    planned = Ledger(entries=tuple(entry for entry in entries if entry.amount != NOTHING))
+    return Ledger(entries=tuple(_grown(case, planned)))
+
+
+def _grown(case: Case, planned: Ledger) -> Iterator[Entry]:
+    """The row of the cache up to all that the pool may grow to under the planned command, as more may come than the workload says."""
+    pool, whole = capacity(case, planned).kv_cache_bytes.high, max(1, sequence_bytes(case)[1])
+    parts = {
+        device.id: sequence_bytes(case, seen_by(case, architecture_of(case), share))[1]
+        for share, device in zip(shares(case), case.devices, strict=False)
+    }
+    for entry in planned.entries:
+        most = pool * parts.get(entry.device, 0) // whole if entry.purpose is Purpose.KV_CACHE else 0
+        if most <= entry.amount.high:
+            yield entry
+            continue
+        because = f"{entry.because}; the pool may grow to {format_bytes(most)}, {_bound(case)}"
+        yield replace(entry, amount=replace(entry.amount, high=most), because=because)
+
+
+def _bound(case: Case) -> str:
+    if case.settings.integer("cache") is not None:
+        return "the cache that is said, as far as memory holds it"
+    return f"max_seqs {case.settings.integer('max_seqs'):,} x max_len {case.settings.integer('max_len'):,} as far as memory holds them"
 
 
 def _process(case: Case, device: Device, share: Share) -> Iterator[Entry]:

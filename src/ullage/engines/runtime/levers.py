@@ -6,15 +6,19 @@ from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.case import Case, Value
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
-from ullage.engines.runtime.cache import chunk_of
+from ullage.engines.runtime.cache import chunk_of, form, sequence_bytes
 from ullage.engines.runtime.settings import CACHE_FORMS, NATIVE, WEIGHT_FORMS
+from ullage.engines.runtime.sizing import MAX_SEQUENCES
 from ullage.engines.runtime.weights import how, resident
 from ullage.frozen import replace
+from ullage.units import MiB
 
 _CACHE, _WORKSPACE, _WEIGHTS = Limit.CACHE, Limit.WORKSPACE, Limit.WEIGHTS
 _GROWTH, _EVERYTHING = frozenset({_CACHE, _WORKSPACE}), frozenset({_CACHE, _WORKSPACE, _WEIGHTS})
 _CHUNKS = (4096, 2048, 1024, 512, 256, 128, 64)
 _SHORTEST = 512
+_RESERVED = frozenset({Limit.HOST})
+_PARTS = (2, 4, 8, 16, 32)
 _PAGES = (64, 16)
 
 
@@ -26,7 +30,7 @@ def layouts(case: Case) -> tuple[Parallel, ...]:
 
 def levers(case: Case) -> tuple[Lever, ...]:
     """Every lever, in the order to try."""
-    return (*_step(case), *_forms(case), *_places(case), *_work(case))
+    return (*_step(case), *_pool(case), *_forms(case), *_places(case), *_work(case))
 
 
 def _step(case: Case) -> Iterator[Lever]:
@@ -38,6 +42,24 @@ def _step(case: Case) -> Iterator[Lever]:
         yield Lever(
             setting="page_tokens", values=pages, relieves=frozenset({_CACHE}), cost="more and smaller runs to attend to", cost_rank=1
         )
+
+
+def _pool(case: Case) -> Iterator[Lever]:
+    """What is reserved for the cache before a token comes: by no fewer sequences than were asked for, by shorter ones, or as said.
+
+    A plan asks for what the workload takes, which these leave as it is: they are for a process that was refused its reservation.
+    """
+    rows = case.settings.integer("max_seqs") or MAX_SEQUENCES
+    fewer, shorter = _halves(rows, case.workload.concurrent_sequences), _halves(case.settings.integer("max_len") or 0, _SHORTEST)
+    if fewer:
+        yield Lever(setting="max_seqs", values=fewer, relieves=_RESERVED, cost="the others wait", cost_rank=2)
+    if shorter:
+        yield Lever(setting="max_len", values=shorter, relieves=_RESERVED, cost="shorter sequences", cost_rank=2)
+    need = case.workload.concurrent_sequences * max(sequence_bytes(case))
+    most = case.settings.integer("cache") or rows * form(case).peak_bytes(case.settings.integer("max_len") or 1, chunk_of(case))
+    less = tuple(size for part in _PARTS if (size := most // part - most // part % MiB) >= max(need, MiB))
+    if less:
+        yield Lever(setting="cache", values=less, relieves=_RESERVED, cost="fewer tokens at once", cost_rank=2)
 
 
 def _forms(case: Case) -> Iterator[Lever]:
