@@ -165,6 +165,24 @@ def test_what_was_measured_before_it_was_stopped_is_kept_or_said(
     assert (values["best"], ended.exit_code) == ((1, 0) if state == "done" else (None, 1))
 
 
+def test_a_journal_is_shown_again_by_its_name_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    measured = cut_short(Measured(rounds(10, 11, 12), 5.0, None, "gpu0", "it was asked to stop"))
+    monkeypatch.setattr("ullage.commands.tune.run_trial", lambda *_: measured)
+    world = real.world(offline=True)
+    first = VERB.run(flags(program="true", json=True, concurrency=3, all=True, knob=("max_num_seqs=16,32",)), world).json
+    assert isinstance(first, dict)
+    again = VERB.run(VERB.flags({"replay": True, "study": first["study"], "json": True}), world).json
+    assert isinstance(again, dict)
+    assert [again[key] for key in ("study", "objective", "load", "trials", "best", "settings")] == [
+        first[key] for key in ("study", "objective", "load", "trials", "best", "settings")
+    ]
+    with pytest.raises(InputError, match="no journal is called nobody"):
+        VERB.run(VERB.flags({"replay": True, "study": "nobody"}), world)
+    with pytest.raises(InputError, match="--replay --study NAME"):
+        VERB.run(VERB.flags({"workload": "64:8"}), world)
+
+
 def test_a_trial_that_was_cut_short_is_not_called_nothing_and_few_trials_take_few_lines() -> None:
     begun = trial(1, (0, 0), state=TrialState.STARTED)
     text = plain_text(tuned_document(result(begun)._replace(best=None)), Look(120, is_ascii=True))

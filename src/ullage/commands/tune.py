@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT
 from ullage.commands.trial import Enough, Measured, patience, run_trial
+from ullage.commands.tune_asked import as_asked, asked_of
 from ullage.commands.tuning import Tuning, launcher, read_tuning
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.baseline import Exit, Seen, Trial, TrialState
@@ -39,7 +40,7 @@ _TUNING = (
         "passes", "whole", "Times that --all measures each combination, every time in another order; once unless said.", "N", panel="Tuning"
     ),
     Option("study", "text", "The journal's name; the same question goes on with its own unless said.", "NAME", panel="Tuning"),
-    Option("replay", "flag", "Show what the journal holds, and start nothing.", panel="Tuning"),
+    Option("replay", "flag", "Show what the journal holds, and start nothing; with --study its name is enough.", panel="Tuning"),
     Option("plot", "text", "Write throughput against memory as a picture.", "FILE.svg", panel="Tuning"),
 )
 _LOAD = (
@@ -66,8 +67,8 @@ _OUTPUT = (
 class _Journal:
     """The trials of one tuning, in the store and here."""
 
-    def __init__(self, tuning: Tuning, world: World) -> None:
-        self._tuning, self._world = tuning, world
+    def __init__(self, tuning: Tuning, world: World, asked: Settings) -> None:
+        self._tuning, self._world, self._asked = tuning, world, asked
         self.trials = {trial.number: trial for trial in world.store.trials_of(tuning.name)}
         header = self.trials.pop(HEADER, None)
         if header is not None and header.because != tuning.digest:
@@ -77,7 +78,7 @@ class _Journal:
     def begin(self) -> None:
         """Note what was asked, before the first trial."""
         if self.is_new:
-            self._world.store.append_trial(self._trial(HEADER, Settings(), TrialState.DONE, self._tuning.digest))
+            self._world.store.append_trial(self._trial(HEADER, self._asked, TrialState.DONE, self._tuning.digest))
             self.is_new = False
 
     def put(self, trial: Trial) -> None:
@@ -123,10 +124,11 @@ class _Journal:
 
 def run(flags: Flags, world: World) -> Answer:
     """Tune, or replay. Raises every error of the tree."""
+    flags = as_asked(VERB, flags, world)
     tuning = read_tuning(flags, world)
     if not flags.flag("replay"):
         world.store.hold_study(tuning.name)
-    journal = _Journal(tuning, world)
+    journal = _Journal(tuning, world, asked_of(VERB, flags))
     taken = sum(one.state is not TrialState.STARTED for one in journal.trials.values())
     ended = _search(flags, world, tuning, journal)
     tuned = _result(tuning, journal, ended, taken)
@@ -260,5 +262,5 @@ VERB = Verb(
     help="Try an engine's settings under a real load, one at a time from a safe start, then around the winner, and keep a journal.",
     run=run,
     options=(*_TUNING, *_LOAD, *MACHINE, *PLACEMENT, *_SERVING, *ENGINE, *FORMATS, *_OUTPUT),
-    argument=Argument("model", "one", "A model as for plan."),
+    argument=Argument("model", "maybe", "A model as for plan; --replay --study NAME needs none."),
 )
