@@ -102,6 +102,10 @@ def test_runs_are_carried_over_and_forgotten(capsys: pytest.CaptureFixture[str],
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
     assert "3 runs added; 0" in said(capsys, "baselines", "import", path)[1]
     assert "0 runs added; 3" in said(capsys, "baselines", "import", path)[1]
+    other = tmp_path / "other.json"
+    assert said(capsys, "baselines", "export", "-o", str(other))[0] == 0
+    assert STORE.read_export(str(other)) == STORE.runs()
+    assert "run-002" in said(capsys, "baselines", "show", "last")[1]
     assert "2 runs forgotten" in said(capsys, "baselines", "delete", "run-000", "run-001")[1]
     assert [run.id for run in STORE.runs()] == ["run-002"]
 

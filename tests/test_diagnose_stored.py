@@ -9,6 +9,7 @@ from ullage import wire
 from ullage.cli import main
 from ullage.domain.baseline import Exit, OutOfMemory
 from ullage.domain.hyperparameters import Json
+from ullage.frozen import replace
 from ullage.world.real import RealStore
 
 STORE = RealStore()
@@ -63,10 +64,20 @@ def test_a_run_without_lines_is_diagnosed_by_its_last_error(capsys: pytest.Captu
 
 
 def test_a_run_that_ended_well_has_no_cause_and_none_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("diagnose", "--run", "last")) == 2
+    assert "no run is stored yet" in capsys.readouterr().err
     STORE.append(stored_run(1, exit=Exit.STOPPED))
-    assert diagnosed(capsys, "last")[0] == 0
+    assert diagnosed(capsys, "run-001")[0] == 0
     assert main(("diagnose", "--run", "none")) == 2
     assert "no stored run" in capsys.readouterr().err
+    assert main(("diagnose", "--run", "last")) == 2
+    assert "no stored run failed, of 1" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_found_by_its_name_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    mark = replace(stored_run().model, name="SmolLM2-135M-Instruct.Q4_1")
+    STORE.append(stored_run(1, exit=Exit.CRASHED, model=mark, log=(TOO_SMALL,)))
+    assert "say with --model where SmolLM2-135M-Instruct.Q4_1 lies" in str(diagnosed(capsys, "last")[1]["notes"])
 
 
 def test_secrets_and_what_was_asked_are_not_stored_with_the_lines() -> None:

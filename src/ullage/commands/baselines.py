@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 
+from ullage import wire
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.baseline import Run
 from ullage.errors import InputError
 from ullage.planning import regress
 from ullage.ports import World
 from ullage.report import document as doc
+from ullage.units import counted
 
 _OPTIONS = (
     Option("engine", "text", "Only runs of this engine.", "NAME"),
@@ -72,17 +74,21 @@ def _tolerance(flags: Flags) -> float:
 
 
 def _export(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
-    _check_count("export FILE", words, 1)
     runs = _stored(flags, world)
+    if not words and flags.text("output") is not None:
+        return Answer(0, json=wire.loads(world.store.as_export(runs)))
+    _check_count("export FILE", words, 1)
     world.desk.write(words[0], world.store.as_export(runs))
-    return _said(flags, f"{len(runs)} runs written to {words[0]}", {"exported": len(runs)})
+    return _said(flags, f"{counted(len(runs), 'run')} written to {words[0]}", {"exported": len(runs)})
 
 
 def _import(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
     _check_count("import FILE", words, 1)
     runs = world.store.read_export(words[0])
     added = world.store.add(runs)
-    return _said(flags, f"{added} runs added; {len(runs) - added} were there already", {"added": added, "present": len(runs) - added})
+    return _said(
+        flags, f"{counted(added, 'run')} added; {len(runs) - added} were there already", {"added": added, "present": len(runs) - added}
+    )
 
 
 def _delete(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
@@ -92,7 +98,7 @@ def _delete(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
     gone = tuple(dict.fromkeys(run.id for word in words for run in regress.meant(stored, word)))
     for run_id in gone:
         world.store.delete(run_id)
-    return _said(flags, f"{len(gone)} run{'s' if len(gone) != 1 else ''} forgotten: {', '.join(gone)}", {"deleted": len(gone)})
+    return _said(flags, f"{counted(len(gone), 'run')} forgotten: {', '.join(gone)}", {"deleted": len(gone)})
 
 
 def _said(flags: Flags, sentence: str, counts: dict[str, int]) -> Answer:
@@ -136,6 +142,6 @@ VERB = Verb(
     run=run,
     options=_OPTIONS,
     argument=Argument(
-        "words", "several", "list | show ID | compare [BEFORE AFTER] | export FILE | import FILE | delete ID; ENGINE@VERSION too."
+        "words", "several", "list | show ID | compare [BEFORE AFTER] | export FILE | import FILE | delete ID; last and ENGINE@VERSION too."
     ),
 )

@@ -161,7 +161,8 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
     try:
         question = read_question(VERB.flags(words), world, engine, model, request)
     except UllageError as error:
-        return None, (*notes, f"no case could be made of the log, so the budget holds only what it measured: {error}")
+        where = f" (a run keeps the name of its model alone: say with --model where {model} lies)" if asked is not None else ""
+        return None, (*notes, f"no case could be made of the log, so the budget holds only what it measured: {error}{where}")
     if log.version is not None and words["engine_version"] is None:
         notes.append(f"the log's release {log.version} is outside what is known; planned as {engine.profile.default}")
     return question.case, (*notes, *question.notes)

@@ -10,23 +10,23 @@ from ullage.domain.engine import Request
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.diagnose_gather import gather
-from ullage.planning.regress import meant
+from ullage.planning.regress import LAST, meant
 from ullage.ports import World
 from ullage.units import GiB
 
-_LAST = "last"
 _FAILED = frozenset({Exit.OUT_OF_MEMORY, Exit.CRASHED, Exit.KILLED})
 
 
 def find_run(word: str, world: World) -> Run:
-    """The run of an id, of its beginning, or for ``last`` the newest that failed, else the newest. Raises InputError and WorldError."""
+    """The run of an id, of its beginning, or for ``last`` the newest that failed. Raises InputError and WorldError."""
     runs = world.store.runs()
-    if word != _LAST:
-        found = meant(runs, word)
-        return next((run for run in found if run.exit in _FAILED), found[0])
-    if not runs:
-        raise InputError("no run is stored yet: `ullage serve` stores each run it keeps")
-    return next((run for run in runs if run.exit in _FAILED), runs[0])
+    failed = next((run for run in runs if run.exit in _FAILED), None)
+    if word == LAST and runs:
+        if failed is None:
+            raise InputError(f"no stored run failed, of {len(runs)}: `ullage baselines list` shows them; name one by its id")
+        return failed
+    found = meant(runs, word)
+    return next((run for run in found if run.exit in _FAILED), found[0])
 
 
 def log_of_run(run: Run) -> Log:

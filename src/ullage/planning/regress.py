@@ -10,6 +10,7 @@ from ullage.frozen import dataclass
 from ullage.planning.calibrate import FEWEST_RUNS, deviation, median, student
 from ullage.planning.drift import RESOLUTION_BYTES
 
+LAST = "last"
 TOLERANCE = 0.02  # of a term: what allocators and drivers round differently from start to start
 
 
@@ -189,7 +190,11 @@ def _earlier(runs: Sequence[Run], newest: Run) -> tuple[Run, ...]:
 
 
 def meant(runs: Sequence[Run], word: str) -> tuple[Run, ...]:
-    """The runs of a word: one by its id or its beginning, all of a release by ENGINE@VERSION. Raises InputError."""
+    """The runs of a word: one by its id or its beginning, the newest by ``last``, all of a release by ENGINE@VERSION. Raises InputError."""
+    if word == LAST:
+        if not runs:
+            raise InputError("no run is stored yet: `ullage serve` stores each run it keeps")
+        return (runs[0],)
     engine, is_release, version = word.partition("@")
     found = [run for run in runs if (run.engine, run.version) == (engine, version)] if is_release else _one(runs, word)
     if not found:
