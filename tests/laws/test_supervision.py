@@ -250,6 +250,17 @@ def test_an_engine_that_does_not_end_in_time_is_killed() -> None:
     assert Kill() in actions
 
 
+def test_what_is_stepped_down_is_no_failure_of_those_that_are_counted() -> None:
+    state, _ = begin(launch(), Policy(most_failures=1), 0.0)
+    for turn in range(Policy().most_steps):
+        state, _ = step(state, Tick(at=100.0 * turn))
+        state, _ = step(state, Started(at=100.0 * turn, pid=1))
+        state, _ = step(state, Line(at=100.0 * turn + 1, fact=OOM))
+        state, _ = step(state, Exited(at=100.0 * turn + 1, code=1), stepped)
+        assert state.phase is Phase.BACKING_OFF
+    assert state.steps == Policy().most_steps == 8
+
+
 @pytest.mark.parametrize("most", [0, 1])
 def test_without_a_setting_left_to_change_an_engine_out_of_memory_is_given_up(most: int) -> None:
     state, _ = begin(launch(), Policy(most_steps=most), 0.0)

@@ -36,7 +36,13 @@ _SERVE = (
     Option("program", "text", "How the engine is started, in place of the command's first word.", "WORDS", panel="Serving"),
     Option("start_seconds", "whole", "How long it may take until it has answered a request.", "SECONDS", panel="Serving"),
     Option("grace_seconds", "whole", "How long a stop may take before all is killed.", "SECONDS", panel="Serving"),
-    Option("most_failures", "whole", "Failures within ten minutes after which it is given up.", "N", panel="Serving"),
+    Option(
+        "most_failures",
+        "whole",
+        "Failures within ten minutes after which it is given up; starts with a stepped-down setting are counted apart, 8 at most.",
+        "N",
+        panel="Serving",
+    ),
     Option("anyway", "flag", "Start it although the plan says that it does not fit.", panel="Serving"),
 )
 _OUTPUT = (
