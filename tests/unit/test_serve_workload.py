@@ -12,6 +12,7 @@ from tests.cases import A100, vllm_case
 from tests.runs import stored_run
 
 from ullage import wire
+from ullage.cli import main
 from ullage.commands.foreseen import foresight_of
 from ullage.commands.serve import VERB
 from ullage.commands.verb import Flags
@@ -85,3 +86,11 @@ def test_a_workload_that_is_not_there_is_an_error_and_not_a_server_without_a_pla
     seen = subprocess.run([sys.executable, "-m", "ullage", "serve", *options, *words], capture_output=True, check=False, text=True)
     assert seen.returncode not in {0, 1}
     assert "nowhere.jsonl does not exist" in seen.stderr
+
+
+def test_a_misspelt_flag_of_their_command_is_named_before_anything_is_started(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("serve", "--dry-run", "--offline", "--gpu", "24GiB", "--", "vllm", "serve", "Qwen/Qwen3-8B", "--gpu-memory-utilisation", "0.9")
+    assert main(words) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--gpu-memory-utilisation 0.9 --host" in said  # the command is theirs, and kept
+    assert "the nearest right name is --gpu-memory-utilization" in said

@@ -8,7 +8,7 @@ from ullage.commands.question import Question, find_engine, read_question
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
 from ullage.domain.case import Case
-from ullage.domain.engine import LAST_PORT, Engine, Server
+from ullage.domain.engine import LAST_PORT, Engine, Request, Server
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Command, Plan
 from ullage.domain.workload import Arrivals, Lengths
@@ -122,8 +122,14 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
         plan = answer(engine, case, findings=request.findings)
     except UllageError as error:
         notes = (f"nobody could plan this command, so it is kept running and nothing more: {error}",)
+    notes = (*_wrong(request), *notes)
     found = flags.text("host") or host, _port(flags) or port
     return Serving(engine, server, command, *found, case, plan, None, is_theirs=True, notes=notes)
+
+
+def _wrong(request: Request) -> tuple[str, ...]:
+    """What ``check`` would say of the command's own words: it is theirs and kept as it is, but not unsaid."""
+    return tuple(f"{'wrong: ' if finding.wrong else ''}{finding.text}" for finding in request.findings)
 
 
 def _words(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
