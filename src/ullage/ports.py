@@ -61,8 +61,8 @@ class Hardware(Protocol):
 class Desk(Protocol):
     """Where answers are put down."""
 
-    def write(self, path: str, text: str) -> None:
-        """Write a whole file or nothing. Raises WorldError."""
+    def write(self, path: str, text: str, *, into: str = "") -> None:
+        """Write a whole file or nothing; in the directory ``into``, which is made, where one is named. Raises WorldError."""
 
     def read(self, path: str) -> bytes:
         """A whole file of moderate size. Raises WorldError and InputError."""

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,28 @@ def test_a_form_that_is_not_known_names_those_that_are() -> None:
 def test_an_engine_without_a_known_image_asks_for_one() -> None:
     with pytest.raises(InputError, match="--image"):
         export("compose", planned(**{**PLANS["exllamav3"], "image": None}))
+
+
+def test_what_is_installed_by_a_package_is_said_to_be_built_from_it() -> None:
+    for form in ("compose", "k8s"):
+        with pytest.raises(InputError, match=r"RUN pip install 'ullage\[runtime\]'.*--image"):
+            export(form, planned(model="Qwen3-0.6B", engine="runtime", gpu="cpu", host_memory="16GiB"))
+
+
+def test_a_unit_starts_the_interpreter_that_has_the_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("serve", "Qwen3-0.6B", "--engine", "runtime", "--gpu", "cpu", "--host-memory", "16GiB", "--offline", "--export", "systemd")
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert f"ExecStart={sys.executable} -m ullage.runtime" in text
+    assert "/usr/bin/env" not in text
+
+
+def test_the_directory_of_an_export_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("serve", "Qwen3-8B", "--engine", "vllm", "--gpu", "24GiB", "--offline", "--export", "compose", "--into")
+    assert main((*words, str(tmp_path / "a" / "b"))) == 0
+    assert (tmp_path / "a" / "b" / "compose.yaml").is_file()
+    assert main((*words, str(tmp_path / "a" / "b" / "compose.yaml"))) == 4
+    assert "give another directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", [{"nodes": 3}, {"engine": "sglang"}])

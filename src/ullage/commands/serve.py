@@ -83,7 +83,7 @@ def run(flags: Flags, world: World) -> Answer:
     if form is not None:
         from ullage.report.export import export  # noqa: PLC0415 - starting an engine has no need of it
 
-        return _files(flags, world, export(form, _deployment(flags, world, serving)))
+        return _files(flags, world, export(form, _deployment(flags, world, serving, form)))
     if flags.flag("dry_run"):
         return _shown(flags, serving, listen(serving.command, serving.server, serving.host, serving.port))
     if serving.plan is not None and not _may_start(serving, flags):
@@ -179,7 +179,7 @@ def _served(flags: Flags, state: State, runs: tuple[Run, ...]) -> Answer:
 def _files(flags: Flags, world: World, files: tuple[tuple[str, str], ...]) -> Answer:
     into = flags.text("into")
     for name, text in files if into is not None else ():
-        world.desk.write(f"{(into or '').rstrip('/') or '/'}/{name}", text)
+        world.desk.write(name, text, into=into or "/")
     from ullage.report.serve_document import files_document, files_values  # noqa: PLC0415 - only an export is shown
 
     if flags.flag("json"):
@@ -187,7 +187,7 @@ def _files(flags: Flags, world: World, files: tuple[tuple[str, str], ...]) -> An
     return Answer(0, document=files_document(files))
 
 
-def _deployment(flags: Flags, world: World, serving: Serving) -> "Deployment":
+def _deployment(flags: Flags, world: World, serving: Serving, form: str) -> "Deployment":
     from ullage.report.export import deployment  # noqa: PLC0415 - starting an engine has no need of it
 
     command = listen(serving.command, serving.server, serving.host, serving.port)
@@ -196,6 +196,9 @@ def _deployment(flags: Flags, world: World, serving: Serving) -> "Deployment":
     path = world.processes.whole(here)  # another runner starts it in another folder
     command = replace(command, argv=tuple(path if here and word == here else word for word in command.argv))
     what = deployment(serving.engine.profile, serving.server, command, serving.plan, where, said)
+    # A unit runs on this machine, without the environment of this shell: it gets the place of the program where that is here.
+    found = world.processes.find(command.argv, flags.text("engine_dir")) if form.strip().lower() == "systemd" else None
+    what = replace(what, command=replace(command, argv=found)) if found is not None else what
     return replace(what, model_path=path) if path.startswith("/") else what
 
 

@@ -33,6 +33,7 @@ class Deployment:
     data: int
     model_path: str  # a folder or file of this machine that has to be seen inside; empty for a published name
     image: str = ""
+    package: str = ""  # what installs the engine
     shared_bytes: int = _SHARED_BASE
     host_bytes: int | None = None
     start_seconds: int = _START_SECONDS
@@ -69,6 +70,7 @@ def deployment(
         data=case.parallel.data,
         model_path=path if path.startswith("/") else "",
         image=image or known,
+        package=profile.package if " " not in profile.package else "",
         shared_bytes=shared,
         host_bytes=_host_bytes(plan, shared),
         start_seconds=max(600, 300 + case.model.checkpoint.nbytes // _BYTES_A_SECOND),
@@ -79,8 +81,9 @@ def deployment(
 def needs_image(deployment: Deployment) -> str:
     """The container image. Raises InputError where none is known."""
     if not deployment.image:
+        built = f"build one from a Python image with `RUN pip install '{deployment.package}'` and " if deployment.package else ""
         raise InputError(
-            f"no container image is known for {deployment.title.partition(':')[0]} on {deployment.kind}: give one with --image"
+            f"no container image is known for {deployment.title.partition(':')[0]} on {deployment.kind}: {built}give one with --image NAME"
         )
     return deployment.image
 

@@ -102,6 +102,16 @@ def read_whole(path: str) -> bytes:
     return data
 
 
+def write_into(folder: str, name: str, text: str) -> None:
+    """A whole file in a directory, which is made where it is not there. Raises WorldError."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        said = error if isinstance(error, OSError) else OSError(str(error))
+        raise _failed(Path(folder), "made", said, "give another directory") from error
+    write_whole(f"{folder.rstrip('/')}/{name}", text)
+
+
 def write_whole(path: str, text: str) -> None:
     """Write ``text`` beside ``path`` and move it there, so that a reader sees the old file or the new one. Raises WorldError."""
     goal = Path(path)

@@ -60,11 +60,14 @@ class RealHardware:
 class RealDesk:
     """The file system."""
 
-    def write(self, path: str, text: str) -> None:
+    def write(self, path: str, text: str, *, into: str = "") -> None:
         """As the port says."""
         from ullage.world import files
 
-        files.write_whole(path, text)
+        if into:
+            files.write_into(into, path, text)
+        else:
+            files.write_whole(path, text)
 
     def read(self, path: str) -> bytes:
         """As the port says."""
