@@ -2,7 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from ullage.commands.question import EMBEDDED, ENGINE, FORMATS, MACHINE, OUTPUT, PLACEMENT, WORKLOAD, Question, find_engine, read_question
+from ullage.commands.question import (
+    EMBEDDED,
+    ENGINE,
+    FORMATS,
+    MACHINE,
+    OUTPUT,
+    PLACEMENT,
+    WHICH_ENGINE,
+    WORKLOAD,
+    Question,
+    find_engine,
+    read_question,
+)
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
@@ -17,7 +29,7 @@ from ullage.ports import World
 if TYPE_CHECKING:
     from ullage.domain.advice import Advice, Comparison
 
-_WHICH_ENGINE = Option("engine", "text", "The serving engine (`ullage engines`).", "NAME", panel="Engine")
+_WHICH_ENGINE = Option("engine", "text", WHICH_ENGINE, "NAME", panel="Engine")
 _ALL = "all"
 _DIMENSIONS = ("engines", "quants", "layouts")
 _SUBJECTS = ("quant", "hardware", "models")

@@ -17,6 +17,7 @@ from ullage.units import parse_count
 
 DEFAULT_ENGINE = "vllm"
 EMBEDDED = "runtime"  # what serves where there is no accelerator and nothing was named
+WHICH_ENGINE = "The serving engine (`ullage engines`); unless said vllm, and our own runtime where there is no accelerator."
 CPU, LOCAL = "cpu", "local"  # words of --gpu
 
 MACHINE = (

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WHICH_ENGINE
 from ullage.commands.trial import Enough, Measured, patience, run_trial
 from ullage.commands.tune_asked import as_asked, asked_of
 from ullage.commands.tuning import Tuning, launcher, read_tuning
@@ -52,7 +52,7 @@ _LOAD = (
     Option("context", "text", "Prompt plus answer of the longest sequence; that of the workload unless said.", "TOKENS", panel="Load"),
 )
 _SERVING = (
-    Option("engine", "text", "The serving engine (`ullage engines`).", "NAME", panel="Engine"),
+    Option("engine", "text", WHICH_ENGINE, "NAME", panel="Engine"),
     Option("engine_dir", "text", "Where the engine is installed: its environment, or its checkout.", "DIR", panel="Engine"),
     Option("program", "text", "How the engine is started, in place of the command's first word.", "WORDS", panel="Engine"),
     Option("start_seconds", "whole", "How long a start may take.", "SECONDS", panel="Engine"),
