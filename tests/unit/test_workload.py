@@ -237,6 +237,21 @@ def test_rewriting_gives_the_same_file_twice_and_nothing_too_long(folder: Path, 
     assert again["prompt_tokens"]["max"] <= 20
 
 
+@pytest.mark.parametrize("limit", ["--max-prompt", "--max-total"])
+def test_parts_of_a_long_question_are_answered_at_the_length_of_its_reply(
+    folder: Path, capsys: pytest.CaptureFixture[str], limit: str
+) -> None:
+    kept = str(folder / "kept.json")
+    counted = ("--tokenizer", str(folder), "--json")
+    _, seen = answer(capsys, "workload", str(folder / "data.json"), limit, "24", "--split", "overlap", "--kept", kept, *counted)
+    assert seen["rewritten"] > 0
+    assert seen["output_tokens"]["min"] == seen["output_tokens"]["max"] > 0
+    assert not any("no answer" in note for note in seen["notes"])
+    _, again = answer(capsys, "workload", kept, *counted)
+    assert again["output_tokens"] == seen["output_tokens"]
+    assert again["total_tokens"] == seen["total_tokens"]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -7,7 +7,7 @@ from ullage.commands._gathered import Gathered
 from ullage.commands.tokens import find_counter
 from ullage.domain.survey import Survey
 from ullage.errors import MalformedFileError, WorldError
-from ullage.planning.dialogues import Dialogue, read_dialogue, with_messages
+from ullage.planning.dialogues import Dialogue, read_dialogue, with_answer, with_messages
 from ullage.planning.requests import Limits, Rules, is_too_long, reason_to_drop, requests_of, turns_of
 from ullage.planning.rewrite import Part, Shears, Writer, rewritten
 from ullage.ports import DataSet, Record, RecordWriter, World
@@ -93,6 +93,7 @@ class _Desk:
     def __init__(self, order: Order, data: DataSet, writer: Writer) -> None:
         self.seen = Gathered()
         self._order, self._writer = order, writer
+        self._is_json = data.format in {"json", "jsonl"}  # where a record may have another key
         self._kept: RecordWriter | None = data.writer(order.kept) if order.kept is not None else None
         self._dropped: RecordWriter | None = data.writer(order.dropped) if order.dropped is not None else None
 
@@ -110,8 +111,11 @@ class _Desk:
         self.seen.rewritten += 1
         for number, part in enumerate(parts, 1):
             value = with_messages(read.record.value, read.dialogue, part.messages, f"part{number}")
-            record = Record(read.record.number, read.record.line, value)
-            self._sort(record, read.dialogue._replace(messages=part.messages), part.counts)
+            dialogue = read.dialogue._replace(messages=part.messages)
+            if part.answer_tokens is not None:
+                dialogue = dialogue._replace(answer_tokens=part.answer_tokens)
+                value = with_answer(value, dialogue) if self._is_json else value
+            self._sort(Record(read.record.number, read.record.line, value), dialogue, part.counts)
 
     def close(self) -> None:
         """Put the files in their places."""

@@ -25,7 +25,11 @@ _FILTERS = (
     Option("min_output", "whole", "Leave out records with a shorter answer.", "TOKENS", panel="Filters"),
     Option("min_turns", "whole", "Leave out records with fewer replies.", "N", panel="Filters"),
     Option(
-        "split", "text", "Rewrite those too long: window keeps their latest part, overlap all in parts.", "window|overlap", panel="Filters"
+        "split",
+        "text",
+        "Rewrite those too long: window keeps their latest part, overlap all in parts, each with the answer's length.",
+        "window|overlap",
+        panel="Filters",
     ),
     Option("overlap", "whole", "Tokens that parts share at most; an eighth of the longest prompt unless said.", "TOKENS", panel="Filters"),
     Option("kept", "text", "Write what is kept, in the format of the data.", "FILE", panel="Filters"),

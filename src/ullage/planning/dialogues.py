@@ -121,6 +121,16 @@ def with_messages(value: Json, dialogue: Dialogue, messages: tuple[Message, ...]
     return messages[0].text if messages else ""
 
 
+def with_answer(value: Json, dialogue: Dialogue) -> Json:
+    """The record with the bound of its answer beside its list of messages, where it has one in an object."""
+    if not isinstance(value, dict) or not dialogue.path or dialogue.answer_tokens is None:
+        return value
+    first = dialogue.path[0]
+    if len(dialogue.path) > 1:
+        return {**value, first: with_answer(value[first], dialogue._replace(path=dialogue.path[1:]))}
+    return {**value, "output_tokens": dialogue.answer_tokens}
+
+
 def _in_object(value: dict[str, Json], path: tuple[str, ...], messages: tuple[Message, ...]) -> dict[str, Json]:
     if not path:
         own = {str(message.place): message.text for message in messages}

@@ -21,10 +21,14 @@ class Shears(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Messages that make a record of their own, and their counts."""
+    """Messages that make a record of their own, and their counts.
+
+    ``answer_tokens`` is of the reply that stands in another part, which the model would write behind this one too.
+    """
 
     messages: tuple[Message, ...]
     counts: tuple[int, ...]
+    answer_tokens: int | None = None
 
 
 class Writer(NamedTuple):
@@ -114,7 +118,7 @@ def _shortened(dialogue: Dialogue, part: Part, at: int, writer: Writer) -> Part 
 def _with_text(part: Part, at: int, text: str, writer: Writer) -> Part:
     messages, counts = list(part.messages), list(part.counts)
     messages[at], counts[at] = messages[at]._replace(text=text), writer.shears.count(text)
-    return Part(tuple(messages), tuple(counts))
+    return part._replace(messages=tuple(messages), counts=tuple(counts))
 
 
 def _parts(dialogue: Dialogue, whole: Part, fixed: int, writer: Writer) -> Iterator[Part | None]:
@@ -170,8 +174,9 @@ def _cut_message(dialogue: Dialogue, whole: Part, fixed: int, at: int, writer: W
     if last is None:
         yield None
         return
-    alone = Part(run.messages[: own + 1], run.counts[: own + 1])
-    room = _shortened(dialogue, alone, own, writer)
+    reply = run.counts[own + 1] if len(run.counts) > own + 1 and dialogue.answer_tokens is None else None
+    alone = Part(run.messages[: own + 1], run.counts[: own + 1], reply)
+    room = _shortened(dialogue if reply is None else dialogue._replace(answer_tokens=reply), alone, own, writer)
     most = (room or last).counts[own]
     text = run.messages[own].text
     texts = [text[start:end] for start, end in spans(text, most, min(writer.overlap_tokens, most - 1), writer.shears)]
