@@ -30,6 +30,20 @@ def test_what_is_not_said_stays_on_this_machine() -> None:
     assert (found.model, found.served_name, found.host, found.key_file) == ("model", "model", "127.0.0.1", "")
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("/models/SmolLM2-135M.Q4_1.gguf", "SmolLM2-135M.Q4_1"),
+        ("models/Qwen3-0.6B/", "Qwen3-0.6B"),
+        ("../models/one.safetensors", "one"),
+        ("/", "/"),
+    ],
+)
+def test_requests_call_a_model_by_the_name_of_its_file_or_folder(model: str, name: str) -> None:
+    assert options.read((model,))[0].served_name == name
+    assert options.read((model, "--served-model-name", "mine"))[0].served_name == "mine"
+
+
 def test_values_are_typed() -> None:
     found = read("--cache", "1GiB", "--max-len=32K", "--chunk", "auto", "--prefix-cache", "off", "--port", "1234")
     assert (found.cache_bytes, found.max_len, found.chunk_tokens) == (1 << 30, 32768, None)

@@ -1,5 +1,7 @@
 """The command line of the runtime: settings that are typed, or what is wrong with them."""
 
+from pathlib import Path
+
 from ullage.domain.case import Settings
 from ullage.domain.engine import LAST_PORT
 from ullage.engines.runtime.read_command import read_words
@@ -8,6 +10,7 @@ from ullage.errors import InputError
 from ullage.frozen import dataclass
 
 KEY_VARIABLE = "ULLAGE_API_KEY"
+_FILES = (".gguf", ".safetensors")
 _HELP = frozenset({"-h", "--help"})
 _LOOPBACK, _PORT, _SEQUENCES, _PAGE_TOKENS = "127.0.0.1", 8000, 16, 256
 
@@ -69,6 +72,12 @@ def read(words: tuple[str, ...]) -> tuple[Options, tuple[str, ...]]:
     return _typed(found.model, found.settings), remarks
 
 
+def _own_name(model: str) -> str:
+    """What a file or folder is called itself, wherever it lies: requests and answers carry it."""
+    place = Path(model).expanduser().absolute()
+    return (place.stem if place.suffix.lower() in _FILES else place.name) or model
+
+
 def _port(said: int | None) -> int:
     """Where it listens. Raises InputError for what is no port."""
     if said is not None and said > LAST_PORT:
@@ -97,6 +106,6 @@ def _typed(model: str, said: Settings) -> Options:
         dual_chunk=said.text("dual_chunk"),
         host=said.text("host") or _LOOPBACK,
         port=_port(said.integer("port")),
-        served_name=said.text("served_model_name") or model,
+        served_name=said.text("served_model_name") or _own_name(model),
         key_file=said.text("api_key_file") or "",
     )

@@ -142,7 +142,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "dual_chunk": Setting(_dual_chunk, "dual chunk attention for a model without it: chunk and local tokens", "the model's own"),
     "host": Setting(_text, "where the server listens", "127.0.0.1", takes_memory=False),
     "port": Setting(_count, "where the server listens", "8000", takes_memory=False),
-    "served_model_name": Setting(_text, "what requests call the model", "the model as it was named", takes_memory=False),
+    "served_model_name": Setting(_text, "what requests call the model", "the name of its file or folder", takes_memory=False),
     "api_key_file": Setting(_text, "a file whose first line every request has to show", "none is asked for", takes_memory=False),
 }
 KNOBS = tuple(
