@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ullage.domain.baseline import Run, Seen
+from ullage.planning.change import shown
 from ullage.planning.drift import judge_drift
 from ullage.planning.regress import Change, Contrast
 from ullage.report import document as doc
@@ -73,7 +74,7 @@ def run_document(run: Run) -> doc.Document:
 
 
 def _settings(run: Run) -> tuple[doc.Block, ...]:
-    settings = tuple(f"{name} = {value}" for name, value in run.settings.items)
+    settings = tuple(f"{name} = {shown(value)}" for name, value in run.settings.items)
     return (doc.Heading("Settings"), doc.Items(settings)) if settings else ()
 
 

@@ -90,7 +90,7 @@ def _tell(options: Options, ready: Ready) -> None:
     shown, tokens = format_bytes(sized.cache_bytes), ready.engine.stats().budget_tokens
     say(f"cache: up to {sized.cache_bytes} bytes ({shown}), {tokens} tokens, pages of {settings.page_tokens} tokens")
     say(f"chunk: {sized.chunk_tokens} tokens; at most {settings.max_sequences} sequences of {sized.max_len} tokens at once")
-    say(f"promised: {', '.join(f'{purpose} {nbytes} bytes' for purpose, nbytes in ready.promised.items())}")
+    say(f"promised: {', '.join(f'{purpose} {nbytes} bytes ({format_bytes(nbytes)})' for purpose, nbytes in ready.promised.items())}")
 
 
 def _where(options: Options, ready: Ready) -> str:
