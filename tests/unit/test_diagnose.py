@@ -9,23 +9,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import ullage
 from ullage import cli, engines
 from ullage.catalog.torch_messages import out_of_memory
-from ullage.commands.diagnose import VERB, make_diagnosis
+from ullage.commands.diagnose import VERB, make_diagnosis, run
 from ullage.domain.cause import Diagnosis, Family, Kind, Stage
 from ullage.domain.facts import Fact
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Verdict
-from ullage.domain.reading import EngineReading
+from ullage.domain.reading import EngineReading, HostReading, ProcessMemory
 from ullage.errors import InputError, WorldError
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import arguments_of, command_of
 from ullage.planning.diagnose_lines import bare, bare_lines
 from ullage.planning.diagnose_live import log_of
+from ullage.ports import Page
+from ullage.report.as_text import Look, plain_text
 from ullage.units import GiB, MiB
 from ullage.world import logs, real
 
@@ -352,6 +355,35 @@ class TestRunning:
         finally:
             started.kill()
             started.wait()
+
+    def test_of_a_process_that_is_no_engine_the_engine_below_it_is_read(self) -> None:
+        words = {7: ("python", "/bin/ullage", "serve", "m"), 8: ("python", "keeper.py"), 9: ("vllm", "serve", "Qwen/Qwen3-8B")}
+        told = {7: ["Killed\n"], 8: [], 9: []}
+        meters = SimpleNamespace(
+            now=lambda: 0.0,
+            host=lambda at, pid: HostReading(at=at, processes=tuple(ProcessMemory(pid=one, parent=pid, name="x") for one in words)),
+        )
+        world = real.world(offline=True)._replace(
+            meters=meters,
+            logs=SimpleNamespace(process=lambda pid: (words[pid], iter(told[pid]))),
+        )
+        answer = run(VERB.flags({"pid": 7, "json": True, "offline": True}), world)
+        assert isinstance(answer.json, dict)
+        assert (answer.exit_code, answer.json["engine"], answer.json["command"]) == (1, "vllm", list(words[9]))
+
+    @pytest.mark.parametrize("metrics", ["vllm:num_requests_running 0.0\nvllm:num_requests_waiting 0.0\n", ""])
+    def test_of_a_healthy_engine_it_is_said_first_that_it_is(self, metrics: str) -> None:
+        pages = {"/health": "", "/metrics": metrics, "/v1/models": '{"data": [{"id": "Qwen/Qwen3-8B"}]}'}
+        meters = SimpleNamespace(now=lambda: 0.0, page=lambda url: Page(200, pages[url.removeprefix("http://box:1")]))
+        world = real.world(offline=True)._replace(meters=meters)
+        answer = run(VERB.flags({"log": "http://box:1", "offline": True}), world)
+        assert answer.exit_code == 0
+        assert answer.document is not None
+        text = plain_text(answer.document, Look(width=120, is_ascii=False))
+        assert text.startswith("HEALTHY  http://box:1 answers")
+        assert "Qwen/Qwen3-8B" in text
+        assert "lines" not in text
+        assert "names the model" not in text
 
     def test_a_process_that_is_not_there_is_said(self) -> None:
         with pytest.raises(WorldError, match="no process"):

@@ -45,7 +45,7 @@ def make_diagnosis(flags: Flags, lines: Iterable[str], world: World, argv: tuple
     Raises InputError for an engine that is not known; what the case lacks is said in the notes.
     """
     known = engines.engines()
-    log = gather(lines, known, {name: engines.first_aid(name) for name in known}, _wanted(flags))
+    log = gather(lines, known, {name: engines.first_aid(name) for name in known}, _wanted(flags) or _engine_of(argv))
     return _diagnosed(replace(log, commands=(*log.commands, (0, argv))) if argv else log, flags, world)
 
 
@@ -60,9 +60,10 @@ def live_diagnosis(flags: Flags, url: str, world: World) -> Diagnosis:
     reading = read_engine(world.meters, base, world.meters.now(), _wanted(flags), None)
     if not reading.healthy and reading.facts is None:
         raise WorldError(f"nobody answers at {shown(base)}: a dead engine is diagnosed from its log, ullage diagnose LOG")
-    found = _diagnosed(log_of(reading), flags, world)
+    named = flags.with_(model=reading.model) if flags.text("model") is None and reading.model else flags
+    found = _diagnosed(log_of(reading), named, world)
     told = (f"{shown(base)} is {'healthy' if reading.healthy else 'not healthy: give its log'}",)
-    return replace(found, notes=(*told, *found.notes), model=found.model or reading.model)
+    return replace(found, notes=(*told, *found.notes), model=found.model or reading.model, healthy=shown(base) if reading.healthy else "")
 
 
 def stored_diagnosis(flags: Flags, word: str, world: World) -> Diagnosis:
@@ -78,6 +79,8 @@ def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = Non
     name = log.engine
     if name is None:
         found = diagnose(log, aid=engines.first_aid(DEFAULT_ENGINE))
+        if not log.lines:
+            return replace(found, notes=("nothing tells which engine this is: say it with --engine",))
         return replace(found, notes=(_UNLIKE if not (log.sightings or log.commands) else _NAMELESS,))
     case, notes = _case(flags, world, known[name], log, asked)
     return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
@@ -146,7 +149,7 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
     request = _request(engine, log, flags) or asked
     model = flags.text("model") or (request.model if request is not None else None)
     if not model:
-        return None, ("the log names no model: give --model, and --gpu, for a budget with predictions and changes that are planned",)
+        return None, ("nothing names the model: give --model, and --gpu, for a budget with predictions and changes that are planned",)
     given = {option.name: flags.text(option.name) for option in VERB.options if option.kind == "text"}
     words: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     words |= {option.name: flags.texts(option.name) for option in VERB.options if option.kind == "many"}
@@ -157,7 +160,7 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
     if flags.text("gpu") is None:
         words["gpu"] = _machine(log, request, notes)
     if words["gpu"] is None:
-        return None, (*notes, "the log does not say how large the devices are: give --gpu")
+        return None, (*notes, "nothing says how large the devices are: give --gpu for a budget with predictions")
     try:
         question = read_question(VERB.flags(words), world, engine, model, request)
     except UllageError as error:
@@ -208,11 +211,41 @@ def run(flags: Flags, world: World) -> Answer:
     if stored is not None:
         return report(stored_diagnosis(flags, stored, world), flags)
     if pid is not None:
-        argv, lines = world.logs.process(pid)
+        argv, lines = _process(pid, world)
         return report(make_diagnosis(flags, world.logs.lines(word) if word is not None else lines, world, argv), flags)
     if word is not None and word.startswith(("http://", "https://")):
         return report(live_diagnosis(flags, word, world), flags)
     return report(make_diagnosis(flags, _some(world.logs.lines(word or "-"), word or "-"), world), flags)
+
+
+def _process(pid: int, world: World) -> tuple[tuple[str, ...], Iterator[str]]:
+    """The command and the log of a process; of one that is no engine, the command of the first engine below it. Raises WorldError."""
+    argv, lines = world.logs.process(pid)
+    if _engine_of(argv) is not None:
+        return argv, lines
+    for one in world.meters.host(world.meters.now(), pid).processes or ():
+        try:
+            below, theirs = world.logs.process(one.pid)
+        except WorldError:  # gone meanwhile
+            continue
+        if _engine_of(below) is not None:
+            return below, _either(lines, theirs)
+    return argv, lines
+
+
+def _engine_of(argv: tuple[str, ...]) -> str | None:
+    """Whose command this is; None where it is nobody's."""
+    return next((name for name, engine in engines.engines().items() if argv and _read(engine, argv, {}, None) is not None), None)
+
+
+def _either(lines: Iterator[str], others: Iterator[str]) -> Iterator[str]:
+    """The first, or where there are none the others."""
+    is_empty = True
+    for line in lines:
+        is_empty = False
+        yield line
+    if is_empty:
+        yield from others
 
 
 def _some(lines: Iterator[str], word: str) -> Iterator[str]:

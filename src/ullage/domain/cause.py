@@ -224,6 +224,7 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     model: str | None = None
     command: tuple[str, ...] = ()
+    healthy: str = ""  # the address of an engine that answers, where no log was read
 
     @property
     def found(self) -> bool:

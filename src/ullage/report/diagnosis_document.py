@@ -69,6 +69,8 @@ def _verdict(found: Diagnosis) -> doc.Verdict:
 def _nothing(found: Diagnosis) -> doc.Verdict:
     log = found.log
     lines = counted(log.lines, "line")
+    if found.healthy:
+        return doc.Verdict("HEALTHY", f"{found.healthy} answers, and nothing that it measures is a failure", "good")
     if not (log.engine or log.sightings or log.commands):
         return doc.Verdict("NOTHING FOUND", f"this does not look like the log of an engine: {lines}", "warn")
     return doc.Verdict("NOTHING FOUND", f"no failure that this program knows in {lines}", "good")
@@ -79,7 +81,8 @@ def _question(found: Diagnosis) -> str:
     engine = f"{log.engine or 'an engine that is not known'}{f' {log.version}' if log.version else ''}"
     model = f", {found.model}" if found.model else ""
     command = f"; the command: {' '.join(found.command)[:200]}" if found.command else ""
-    return f"{counted(log.lines, 'line')} of {engine}{model}{command}"
+    read = counted(log.lines, "line") if log.lines else "what is measured"
+    return f"{read} of {engine}{model}{command}"
 
 
 def _causes(causes: tuple[Cause, ...]) -> tuple[doc.Block, ...]:
