@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ullage.errors import InputError
-from ullage.units import GB, GiB, MiB, format_bytes, format_gib, parse_bytes, parse_count
+from ullage.units import GB, GiB, MiB, counted, format_bytes, format_gib, parse_bytes, parse_count
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,8 @@ def test_a_written_size_is_within_a_hundredth_of_its_unit(nbytes: int) -> None:
 
 def test_a_column_of_gib_has_two_digits() -> None:
     assert format_gib(3 * GiB // 2) == "1.50"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 requests"), (1, "1 request"), (2000, "2,000 requests")])
+def test_one_thing_is_said_in_the_singular(count: int, said: str) -> None:
+    assert counted(count, "request") == said

@@ -3,7 +3,7 @@
 from ullage.domain.forecast import Forecast
 from ullage.domain.hyperparameters import Json
 from ullage.report import document as doc
-from ullage.units import format_bytes, format_count
+from ullage.units import counted, format_bytes, format_count
 
 _HELD = (
     doc.Column("request"),
@@ -45,22 +45,22 @@ def _outcome(seen: Forecast) -> tuple[str, ...]:
     said = []
     if seen.preemptions:
         said.append(
-            f"preempted: {format_count(seen.preempted)} of {format_count(seen.requests)} requests ({seen.preempted / seen.requests:.1%}), "
-            f"{format_count(seen.preemptions)} times, {format_count(seen.recomputed_tokens)} tokens computed again"
+            f"preempted: {format_count(seen.preempted)} of {counted(seen.requests, 'request')} ({seen.preempted / seen.requests:.1%}), "
+            f"{counted(seen.preemptions, 'time')}, {counted(seen.recomputed_tokens, 'token')} computed again"
         )
     else:
         said.append("preempted: none")
     if seen.safe_sequences is not None:
         said.append(f"none would be with at most {format_count(seen.safe_sequences)} sequences at once")
     if seen.refused:
-        said.append(f"refused: {format_count(seen.refused)} requests are longer than the whole pool")
+        said.append(f"refused as longer than the whole pool: {counted(seen.refused, 'request')}")
     said.append(f"waiting: {seen.wait_p50_s:,.1f} s half of them, {seen.wait_p99_s:,.1f} s at p99")
     return tuple(said)
 
 
 def _assumed(seen: Forecast) -> str:
     return (
-        f"simulated: {format_count(seen.requests)} requests {seen.arrivals}, seed {seen.seed}; assumed: {1 / seen.step_s:,.0f} tokens "
+        f"simulated: {counted(seen.requests, 'request')} {seen.arrivals}, seed {seen.seed}; assumed: {1 / seen.step_s:,.0f} tokens "
         f"a second for each sequence, {seen.prefill_tokens_per_s:,.0f} prompt tokens a second (--decode-rate, --prefill-rate)"
     )
 

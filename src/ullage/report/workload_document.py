@@ -2,7 +2,7 @@
 
 from ullage.domain.survey import Spread, Survey
 from ullage.report import document as doc
-from ullage.units import format_count
+from ullage.units import counted, format_count
 
 _COLUMNS = (
     doc.Column("tokens of"),
@@ -18,8 +18,8 @@ def workload_document(survey: Survey) -> doc.Document:
     exactly = "counted by" if survey.is_exact else "by an"
     rows = tuple(_row(name, spread) for name, spread in _spreads(survey))
     return (
-        doc.Heading(f"{survey.source}: {format_count(survey.prompt.count)} requests of {format_count(survey.turns.count)} records"),
-        doc.Paragraph(f"{survey.format}; {exactly} {survey.tokenizer}; {format_count(survey.prompt.count)} requests, one for each reply"),
+        doc.Heading(f"{survey.source}: {counted(survey.prompt.count, 'request')} of {counted(survey.turns.count, 'record')}"),
+        doc.Paragraph(f"{survey.format}; {exactly} {survey.tokenizer}; {counted(survey.prompt.count, 'request')}, one for each reply"),
         doc.Table(_COLUMNS, rows),
         *(block for name, spread in _spreads(survey) if name != "turns" for block in _histogram(name, spread)),
         *_left_out(survey),
@@ -51,10 +51,10 @@ def _label(start: int, end: int) -> str:
 
 
 def _left_out(survey: Survey) -> tuple[doc.Block, ...]:
-    said = [f"{format_count(count)} records dropped by {limit}" for limit, count in survey.dropped]
+    said = [f"{counted(count, 'record')} dropped by {limit}" for limit, count in survey.dropped]
     if survey.rewritten:
-        said.append(f"{format_count(survey.rewritten)} records that were too long were written anew")
+        said.append(f"{counted(survey.rewritten, 'record')} written anew for being too long")
     if survey.malformed:
-        said.append(f"{format_count(survey.malformed)} of {format_count(survey.records)} records were not understood")
+        said.append(f"not understood: {format_count(survey.malformed)} of {counted(survey.records, 'record')}")
         said += [f"record {one.record}{f', line {one.line}' if one.line else ''}: {one.why}" for one in survey.faults[:_MOST_FAULTS]]
     return (doc.Heading("Left out or changed"), doc.Items(tuple(said))) if said else ()
