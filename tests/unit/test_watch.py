@@ -12,6 +12,7 @@ from ullage.commands.check import make_check
 from ullage.domain.ledger import Amount
 from ullage.domain.reading import HostReading, Moment, Pressure, ProcessMemory
 from ullage.errors import MalformedFileError
+from ullage.planning.drift import Standing
 from ullage.planning.promise import Part, promise_from, promise_of
 from ullage.planning.watch import host_bytes, observe
 from ullage.planning.watched import Alarm, AlarmKind, Row, Watched
@@ -46,6 +47,17 @@ def test_every_part_that_is_told_stands_beside_its_promise() -> None:
     assert found[Part.REST].seen_bytes == 3 * GiB
     assert found[Part.OTHERS].seen_bytes == GiB
     assert seen.alarms == ()
+
+
+def test_a_pool_that_grows_is_seen_as_far_as_it_has_grown_within_all_that_was_promised() -> None:
+    parts = ((Part.CACHE, Amount(GiB, GiB, 16 * GiB)),)
+    grows = replace(promise(), devices=(replace(promise().devices[0], parts=parts),))
+    for held, standing in ((0.25, Standing.WITHIN), (1.0, Standing.WITHIN), (0.0, Standing.BELOW)):
+        told = engine(kv_tokens=100_000, kv_cache_usage=held / 2, kv_cache_held=held)
+        row = rows(observe(grows, Moment(at=1.0, devices=(card(),), host=host(), engine=told)))[Part.CACHE]
+        assert row.seen_bytes == 16 * GiB * held
+        assert row.drift is not None
+        assert row.drift.standing is standing
 
 
 def test_what_is_not_told_is_absent_everywhere_and_nowhere_zero() -> None:

@@ -37,6 +37,7 @@ def pool_of(facts: tuple[Fact, ...] | None, promise: Promise | None) -> Pool | N
         running=_sum(found, "requests_running"),
         waiting=_sum(found, "requests_waiting"),
         preemptions=_sum(found, "preemptions"),
+        held=max(_numbers(found, "kv_cache_held"), default=None),
     )
     told = (pool.tokens, pool.usage, pool.running, pool.waiting, pool.preemptions, promised)
     return None if all(value is None for value in told) else pool
@@ -130,12 +131,15 @@ def _on_device(facts: tuple[Fact, ...], name: str, device: str) -> int | None:
 def _cache_bytes(facts: tuple[Fact, ...], device: str, promised: DevicePromise | None, pool: Pool | None) -> int | None:
     """The cache on a device: what its tokens take there by the plan's bytes for each, or else as the engine says.
 
-    Tokens come first since an engine may state the bytes it was given and not those that whole blocks take of them.
+    Tokens come first since an engine may state the bytes it was given and not those that whole blocks take of them. All that a pool may
+    grow to is the high end of its promise; of that, what it holds by now is seen.
     """
     amount = promised.of(Part.CACHE) if promised is not None else None
     tokens = pool.promised_tokens.expected if pool is not None and pool.promised_tokens is not None else 0
     if amount is None or pool is None or pool.tokens is None or not tokens:
         return _on_device(facts, "kv_bytes", device)
+    if pool.held is not None and pool.promised_tokens is not None:
+        return round(amount.high * pool.tokens * pool.held / pool.promised_tokens.high)
     return amount.expected * pool.tokens // tokens
 
 

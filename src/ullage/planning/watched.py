@@ -37,7 +37,10 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The cache as the engine itself counts it, all its ranks together; ``usage`` is of the fullest."""
+    """The cache as the engine itself counts it, all its ranks together; ``usage`` is of the fullest.
+
+    ``held`` is the share that takes memory by now, of a pool that grows as it is used; None of one that takes all of it at the start.
+    """
 
     promised_tokens: Amount | None
     tokens: int | None
@@ -45,6 +48,7 @@ class Pool:
     running: int | None
     waiting: int | None
     preemptions: int | None
+    held: float | None = None
 
     @property
     def used_tokens(self) -> int | None:

@@ -91,9 +91,10 @@ def read_metrics(text: str) -> tuple[Fact, ...]:
 
 
 def _derived(said: dict[str, int]) -> Iterator[Fact]:
-    """What other engines tell themselves: the share of the cache that sequences hold, and preemptions of either way."""
+    """What other engines tell themselves: shares of the cache that sequences hold and that takes memory, and preemptions of either way."""
     if said.get("kv_bytes") and "kv_used_bytes" in said:
         yield Fact(name="kv_cache_usage", value=said["kv_used_bytes"] / said["kv_bytes"])
+        yield Fact(name="kv_cache_held", value=(said["kv_used_bytes"] + said.get("kv_idle_bytes", 0)) / said["kv_bytes"])
     ways = [value for name, value in said.items() if name.startswith("preemptions.")]
     if ways:
         yield Fact(name="preemptions", value=sum(ways))
