@@ -1,10 +1,13 @@
 import pytest
 
 from ullage.domain.facts import Fact
-from ullage.domain.plan import Limit
-from ullage.domain.supervision import Exited, Kind
+from ullage.domain.plan import Command, Limit
+from ullage.domain.supervision import Exited, Kind, Launch, Policy, Run
 from ullage.engines import engines
 from ullage.planning.failure import judge
+from ullage.planning.supervise import begin
+from ullage.report.document import Table
+from ullage.report.serve_document import served_document
 
 
 def exited(code: int | None = 1, *tail: str, signal: int | None = None, killed: bool = False) -> Exited:
@@ -89,3 +92,23 @@ def test_an_abort_may_be_helped_by_a_setting_once_it_has_begun_to_load_and_never
     assert judge(exited(signal=6), (abort,), was_ready=False).kind is Kind.HOPELESS
     found = judge(exited(signal=6), (Fact(name="loading", value="model"), abort), was_ready=False)
     assert (found.kind, found.limit) == (Kind.OUT_OF_MEMORY, Limit.HOST)
+
+
+def test_host_memory_that_ran_out_is_told_in_words_with_what_it_was_for() -> None:
+    line = "ullage.runtime: error: out of memory while reserving the cache of 16 sequences of 8192 tokens: MemoryError"
+    fact = engines()["runtime"].read_log_line(line)
+    assert fact is not None
+    assert judge(exited(1, line), (fact,), was_ready=False).reason == "host memory ran out (kv cache allocation)"
+
+
+def test_the_table_of_runs_names_what_was_changed_for_each() -> None:
+    commands = [Command(argv=("python", "-m", "x", "--max-len", "8192", "--max-seqs", count)) for count in ("16", "8", "8")]
+    commands.append(Command(argv=(*commands[-1].argv, "--kv-dtype", "int8")))
+    runs = tuple(
+        Run(launch=Launch(command=one), started_at=0.0, ended_at=1.0, ready_seconds=None, kind=Kind.OUT_OF_MEMORY, reason="")
+        for one in commands
+    )
+    state, _ = begin(Launch(command=commands[0]), Policy(), 0.0)
+    (table,) = (block for block in served_document(state, runs) if isinstance(block, Table))
+    assert [row[3] for row in table.rows] == ["as planned", "--max-seqs 8", "the same", "--kv-dtype int8"]
+    assert {row[4] for row in table.rows} == {"out of memory"}

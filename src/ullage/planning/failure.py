@@ -3,11 +3,13 @@
 import re
 
 from ullage.catalog.traceback_frames import AFTER_FACT
+from ullage.domain.cause import Family
 from ullage.domain.facts import Fact
 from ullage.domain.plan import Limit
 from ullage.domain.supervision import Exited, Kind
 from ullage.frozen import dataclass
-from ullage.planning.diagnose_meaning import WRAPPERS, is_of_requests, limit_of
+from ullage.planning.diagnose_meaning import FAMILIES, KINDS, SUMMARIES, WRAPPERS, is_of_requests, limit_of
+from ullage.units import format_bytes
 
 _SIGILL, _SIGINT, _SIGTERM = 4, 2, 15
 _SHELL = 128  # a shell reports a signal as this and its number
@@ -139,10 +141,21 @@ def _failure(kind: Kind, exited: Exited, reason: str, fact: Fact | None = None, 
 
 
 def _told(fact: Fact) -> str:
-    name = fact.name.removeprefix(ERROR).replace("_", " ")
-    details = ", ".join(f"{key} {value}" for key, value in fact.details)
-    said = f"{name}: {fact.value} {fact.unit}".strip()
+    kind = KINDS.get(fact.name)
+    details = ", ".join(_detail(key, value) for key, value in fact.details)
+    if kind is not None and FAMILIES.get(kind) is Family.HOST:
+        asked = f", {format_bytes(fact.value)} were asked for" if fact.unit == "bytes" and isinstance(fact.value, int) else ""
+        said = SUMMARIES[kind] + asked
+    else:
+        said = f"{fact.name.removeprefix(ERROR).replace('_', ' ')}: {fact.value} {fact.unit}".strip()
     return f"{said} ({details})"[:_LONGEST] if details else said[:_LONGEST]
+
+
+def _detail(key: str, value: object) -> str:
+    if key == "doing":
+        return str(value)
+    size = format_bytes(value) if key.endswith("_bytes") and isinstance(value, int) else value
+    return f"{key.removesuffix('_bytes').replace('_', ' ')} {size}"
 
 
 def _last(exited: Exited) -> str:

@@ -1,5 +1,7 @@
 """What would be started, and how it went, as documents and as JSON."""
 
+from difflib import SequenceMatcher
+
 from ullage.domain.hyperparameters import Json
 from ullage.domain.plan import Command
 from ullage.domain.supervision import Phase, Run, State
@@ -11,6 +13,7 @@ _RUNS = (
     doc.Column("run", is_number=True),
     doc.Column("ready after", is_number=True),
     doc.Column("lasted", is_number=True),
+    doc.Column("settings"),
     doc.Column("end"),
     doc.Column("reason"),
 )
@@ -38,9 +41,31 @@ def command_values(command: Command) -> dict[str, Json]:
 def served_document(state: State, runs: tuple[Run, ...]) -> doc.Document:
     """How it ended, and every run."""
     rows = tuple(
-        (str(index), _seconds(run.ready_seconds), _seconds(_lasted(run)), str(run.kind), run.reason) for index, run in enumerate(runs, 1)
+        (
+            str(index),
+            _seconds(run.ready_seconds),
+            _seconds(_lasted(run)),
+            _changed(runs[index - 2].launch.command if index > 1 else None, run.launch.command),
+            str(run.kind).replace("_", " "),
+            run.reason,
+        )
+        for index, run in enumerate(runs, 1)
     )
     return (doc.Verdict(*_verdict(state)), *((doc.Heading("Runs"), doc.Table(_RUNS, rows)) if rows else ()))
+
+
+def _changed(before: Command | None, now: Command) -> str:
+    """The words of a command that the one before it did not have, each with its flag."""
+    if before is None or before == now:
+        return "as planned" if before is None else "the same"
+    told = []
+    for way, gone, went, start, end in SequenceMatcher(None, before.argv, now.argv, autojunk=False).get_opcodes():
+        if way == "delete":
+            told.append(f"no {' '.join(before.argv[gone:went])}")
+        elif way != "equal":
+            first = start - 1 if start and now.argv[start - 1].startswith("-") and not now.argv[start].startswith("-") else start
+            told.append(" ".join(now.argv[first:end]))
+    return ", ".join(told) or "environment or files changed"
 
 
 def served_values(state: State, runs: tuple[Run, ...]) -> dict[str, Json]:
