@@ -2,6 +2,7 @@
 
 from tests.runs import CARD, stored_run
 
+from ullage.commands.foreseen import _untold
 from ullage.domain.admission import CostModel
 from ullage.domain.baseline import Growth, MachineMark, ModelMark
 from ullage.domain.foresight import UNENDED
@@ -77,3 +78,9 @@ def test_a_workload_gives_the_lengths_and_runs_the_pace() -> None:
     assert (alone.answers.count(20), alone.answers.count(200), alone.tokens_per_s) == (192, 64, None)
     runs = of_runs([stored_run(figures=seen_answers([record(60)] * 8))], MODEL, MACHINE, COST)
     assert of_workload(lengths, runs).tokens_per_s == 30.0
+
+
+def test_runs_that_are_stored_are_never_said_to_be_missing() -> None:
+    assert "no earlier run" in _untold(0)
+    assert _untold(1).startswith("1 earlier run of this model is stored here, with too few requests")
+    assert _untold(2).startswith("2 earlier runs of this model are stored here")

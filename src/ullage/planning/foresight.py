@@ -99,11 +99,15 @@ def seen_answers(records: Iterable[GuardRecord]) -> tuple[Figure, ...]:
     return (*points, Figure(name=_PACE, value=paces[len(paces) // 2], unit="tokens/s"))
 
 
+def alike(runs: Sequence[Run], model: ModelMark, machine: MachineMark) -> tuple[Run, ...]:
+    """The runs of this model on such devices."""
+    kind = (model.architecture_hash, model.scheme, [one.name for one in machine.devices])
+    return tuple(one for one in runs if (one.model.architecture_hash, one.model.scheme, [d.name for d in one.machine.devices]) == kind)
+
+
 def of_runs(runs: Sequence[Run], model: ModelMark, machine: MachineMark, cost: CostModel) -> Foresight | None:
     """What the newest runs of this model on such devices say; None where none grew as far as anybody saw, or was asked anything."""
-    kind = (model.architecture_hash, model.scheme, [one.name for one in machine.devices])
-    alike = [one for one in runs if (one.model.architecture_hash, one.model.scheme, [d.name for d in one.machine.devices]) == kind]
-    telling = [one for one in alike if one.growth or any(figure.name == _PACE for figure in one.figures)][:_NEWEST]
+    telling = [one for one in alike(runs, model, machine) if one.growth or any(figure.name == _PACE for figure in one.figures)][:_NEWEST]
     if not telling:
         return None
     slopes = sorted(growth.bytes_per_token for one in telling for growth in one.growth)
