@@ -94,3 +94,17 @@ def test_a_misspelt_flag_of_their_command_is_named_before_anything_is_started(ca
     said = " ".join(capsys.readouterr().out.split())
     assert "--gpu-memory-utilisation 0.9 --host" in said  # the command is theirs, and kept
     assert "the nearest right name is --gpu-memory-utilization" in said
+
+
+@pytest.mark.parametrize(("counter", "times"), [("the tokeniser of SmolLM2-135M", 1), ("the tokeniser of Qwen/Qwen3-8B", 0)])
+def test_lengths_counted_for_another_model_and_a_length_above_the_engines_own_figure_are_explained(
+    counter: str, times: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lengths = {"longest_prompt_tokens": 1188, "longest_output_tokens": 400, "longest_total_tokens": 1588, "bins": [[1188, 400, 9]]}
+    summary = {"schema": "ullage.workload/1", "tokenizer": {"name": counter, "exact": True}, "lengths": lengths, "times_s": []}
+    path = tmp_path / "load.json"
+    path.write_text(wire.dumps(summary))  # type: ignore[arg-type]
+    main(("plan", "Qwen3-8B", "--engine", "vllm", "--gpu", "24GiB", "--offline", "--workload", str(path)))
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count(f"its lengths were counted by {counter}") == times
+    assert "the engine's own figure, reckoned in sequences of its full length" in said

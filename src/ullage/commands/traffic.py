@@ -4,6 +4,7 @@ from ullage.commands.question import Question
 from ullage.commands.survey import Order, survey
 from ullage.commands.verb import Flags
 from ullage.domain.engine import Engine
+from ullage.domain.hyperparameters import Json
 from ullage.domain.plan import Plan
 from ullage.domain.workload import Arrivals, Growth, Lengths
 from ullage.errors import InputError, WorldError
@@ -12,7 +13,7 @@ from ullage.planning.forecast import PACE, forecast
 from ullage.planning.requests import Rules
 from ullage.planning.simulate import Pace
 from ullage.ports import World
-from ullage.report.workload_json import is_workload, read_workload
+from ullage.report.workload_json import counted_by, is_workload, read_workload
 
 _LARGEST_SUMMARY = 1 << 20
 
@@ -25,15 +26,24 @@ def read_traffic(flags: Flags, world: World, model: str | None) -> tuple[Lengths
     found = _summary(path, world)
     notes: tuple[str, ...] = ()
     if found is not None:
-        lengths, arrivals = found
+        lengths, arrivals = read_workload(found, path)
+        notes = _of_another(counted_by(found), model)
     else:
         seen = survey(Order(path, Rules(), tokenizer=flags.text("tokenizer"), model=model), world)
         lengths, arrivals, notes = seen.lengths, Arrivals(times_s=seen.times_s), seen.notes
     return lengths, arrivals_of(flags, arrivals), tuple(f"workload: {note}" for note in notes)
 
 
-def _summary(path: str, world: World) -> tuple[Lengths, Arrivals] | None:
-    """The lengths of a summary that ``ullage workload -o`` wrote; None for data."""
+def _of_another(counter: str, model: str | None) -> tuple[str, ...]:
+    """That a summary was not counted by the tokeniser of this model, as far as names tell."""
+    own = (model or "").rstrip("/").rpartition("/")[2].lower().removesuffix(".gguf")
+    if not counter or not own or own in counter.lower():
+        return ()
+    return (f"its lengths were counted by {counter[:200]}; `ullage workload DATA --model {model} -o FILE` counts as this model does",)
+
+
+def _summary(path: str, world: World) -> Json:
+    """A summary that ``ullage workload -o`` wrote; None for data."""
     data = world.data.open(path)
     if data is None:
         raise WorldError(f"--workload {path} does not exist: give the data, or what `ullage workload FILE -o SUMMARY.json` wrote")
@@ -42,7 +52,7 @@ def _summary(path: str, world: World) -> tuple[Lengths, Arrivals] | None:
     first = next(data.records(), None)
     if first is None or not is_workload(first.value):
         return None
-    return read_workload(first.value, path)
+    return first.value
 
 
 def arrivals_of(flags: Flags, stated: Arrivals) -> Arrivals:

@@ -191,7 +191,9 @@ def _pool(capacity: Capacity, plan: Plan) -> str:
 def _longest(capacity: Capacity, plan: Plan) -> str:
     longest, own = capacity.max_context_tokens.expected, plan.case.model.architecture.max_context_tokens
     limit = f"; the model itself ends at {format_count(own)}" if own is not None and longest > own else ""
-    return f"longest sequence that fits: {format_count(longest)} tokens{limit}"
+    counted = "; the tokens above are the engine's own figure, reckoned in sequences of its full length, whose last block is not full"
+    more = counted if capacity.block_tokens > 1 and longest > capacity.kv_tokens.expected else ""
+    return f"longest sequence that fits: {format_count(longest)} tokens{limit}{more}"
 
 
 def _forecast(plan: Plan) -> tuple[doc.Block, ...]:

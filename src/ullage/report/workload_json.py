@@ -76,6 +76,13 @@ def read_workload(value: Json, where: str) -> tuple[Lengths, Arrivals]:
     )
 
 
+def counted_by(value: Json) -> str:
+    """What counted the tokens of a summary, empty where it does not say."""
+    tokenizer = value.get("tokenizer") if isinstance(value, dict) else None
+    name = tokenizer.get("name") if isinstance(tokenizer, dict) else None
+    return name if isinstance(name, str) else ""
+
+
 def _bin(one: Json, at: int, where: str) -> LengthBin:
     if not isinstance(one, list) or len(one) != len(("prompt", "output", "requests")):
         raise MalformedFileError(f"{where}: lengths.bins[{at}] is not [prompt tokens, output tokens, requests]")
