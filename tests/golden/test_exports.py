@@ -163,3 +163,27 @@ def test_a_path_that_was_said_from_here_is_written_from_the_root(
 def test_what_is_no_port_is_refused_before_anything_starts(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(("serve", "Qwen3-8B", "--engine", "vllm", "--gpu", "24GiB", "--offline", *words)) == 2
     assert "from 1 to 65535" in capsys.readouterr().err
+
+
+def test_an_engine_named_where_no_gpu_answers_is_said_to_be_planned_for_the_processor(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real.RealHardware, "devices", lambda _self: ())
+    words = ("serve", "Qwen3-0.6B", "--engine", "vllm", "--host-memory", "16GiB", "--offline", "--dry-run")
+    assert main(words) == 0
+    assert "planned for its processor" in " ".join(capsys.readouterr().out.split())
+    assert main((*words, "--gpu", "cpu")) == 0
+    assert "planned for its processor" not in " ".join(capsys.readouterr().out.split())
+    assert main(("serve", "Qwen3-0.6B", "--engine", "sglang", "--offline", "--dry-run")) == 2
+    assert "--engine runtime --gpu cpu" in capsys.readouterr().err
+
+
+def test_what_no_package_installs_is_said_where_to_get(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ullage.world.installed.find", lambda *_: None)
+    assert (
+        main(("serve", "Qwen3-0.6B", "--quant", "q8_0", "--engine", "llama_cpp", "--gpu", "cpu", "--host-memory", "16GiB", "--offline"))
+        == 4
+    )
+    said = capsys.readouterr().err
+    assert "install llama.cpp by brew" in said
+    assert "pip install" not in said

@@ -123,7 +123,7 @@ def _accelerators(gpu: str | None, hardware: Hardware, host: Callable[[], Device
         return _processor(host())
     raise InputError(
         "no GPU driver answers on this machine: say which devices are meant, for example --gpu H100-80GB or --gpu 24GiB, "
-        "or plan for this machine's processor with --engine transformers --gpu cpu"
+        "or leave out --engine: our own runtime runs on this machine's processor, as with --engine runtime --gpu cpu"
     )
 
 

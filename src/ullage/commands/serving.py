@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ullage.commands.check import read_request, split_line
+from ullage.commands.question import LOCAL as LOCAL_DEVICES
 from ullage.commands.question import Question, find_engine, read_question
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
@@ -21,6 +22,7 @@ from ullage.planning.search import find_best
 from ullage.planning.settle import settle
 from ullage.ports import World
 
+_TAKEN = "no GPU driver answers on this machine: planned for its processor; --gpu names other devices"
 Ready = Callable[[Command], Command]
 Traffic = tuple[Lengths, Arrivals, tuple[str, ...]]  # and what to say of them
 
@@ -64,7 +66,8 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     server = server_of(engine.profile, plan.command.argv)
     command = with_program(flags, plan.command)
     port = _port(flags) or address_of(plan.command, server)[1]
-    notes = (*question.notes, *remarks)
+    is_taken = flags.text("gpu") in {None, LOCAL_DEVICES} and all(device.kind == "cpu" for device in case.machine.devices)
+    notes = (*question.notes, *remarks, *((_TAKEN,) if is_taken else ()))
     return Serving(engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=notes)
 
 
