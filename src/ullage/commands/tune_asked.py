@@ -1,5 +1,7 @@
 """What a tuning was asked, as its journal keeps it, so that the journal's name alone shows it again."""
 
+from typing import Any
+
 from ullage import wire
 from ullage.commands.verb import Flags, Verb
 from ullage.domain.case import Settings, Value
@@ -30,8 +32,8 @@ def as_asked(verb: Verb, flags: Flags, world: World) -> Flags:
     return flags
 
 
-def _given(verb: Verb, flags: Flags) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _given(verb: Verb, flags: Flags) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for option in verb.options:
         value = {"many": flags.texts, "whole": flags.whole, "flag": flags.flag}.get(option.kind, flags.text)(option.name)
         if value != option.absent:
