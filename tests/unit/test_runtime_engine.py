@@ -178,6 +178,18 @@ def test_a_refused_reservation_is_made_smaller_and_only_what_frees_nearly_all_of
         assert change.verdict is not Verdict.FITS or (change.frees_bytes or 0) >= pool * 7 // 8
 
 
+def test_a_refused_reservation_of_one_caller_comes_down_to_one_sequence_before_it_is_cut_short() -> None:
+    case, fact = asked(), ENGINE.read_log_line(RESERVING)
+    assert fact is not None
+    steps = []
+    for _ in range(4):
+        remedy = next_remedy(ENGINE, FIRST_AID)(case, answer(ENGINE, case), (fact,), Limit.HOST)
+        assert remedy is not None
+        steps.append(remedy.changes[0])
+        case = remedy.case
+    assert steps == [("max_seqs", count) for count in (8, 4, 2, 1)]
+
+
 def test_a_refused_reservation_is_stepped_down_by_fewer_sequences_first_and_never_by_fewer_than_asked() -> None:
     case = asked()
     case = replace(case, workload=replace(case.workload, concurrent_sequences=4))

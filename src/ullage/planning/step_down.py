@@ -5,7 +5,7 @@ from functools import partial
 
 from ullage.catalog.traceback_frames import AFTER_FACT
 from ullage.domain.case import Case, Value
-from ullage.domain.cause import Cause, Diagnosis, FirstAid, Log, Sighting
+from ullage.domain.cause import Cause, Diagnosis, FirstAid, Kind, Log, Sighting, Stage
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
 from ullage.domain.machine import HOST
@@ -101,6 +101,9 @@ def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
             return changed.workload != case.workload
 
         tried = [pair for lever in engine.levers(before.case) for pair in _best(engine, before, lever, runs_out, enough, frees)]
+        if reserving and aid is not None:  # in the order of the hints: a small change is tried before it is sure to be enough
+            hints = [hint.setting for hint in aid.hints if Kind.HOST in hint.kinds and Stage.CACHE in hint.stages]
+            ranks = {setting: rank for rank, setting in reversed(tuple(enumerate(hints)))}
         tried.sort(
             key=lambda pair: (
                 pair[0].frees_bytes < enough,
