@@ -1,6 +1,5 @@
 """Single lines that systems, drivers, frameworks and engines write when a process dies, and lines that sound like it and are not."""
 
-
 import pytest
 from tests.accuracy.diagnosed_rows import diagnosed
 
