@@ -18,6 +18,10 @@ def test_hyphens_dots_and_case_do_not_matter() -> None:
     assert engines.find("Transformers") is engines.find("transformers")
 
 
+def test_a_family_is_its_newest_engine() -> None:
+    assert engines.find("exllama").profile.name == engines.find("ExLlamaV3").profile.name
+
+
 def test_finding_one_engine_imports_no_other() -> None:
     code = (
         "import sys; from ullage import engines; engines.find('transformers');"

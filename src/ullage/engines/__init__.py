@@ -47,7 +47,10 @@ def engines() -> dict[str, Engine]:
 
 
 def find(name: str) -> Engine:
-    """The engine called ``name`` (``llama.cpp`` and ``ipex-llm`` are understood). Raises InputError with the nearest names."""
+    """The engine called ``name``, a family's newest for the family's name (``llama.cpp``, ``ipex-llm`` and ``exllama`` are understood).
+
+    Raises InputError with the nearest names.
+    """
     wanted = name.strip().lower().replace("-", "_").replace(".", "_").replace(" ", "_")
     exact = _called(wanted)
     if exact is not None:
@@ -55,6 +58,9 @@ def find(name: str) -> Engine:
     for known in names():
         if wanted == known.replace("_", ""):
             return _load(known)
+    family = [known for known in names() if known.rstrip("0123456789") == f"{wanted}v"]
+    if family:
+        return _load(family[-1])
     import difflib  # noqa: PLC0415 - keeps the cold start quick
 
     near = difflib.get_close_matches(wanted, names(), n=2, cutoff=0.5)
