@@ -22,6 +22,8 @@ _VAGUE = frozenset({"error.model_load", "error.context", "error.native", "error.
 _MEMORY_TEXT = re.compile(
     r"MemoryError|std::bad_alloc|[Oo]ut of memory|[Cc]annot allocate memory|OutOfMemoryError|not enough memory|failed to allocate", re.ASCII
 )
+_PROCESS = f"{ERROR}process_memory"
+_TOO_LITTLE = "the memory it may take does not even hold its libraries"
 _HOPELESS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(text), why)
     for text, why in (
@@ -48,7 +50,7 @@ _HOPELESS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"No CUDA GPUs are available|no CUDA-capable device|NVIDIA driver on your system is too old|libcuda\.so|Failed to infer device",
             "it finds no device that it can use",
         ),
-        (r"out of memory while the libraries|failed to map segment", "the memory it may take does not even hold its libraries"),
+        (r"out of memory while the libraries|failed to map segment", _TOO_LITTLE),
         (r"Illegal instruction", "it was built for another processor"),
         (r"[Pp]ermission denied", "it may not read or run something it needs"),
     )
@@ -93,7 +95,7 @@ def _is_cause(fact: Fact) -> bool:
 
 def _is_memory(fact: Fact, *, began: bool) -> bool:
     """Whether a setting may help: an abort of the process itself only after it has ``began`` to load."""
-    return limit_of(fact.name) is not None or (began and fact.name == f"{ERROR}process_memory")
+    return limit_of(fact.name) is not None or (began and fact.name == _PROCESS)
 
 
 def _hopeless(exited: Exited, errors: tuple[Fact, ...], *, was_ready: bool) -> str:
@@ -103,9 +105,15 @@ def _hopeless(exited: Exited, errors: tuple[Fact, ...], *, was_ready: bool) -> s
     if was_ready:
         return ""
     refusal = next((fact for fact in reversed(errors) if fact.name not in _VAGUE), None)
-    refused = f"it refuses these settings ({_told(refusal)})" if refusal is not None else ""
+    refused = _refused(refusal) if refusal is not None else ""
     by_code = f"{_REFUSALS[exited.code]} ({_last(exited)})" if exited.code in _REFUSALS else ""
     return _hopeless_text(exited.tail) or refused or by_code
+
+
+def _refused(fact: Fact) -> str:
+    if fact.name == _PROCESS:  # before it began to load: no setting is at fault
+        return f"{_TOO_LITTLE} ({_told(fact)})"
+    return f"it refuses these settings ({_told(fact)})"
 
 
 _REFUSALS: dict[int | None, str] = {
