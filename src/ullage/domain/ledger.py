@@ -1,6 +1,6 @@
 """The one way to say how much memory something takes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from ullage.domain.provenance import FORMULA, Constant, Origin
@@ -51,6 +51,10 @@ class Amount:
     def __add__(self, other: "Amount") -> "Amount":
         return Amount(self.low + other.low, self.expected + other.expected, self.high + other.high)
 
+    def map(self, function: Callable[[int], int]) -> "Amount":
+        """What a function that never falls makes of the prediction."""
+        return Amount(function(self.low), function(self.expected), function(self.high))
+
 
 def amount_of(constant: Constant) -> Amount:
     """A constant as a range; an end nobody has seen is the value itself."""
@@ -100,7 +104,7 @@ def total(amounts: Iterable[Amount]) -> Amount:
 
 def _beyond(workspace: Amount, join: Join) -> Amount:
     """What of an unforeseen workspace the idle part of the budget does not cover."""
-    return Amount(*(max(0, part - join.idle_bytes) for part in (workspace.low, workspace.expected, workspace.high)))
+    return workspace.map(lambda nbytes: max(0, nbytes - join.idle_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,8 +62,7 @@ class Capacity:
     @property
     def usable_bytes(self) -> Amount:
         """The part of the cache that sequences can have."""
-        whole = self.kv_cache_bytes
-        return Amount(*(max(0, size - self.withheld_bytes) for size in (whole.low, whole.expected, whole.high)))
+        return self.kv_cache_bytes.map(lambda nbytes: max(0, nbytes - self.withheld_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """An engine whose ledger and capacity say what stored runs have taught about them."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 from ullage.domain.baseline import Run
@@ -176,7 +177,7 @@ def _with_pool(capacity: Capacity, before: Ledger, after: Ledger) -> Capacity:
 
     def at(amount: Amount) -> Amount:
         steps = ((was.low, amount.low), (was.expected, amount.expected), (was.high, amount.high))
-        return Amount(*(between(steps, size) for size in (pool.low, pool.expected, pool.high)))
+        return pool.map(partial(between, steps))
 
     return replace(
         capacity,

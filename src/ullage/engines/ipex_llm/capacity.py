@@ -33,14 +33,14 @@ def _of_pool(case: Case) -> Capacity:
     rank, size = scarcest(case), case.settings.integer("block_size") or 1
     each = sequence_blocks(case, case.workload.context_tokens or case.settings.integer("max_model_len") or 1)
     slots, blocks = case.settings.integer("max_num_seqs") or 1, rank.blocks
-    counts = (blocks.low, blocks.expected, blocks.high)
+    tokens = blocks.map(lambda count: count * size)
     return Capacity(
         kv_bytes_per_token=whole_token_bytes(case),
         kv_cache_bytes=rank.cache,
         kv_blocks=blocks,
-        kv_tokens=Amount(*(count * size for count in counts)),
-        max_context_tokens=Amount(*(count * size for count in counts)),
-        max_sequences=Amount(*(min(slots, count // each) for count in counts)),
+        kv_tokens=tokens,
+        max_context_tokens=tokens,
+        max_sequences=blocks.map(lambda count: min(slots, count // each)),
         block_tokens=size,
         needed_bytes=each * rank.block_bytes * case.workload.concurrent_sequences,
     )

@@ -36,7 +36,7 @@ class Rank:
     @property
     def cache(self) -> Amount:
         """Bytes of the cache, whole blocks."""
-        return Amount(*(count * self.block_bytes for count in (self.blocks.low, self.blocks.expected, self.blocks.high)))
+        return self.blocks.map(lambda count: count * self.block_bytes)
 
 
 def is_limited(device: Device) -> bool:

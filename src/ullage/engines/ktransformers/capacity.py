@@ -68,10 +68,10 @@ def _kernel(case: Case) -> Capacity:
     return Capacity(
         kv_bytes_per_token=pool_token_bytes(case.model.architecture.layers, cache_format(case)),
         kv_cache_bytes=least.cache,
-        kv_blocks=Amount(*(part // page for part in (tokens.low, tokens.expected, tokens.high))),
+        kv_blocks=tokens.map(lambda part: part // page),
         kv_tokens=tokens,
         max_context_tokens=tokens,
-        max_sequences=Amount(*(min(part // context, request_rows(case, part)) for part in (tokens.low, tokens.expected, tokens.high))),
+        max_sequences=tokens.map(lambda part: min(part // context, request_rows(case, part))),
         block_tokens=page,
         needed_bytes=asked * least.token_bytes,
     )

@@ -30,7 +30,7 @@ def capacity(case: Case, planned: Ledger) -> Capacity:
         kv_bytes_per_token=page_token_bytes(case),
         kv_cache_bytes=room,
         kv_blocks=blocks,
-        kv_tokens=Amount(*(count * pages.page_tokens for count in (blocks.low, blocks.expected, blocks.high))),
+        kv_tokens=blocks.map(lambda count: count * pages.page_tokens),
         max_context_tokens=longest,
         max_sequences=sequences,
         block_tokens=pages.page_tokens,
@@ -45,7 +45,7 @@ def _used(case: Case, room: Amount) -> Amount:
     most = (case.settings.integer("max_seqs") or MAX_SEQUENCES) * form(case).peak_bytes(
         case.settings.integer("max_len") or 1, chunk_of(case)
     )
-    return Amount(min(room.low, most), min(room.expected, most), min(room.high, most))
+    return room.map(lambda nbytes: min(nbytes, most))
 
 
 def _room(case: Case, planned: Ledger) -> Amount:

@@ -21,8 +21,7 @@ def vocabulary_reading(vocab_size: int) -> Amount:
 
 
 def _of_each(constant: Constant, count: int) -> Amount:
-    each = amount_of(constant)
-    return Amount(each.low * count, each.expected * count, each.high * count)
+    return amount_of(constant).map(lambda nbytes: nbytes * count)
 
 
 def process_bytes(path: str, vocab_size: int) -> int:

@@ -70,7 +70,7 @@ def _inside(case: Case, rank: Rank) -> Iterator[Entry]:
     if offloaded(case):
         parts.append(f"less {format_bytes(offloaded(case))} kept on the host")
     tables = Amount.exactly(weights.tables)
-    tensors = Amount(*(max(0, end - weights.tables) for end in (rank.loaded.low, rank.loaded.expected, rank.loaded.high)))
+    tensors = rank.loaded.map(lambda nbytes: max(0, nbytes - weights.tables))
     origin = EXACT if case.model.checkpoint.exact else FORMULA
     yield _entry(rank, Purpose.WEIGHTS, tensors, ", ".join(parts), budgeted=True, origin=origin)
     if weights.tables:

@@ -54,10 +54,10 @@ def _of_devices(case: Case, planned: Ledger) -> Capacity:
     whole = max(1, sum(_kept(planned, other.id) for other in case.devices))
     tokens = (case.workload.context_tokens or 1) * case.workload.concurrent_sequences
     each = max(1, (token_bytes(case) * kept) // whole) if kept else 0
-    holds = Amount(*(max(0, part) // each if each else tokens for part in (left.low, left.expected, left.high)))
+    holds = left.map(lambda nbytes: max(0, nbytes) // each if each else tokens)
     return Capacity(
         kv_bytes_per_token=token_bytes(case),
-        kv_cache_bytes=Amount(max(0, left.low), max(0, left.expected), max(0, left.high)),
+        kv_cache_bytes=left.map(lambda nbytes: max(0, nbytes)),
         kv_blocks=holds,
         kv_tokens=holds,
         max_context_tokens=_ends(lambda tokens: with_context(case, tokens), LONGEST),

@@ -1,7 +1,9 @@
 """What the pool holds: blocks, tokens as the engine's own log counts them, sequences, the longest context."""
 
+from functools import partial
+
 from ullage.domain.case import Case
-from ullage.domain.ledger import Amount, Ledger
+from ullage.domain.ledger import Ledger
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Capacity
 from ullage.engines.vllm.cache import Pool, in_flight_tokens, pools, spare_states
@@ -85,7 +87,6 @@ def capacity(case: Case, _ledger: Ledger) -> Capacity:
     context = case.workload.context_tokens or case.settings.integer("max_model_len") or 1
     each = sequence_blocks(case, pool, context) if pool.groups else 0
     slots = (case.settings.integer("max_num_seqs") or 1) * case.parallel.data
-    counts = (blocks.low, blocks.expected, blocks.high)
 
     def sequences(count: int) -> int:
         return min(slots, usable_blocks(case, count) // each * case.parallel.data) if each else slots
@@ -94,9 +95,9 @@ def capacity(case: Case, _ledger: Ledger) -> Capacity:
         kv_bytes_per_token=model_token_bytes(case),
         kv_cache_bytes=rank.cache,
         kv_blocks=blocks,
-        kv_tokens=Amount(*(stated_tokens(case, pool, count) for count in counts)),
-        max_context_tokens=Amount(*(longest(case, pool, usable_blocks(case, count)) for count in counts)),
-        max_sequences=Amount(*(sequences(count) for count in counts)),
+        kv_tokens=blocks.map(partial(stated_tokens, case, pool)),
+        max_context_tokens=blocks.map(lambda count: longest(case, pool, usable_blocks(case, count))),
+        max_sequences=blocks.map(sequences),
         block_tokens=pool.block_tokens,
         needed_bytes=each * pool.block_bytes * -(-case.workload.concurrent_sequences // case.parallel.data),
         withheld_bytes=null_blocks(case) * pool.block_bytes if pool.groups else 0,

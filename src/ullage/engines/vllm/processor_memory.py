@@ -38,8 +38,7 @@ def kept_pieces(case: Case, weights: RankWeights) -> Amount:
         and tensor.role is not Role.NORM
         and tensor.nbytes // case.parallel.tensor <= _MAPPED_BYTES
     )
-    share = amount_of(PIECES)
-    return Amount(*(freed // case.parallel.tensor * part // 100 for part in (share.low, share.expected, share.high)))
+    return amount_of(PIECES).map(lambda hundredths: freed // case.parallel.tensor * hundredths // 100)
 
 
 def compiled(case: Case) -> Amount:
@@ -56,9 +55,8 @@ def step(case: Case, tokens: int) -> Amount:
             inner = max(inner, ceil_div(feed.intermediate, case.parallel.tensor))
         elif isinstance(feed, ExpertFeedForward):
             inner = max(inner, ceil_div(feed.experts_per_token * feed.intermediate + feed.shared_intermediate, case.parallel.tensor))
-    share = amount_of(STEP)
     found = tokens * (_INNER * inner + _HIDDEN * hidden) * model_dtype(activation_dtype(case)).block_bytes // 2
-    return Amount(*(found * part // 100 for part in (share.low, share.expected, share.high)))
+    return amount_of(STEP).map(lambda hundredths: found * hundredths // 100)
 
 
 def held(case: Case, weights: RankWeights) -> Amount:

@@ -98,7 +98,7 @@ def _processor_blocks(case: Case, pool: Pool, device: Device, fixed: Amount) -> 
 
 
 def _of_blocks(blocks: Amount, pool: Pool) -> Amount:
-    return Amount(*(count * pool.block_bytes for count in (blocks.low, blocks.expected, blocks.high)))
+    return blocks.map(lambda count: count * pool.block_bytes)
 
 
 def _shared(case: Case) -> Amount:
