@@ -66,7 +66,7 @@ def _planned(flags: Flags, world: World, model: str) -> Serving:
     server = server_of(engine.profile, plan.command.argv)
     command = with_program(flags, plan.command)
     port = _port(flags) or address_of(plan.command, server)[1]
-    is_taken = flags.text("gpu") in {None, LOCAL_DEVICES} and all(device.kind == "cpu" for device in case.machine.devices)
+    is_taken = flags.text("gpu") in {None, LOCAL_DEVICES} and case.machine.is_processor
     notes = (*question.notes, *remarks, *((_TAKEN,) if is_taken else ()))
     return Serving(engine, server, command, flags.text("host") or LOCAL, port, outcome.asked, plan, outcome, is_theirs=False, notes=notes)
 

@@ -29,6 +29,11 @@ class Machine:
     devices: tuple[Device, ...]
     host: Device | None = None
 
+    @property
+    def is_processor(self) -> bool:
+        """Whether none of the devices is an accelerator."""
+        return all(device.kind == "cpu" for device in self.devices)
+
     def device(self, device_id: str) -> Device:
         """The device of that id. Raises KeyError."""
         everything = self.devices if self.host is None else (*self.devices, self.host)

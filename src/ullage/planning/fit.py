@@ -55,7 +55,7 @@ def evaluate(engine: Engine, asked: Case) -> Outcome:
 
 def _check_request(engine: Engine, case: Case) -> None:
     there, needed = len(case.machine.devices), case.parallel.devices
-    is_shared = engine.profile.shares_processor and all(device.kind == "cpu" for device in case.machine.devices)
+    is_shared = engine.profile.shares_processor and case.machine.is_processor
     if needed > there and not is_shared:
         raise InputError(
             f"{case.parallel.tensor} tensor x {case.parallel.pipeline} pipeline x {case.parallel.data} data ranks need {needed} devices, "

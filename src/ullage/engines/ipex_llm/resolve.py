@@ -24,7 +24,7 @@ def mode(case: Case) -> str:
 
 def on_cpu(case: Case) -> bool:
     """Whether the devices are processors."""
-    return all(device.kind == "cpu" for device in case.machine.devices)
+    return case.machine.is_processor
 
 
 def resolve(case: Case) -> Case:
