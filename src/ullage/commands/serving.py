@@ -9,7 +9,7 @@ from ullage.commands.question import Question, find_engine, read_question
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
 from ullage.domain.case import Case
-from ullage.domain.engine import LAST_PORT, Engine, Request, Server
+from ullage.domain.engine import Engine, Request, Server, checked_port
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Command, Plan
 from ullage.domain.workload import Arrivals, Lengths
@@ -92,9 +92,7 @@ def _sized(question: Question, engine: Engine, workload: Traffic | None) -> Ques
 def _port(flags: Flags) -> int | None:
     """Where callers come, where that was said. Raises InputError for what is no port."""
     port = flags.whole("port")
-    if port is not None and port > LAST_PORT:
-        raise InputError(f"--port {port}: write a port from 1 to {LAST_PORT}")
-    return port
+    return port if port is None else checked_port(port)
 
 
 def _over_machines(case: Case, nodes: int) -> Case:

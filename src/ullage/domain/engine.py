@@ -9,7 +9,17 @@ from ullage.domain.placement import Parallel
 from ullage.domain.plan import Capacity, Command, Finding, Lever, Objection
 from ullage.domain.provenance import Constant
 from ullage.domain.workload import Growth
+from ullage.errors import InputError
 from ullage.frozen import dataclass
+
+_LAST_PORT = 65535  # of TCP: sixteen bits
+
+
+def checked_port(port: int, flag: str = "--port") -> int:
+    """The port that a flag says. Raises InputError for one that TCP does not have."""
+    if port > _LAST_PORT:
+        raise InputError(f"{flag} {port}: write a port from 1 to {_LAST_PORT}")
+    return port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +29,6 @@ class Knob:
     name: str
     meaning: str
     default: str
-
-
-LAST_PORT = 65535  # of TCP: sixteen bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

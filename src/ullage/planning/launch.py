@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 
 from ullage.domain.case import Version
-from ullage.domain.engine import LAST_PORT, Engine, Profile, Server
+from ullage.domain.engine import Engine, Profile, Server, checked_port
 from ullage.domain.plan import Command
 from ullage.errors import InputError
 from ullage.frozen import replace
@@ -36,7 +36,7 @@ def listen(command: Command, server: Server, host: str, port: int, *, is_private
 
 
 def address_of(command: Command, server: Server) -> tuple[str, int]:
-    """Host and port a command says, or the engine's own. Raises InputError for a port that is no number."""
+    """Host and port a command says, or the engine's own. Raises InputError for what is no port."""
     if server.variable:
         host, _, said = dict(command.environment).get(server.variable, "").rpartition(":")
     else:
@@ -45,9 +45,7 @@ def address_of(command: Command, server: Server) -> tuple[str, int]:
         return host or LOCAL, server.port
     if not (said.isascii() and said.isdigit()):
         raise InputError(f"{server.port_flag} {said}: a port is a whole number")
-    if int(said) > LAST_PORT:
-        raise InputError(f"{server.port_flag} {said}: write a port from 1 to {LAST_PORT}")
-    return host or LOCAL, int(said)
+    return host or LOCAL, checked_port(int(said), server.port_flag)
 
 
 def option(words: tuple[str, ...], flag: str) -> str | None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ullage.domain.case import Settings
-from ullage.domain.engine import LAST_PORT
+from ullage.domain.engine import checked_port
 from ullage.engines.runtime.read_command import read_words
 from ullage.engines.runtime.settings import SETTINGS, flag_of, split_of
 from ullage.errors import InputError
@@ -78,13 +78,6 @@ def _own_name(model: str) -> str:
     return (place.stem if place.suffix.lower() in _FILES else place.name) or model
 
 
-def _port(said: int | None) -> int:
-    """Where it listens. Raises InputError for what is no port."""
-    if said is not None and said > LAST_PORT:
-        raise InputError(f"--port {said}: write a port from 1 to {LAST_PORT}")
-    return said or _PORT
-
-
 def _typed(model: str, said: Settings) -> Options:
     chunk = said.get("chunk")
     return Options(
@@ -105,7 +98,7 @@ def _typed(model: str, said: Settings) -> Options:
         swap_bytes=said.integer("swap") or 0,
         dual_chunk=said.text("dual_chunk"),
         host=said.text("host") or _LOOPBACK,
-        port=_port(said.integer("port")),
+        port=checked_port(said.integer("port") or _PORT),
         served_name=said.text("served_model_name") or _own_name(model),
         key_file=said.text("api_key_file") or "",
     )
