@@ -38,7 +38,7 @@ from ullage.planning.supervise import begin, step
 POLICY = Policy(most_failures=4, most_steps=3)
 OOM = Fact(name="error.torch_oom", value=1)
 EXITS = st.builds(
-    lambda code, signal, tail, killed: {"code": None if signal else code, "signal": signal, "tail": tail, "killed_for_memory": killed},
+    lambda code, signal, log, killed: {"code": None if signal else code, "signal": signal, "log": log, "killed_for_memory": killed},
     st.sampled_from((0, 1, 2, 3, 127)),
     st.sampled_from((None, 6, 9, 15)),
     st.sampled_from(((), ("RuntimeError: a",), ("RuntimeError: b",), ("error: unrecognized arguments: --x",), ("std::bad_alloc",))),
@@ -206,7 +206,7 @@ def test_waiting_grows_to_its_bound(count: int) -> None:
     waits, at = [], 0.0
     for index in range(count):
         state, _ = step(state, Started(at=at, pid=1))
-        state, _ = step(state, Exited(at=at, code=3, tail=(f"RuntimeError: {'abcdefghijklmnopqrstuvwxyz'[index % 26]}",)))
+        state, _ = step(state, Exited(at=at, code=3, log=(f"RuntimeError: {'abcdefghijklmnopqrstuvwxyz'[index % 26]}",)))
         waits.append(state.restart_at - at)
         at = state.restart_at
         state, actions = step(state, Tick(at=at))

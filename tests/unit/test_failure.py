@@ -11,7 +11,7 @@ from ullage.report.serve_document import served_document
 
 
 def exited(code: int | None = 1, *tail: str, signal: int | None = None, killed: bool = False) -> Exited:
-    return Exited(at=1.0, code=None if signal else code, signal=signal, tail=tail, killed_for_memory=killed)
+    return Exited(at=1.0, code=None if signal else code, signal=signal, log=tail, killed_for_memory=killed)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from ullage.domain.facts import Fact
 from ullage.domain.plan import Command
 from ullage.frozen import dataclass
 
+_TAIL_LINES = 40
+
 
 class Phase(StrEnum):
     """Where an engine is in its life. STOPPED and GIVEN_UP are the ends."""
@@ -148,15 +150,19 @@ class AnsweredARequest:
 class Exited:
     """The process ended, with all that belonged to it. ``killed_for_memory``: the kernel killed something meanwhile to free memory.
 
-    ``tail`` are the last lines it wrote, ``log`` more of them.
+    ``log`` are the last lines it wrote.
     """
 
     at: float
     code: int | None = None
     signal: int | None = None
-    tail: tuple[str, ...] = ()
     killed_for_memory: bool = False
     log: tuple[str, ...] = ()
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The lines that may tell why it ended: the very last."""
+        return self.log[-_TAIL_LINES:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from ullage.world.keeper import sweep
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _LONGEST_LINE = 64 << 10
-_TAIL_LINES, _LOG_LINES, _TAIL_WIDTH = 40, 200, 2000
+_LOG_LINES, _LOG_WIDTH = 200, 2000
 _JOIN_SECONDS = 5.0
 _MOST_ROUNDS, _ROUND_SECONDS = 200, 0.02
 _MARK = "ULLAGE_KEPT"
@@ -41,7 +41,7 @@ class Process:
         folder: str | None = None,
     ) -> None:
         self._report, self._read_line, self._echo = report, read_line, echo
-        self._tail: deque[str] = deque(maxlen=_LOG_LINES)
+        self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._kills = _memory_kills()
         self._lock = Lock()
         self._mark = f"{os.getpid()}.{time.monotonic_ns()}"
@@ -108,7 +108,7 @@ class Process:
         text = line[:_LONGEST_LINE].decode(errors="replace")
         if not text.strip():
             return
-        self._tail.append(text[:_TAIL_WIDTH])
+        self._log.append(text[:_LOG_WIDTH])
         fact = self._read_line(text)
         if fact is not None:
             self._report(Line(at=time.monotonic(), fact=fact))
@@ -143,8 +143,7 @@ class Process:
                 at=time.monotonic(),
                 code=code if code >= 0 else None,
                 signal=-code if code < 0 else None,
-                tail=tuple(self._tail)[-_TAIL_LINES:],
-                log=tuple(self._tail),
+                log=tuple(self._log),
                 killed_for_memory=_memory_kills() > self._kills,
             )
         )
