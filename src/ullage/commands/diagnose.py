@@ -7,6 +7,7 @@ from ullage import engines
 from ullage.commands.diagnose_run import find_run, flags_of, log_of_run, notes_of, request_of
 from ullage.commands.engine_pages import base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
+from ullage.commands.running import processes_below
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.cause import Diagnosis, Log
@@ -223,11 +224,7 @@ def _process(pid: int, world: World) -> tuple[tuple[str, ...], Iterator[str]]:
     argv, lines = world.logs.process(pid)
     if _engine_of(argv) is not None:
         return argv, lines
-    for one in world.meters.host(world.meters.now(), pid).processes or ():
-        try:
-            below, theirs = world.logs.process(one.pid)
-        except WorldError:  # gone meanwhile
-            continue
+    for _, below, theirs in processes_below(world, pid):
         if _engine_of(below) is not None:
             return below, _either(lines, theirs)
     return argv, lines

@@ -2,6 +2,7 @@
 
 from ullage import wire
 from ullage.commands.check import make_check, read_request
+from ullage.commands.running import processes_below
 from ullage.commands.verb import Flags, parse
 from ullage.domain.plan import Plan
 from ullage.errors import InputError, UllageError
@@ -74,12 +75,7 @@ def _found(flags: Flags, world: World, base: str | None) -> Held:
 
 def engine_below(flags: Flags, world: World, pid: int) -> tuple[int, tuple[str, ...]] | None:
     """The first process from ``pid`` down that runs an engine's command naming a model, and that command."""
-    processes = world.meters.host(world.meters.now(), pid).processes or ()
-    for number in dict.fromkeys((pid, *(process.pid for process in processes))):
-        try:
-            words, _ = world.logs.process(number)
-        except UllageError:  # gone meanwhile, or another user's
-            continue
+    for number, words, _ in processes_below(world, pid):
         for command in (words, words[1:]):  # a script's first word is its interpreter
             if _is_engine(flags, command):
                 return number, command
