@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ullage import engines
-from ullage.commands.diagnose_run import find_run, flags_of, log_of_run, notes_of, request_of
+from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_run, notes_of, request_of
 from ullage.commands.engine_pages import base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
 from ullage.commands.running import processes_below
@@ -18,7 +18,6 @@ from ullage.frozen import replace
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import as_words
 from ullage.planning.diagnose_facts import detail, figures_of
-from ullage.planning.diagnose_gather import gather
 from ullage.planning.diagnose_live import log_of
 from ullage.ports import World
 from ullage.units import format_bytes
@@ -45,8 +44,7 @@ def make_diagnosis(flags: Flags, lines: Iterable[str], world: World, argv: tuple
 
     Raises InputError for an engine that is not known; what the case lacks is said in the notes.
     """
-    known = engines.engines()
-    log = gather(lines, known, {name: engines.first_aid(name) for name in known}, _wanted(flags) or _engine_of(argv))
+    log = gathered(lines, _wanted(flags) or _engine_of(argv))
     return _diagnosed(replace(log, commands=(*log.commands, (0, argv))) if argv else log, flags, world)
 
 

@@ -1,6 +1,6 @@
 """A stored run as a log and a case: its last lines, its engine, its machine and its settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ullage import engines
 from ullage.commands.verb import Flags
@@ -29,11 +29,15 @@ def find_run(word: str, world: World) -> Run:
     return next((run for run in found if run.exit in _FAILED), found[0])
 
 
+def gathered(lines: Iterable[str], wanted: str | None) -> Log:
+    """What lines tell; of the engine ``wanted``, else of the one that they are recognised to be of."""
+    known = engines.engines()
+    return gather(lines, known, {name: engines.first_aid(name) for name in known}, wanted)
+
+
 def log_of_run(run: Run) -> Log:
     """What its last lines tell; of a run without them, its failed allocations and its note."""
-    known = engines.engines()
-    wanted = run.engine if run.engine in known else None
-    log = gather(_lines(run), known, {name: engines.first_aid(name) for name in known}, wanted)
+    log = gathered(_lines(run), run.engine if run.engine in engines.engines() else None)
     return replace(log, version=log.version or run.version or None)
 
 
