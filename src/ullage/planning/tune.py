@@ -112,12 +112,13 @@ def _settled(study: Study, seen: _Seen, best: Point | None) -> Point | None:
 
 
 def _gain(study: Study, seen: _Seen, best: Point, point: Point) -> Standing:
+    return _judged(study, seen, best, point)[0]
+
+
+def _judged(study: Study, seen: _Seen, best: Point, point: Point) -> tuple[Standing, Verdict]:
+    """What a point gains over the best, and what that shows."""
     found = standing(study, seen.all, best, point)
-    return found if study.more_is_better else found.turned()
-
-
-def _shown(study: Study, seen: _Seen, best: Point, point: Point) -> Verdict:
-    return verdict(study, standing(study, seen.all, best, point))
+    return found if study.more_is_better else found.turned(), verdict(study, found)
 
 
 def _measured(study: Study, seen: _Seen) -> Search:
@@ -164,11 +165,10 @@ def _alone(study: Study, seen: _Seen, best: Point, dial: int) -> Generator[Ask, 
 
 def _is_taken(study: Study, seen: _Seen, best: Point, point: Point) -> Generator[Ask, Told, bool]:
     """Whether a step stays for now. One that looks better and is not shown to be has the best measured beside it once."""
-    found = _gain(study, seen, best, point)
-    shown = _shown(study, seen, best, point)
+    found, shown = _judged(study, seen, best, point)
     if shown is Verdict.OPEN and found.middle > study.least_gain and _has_spare(study, seen, best):
         yield Ask(point=best, base=best, stage=AGAIN, rival=point)
-        found, shown = _gain(study, seen, best, point), _shown(study, seen, best, point)
+        found, shown = _judged(study, seen, best, point)
     return shown is Verdict.BETTER or (shown is Verdict.OPEN and bool(study.unrest) and found.middle > study.least_gain)
 
 
@@ -198,14 +198,12 @@ def _around(study: Study, seen: _Seen, best: Point) -> Generator[Ask, Told, Poin
 def _beside(study: Study, seen: _Seen, best: Point) -> Generator[Ask, Told, Point]:
     """What may still be better than the best is measured again in turn with it, the nearest first."""
     while study.unrest:
-        near = [
-            point
-            for point in seen.measured()
-            if point != best and seen.count(point) <= study.pairs and _shown(study, seen, best, point) is Verdict.OPEN
-        ]
+        rivals = (point for point in seen.measured() if point != best and seen.count(point) <= study.pairs)
+        judged = {point: _judged(study, seen, best, point) for point in rivals}
+        near = {point: gain.middle for point, (gain, shown) in judged.items() if shown is Verdict.OPEN}
         if not near:
             break
-        rival = max(near, key=lambda point: _gain(study, seen, best, point).middle)
+        rival = max(near, key=lambda point: near[point])
         wanted = rival if seen.all[-1].point == best else best
         found = yield Ask(point=wanted, base=best, stage=AGAIN, rival=best if wanted == rival else rival)
         if found.speed is None and wanted == best:  # it does not start every time

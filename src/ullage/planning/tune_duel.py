@@ -50,8 +50,8 @@ class Visits(NamedTuple):
 
 def standing(study: Study, past: Sequence[Told], best: Point, challenger: Point) -> Standing:
     """How far the challenger is from the best, relative and not signed by what is sought. Both have to have been measured."""
-    known = scatter(one.speed for one in past if one.speed is not None)
-    first, other = (_visits(study, past, point, known) for point in (best, challenger))
+    known, between = scatter(one.speed for one in past if one.speed is not None), _between(study, past)
+    first, other = (_visits(past, point, known, between) for point in (best, challenger))
     pairs = _pairs(first, other)
     middle = sum(pairs) / len(pairs)
     own, its = first.variance / len(first.at), other.variance / len(other.at)
@@ -71,13 +71,13 @@ def verdict(study: Study, found: Standing) -> Verdict:
     return Verdict.OPEN if seen.high > study.least_gain else Verdict.ALIKE
 
 
-def _visits(study: Study, past: Sequence[Told], point: Point, known: Scatter) -> Visits:
+def _visits(past: Sequence[Told], point: Point, known: Scatter, between: tuple[float, int]) -> Visits:
+    """A point's visits, by the rounds of each or by what starts scatter ``between`` them, whichever is more."""
     found = [(at, one.speed) for at, one in enumerate(past) if one.point == point and one.speed is not None]
     spreads = [spread(speed, known) for _, speed in found]
     within = max(variance / speed.mean**2 if speed.mean else 0.0 for (variance, _), (_, speed) in zip(spreads, found, strict=True))
-    between, freedom = _between(study, past)
     rounds = max(1, sum(freedom for _, freedom in spreads))
-    variance, freedom = (between, freedom) if between > within else (within, rounds)
+    variance, freedom = between if between[0] > within else (within, rounds)
     return Visits(tuple(at for at, _ in found), tuple(speed.log_mean for _, speed in found), variance, freedom)
 
 
