@@ -10,9 +10,9 @@ from tests.accuracy.rows import DATA, FIELD_LOGS, read_rows
 
 from ullage import wire
 
-LISTS = ("held_out.jsonl", "held_out_2.jsonl", "held_out_3.jsonl", "held_out_4.jsonl", "held_out_5.jsonl")
+LISTS = ("held_out.jsonl", *(f"held_out_{number}.jsonl" for number in range(2, 7)))
 # What the rules made since keep of each: class, term, fix. The later lists tell of few fixes, some of them of settings we do not plan.
-LEAST = ((0.95, 0.90, 0.80), (0.95, 0.90, 0.80), (0.95, 0.90, 0.70), (0.95, 0.90, 0.0), (0.90, 0.75, 0.40))
+LEAST = ((0.95, 0.90, 0.80), (0.95, 0.90, 0.80), (0.95, 0.90, 0.70), (0.95, 0.90, 0.0), (0.90, 0.75, 0.40), (0.85, 0.60, 0.20))
 
 
 def entries(name: str) -> tuple[dict[str, object], ...]:
