@@ -14,7 +14,7 @@ from ullage.planning.launch import LOCAL
 from ullage.planning.supervise import begin, step
 from ullage.planning.tune_compare import estimate, half_width, is_enough
 from ullage.ports import Care, World
-from ullage.units import format_bytes
+from ullage.units import counted, format_bytes
 
 _TERM = 15
 _LOOK_S, _SAY_S, _LEAVE_S = 1.0, 15.0, 10.0
@@ -140,7 +140,7 @@ class Watcher:
         values = self._enough.values(loading.rounds)
         found = estimate(values)
         width = f" +-{half_width(found) / found.mean:.1%}" if found.count > 1 and found.mean else ""
-        return (Say(text=f"  {len(values)} round{'s' if len(values) > 1 else ''}: {found.mean:.4g} {self._enough.unit}{width}"),)
+        return (Say(text=f"  {counted(len(values), 'round')}: {found.mean:.4g} {self._enough.unit}{width}"),)
 
 
 def run_trial(tuning: Tuning, launch: Launch, world: World, port: int, policy: Policy, said: str, device: str, enough: Enough) -> Measured:

@@ -10,8 +10,7 @@ _LEAST_BYTES = 1 << 24  # more than any count of tokens or sequences
 
 def shown(value: Value) -> str:
     """A setting's value as it is written; beside a number that can only be bytes, how much that is."""
-    is_size = isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST_BYTES
-    return f"{value} ({format_bytes(value)})" if is_size and isinstance(value, int) else str(value)
+    return f"{value} ({format_bytes(value)})" if isinstance(value, int) and value >= _LEAST_BYTES else str(value)
 
 
 def apply_change(  # noqa: PLR0911 - one answer for each word

@@ -15,6 +15,7 @@ from ullage.domain.baseline import Figure, MachineMark, ModelMark, Run
 from ullage.domain.foresight import UNENDED, Foresight
 from ullage.domain.guard import GuardRecord
 from ullage.domain.workload import Lengths
+from ullage.units import counted
 
 LOOKS: Final = 8  # groups of ends within the time looked ahead
 SURE: Final = 0.9  # an answer is taken to be as long as this share of those that came as far
@@ -114,7 +115,7 @@ def of_runs(runs: Sequence[Run], model: ModelMark, machine: MachineMark, cost: C
     told = next((one for one in telling if any(figure.name == _PACE for figure in one.figures)), None)
     figures = {figure.name: figure.value for figure in told.figures} if told is not None else {}
     return Foresight(
-        source=f"{len(telling)} earlier run{'s' if len(telling) > 1 else ''} of this model here",
+        source=f"{counted(len(telling), 'earlier run')} of this model here",
         answers=_between([(share / 100, figures[f"{_ANSWER}{share}"]) for share in _SHARES if f"{_ANSWER}{share}" in figures]),
         tokens_per_s=figures.get(_PACE),
         growth=_growth(slopes[len(slopes) // 2], cost) if slopes else 1.0,

@@ -8,7 +8,7 @@ from ullage.domain.tuning import Ask, Dial, Ended, Objective, Point, Study, Told
 from ullage.planning.fit import Outcome
 from ullage.planning.tune import ask, keeps_up
 from ullage.planning.tune_duel import Standing, standing, verdict
-from ullage.units import format_bytes
+from ullage.units import counted, format_bytes
 
 _TWO = 2  # one start of each
 _NAMES = {Objective.TTFT: "time to the first token"}
@@ -89,5 +89,5 @@ def stopped(rounds: int, *, is_kept: bool) -> str:
         return f"stopped; the {rounds} rounds of the trial that was on are kept, and the same command goes on after it"
     if not rounds:
         return "stopped; the same command goes on where it was"
-    some = f"{rounds} round{'s' if rounds > 1 else ''}"
+    some = counted(rounds, "round")
     return f"stopped; {some} of the trial that was on are too few to judge by, so the same command goes on with measuring it again"

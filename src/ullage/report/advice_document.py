@@ -5,7 +5,7 @@ from ullage.domain.case import Value
 from ullage.domain.placement import Parallel
 from ullage.report import document as doc
 from ullage.report.plan_document import verdict_word
-from ullage.units import format_count, format_gib
+from ullage.units import counted, format_count, format_gib
 
 MOST_CARDS = 24
 _MARK = "*"
@@ -123,7 +123,7 @@ def _formats(advice: FormatAdvice) -> tuple[doc.Block, ...]:
 
 
 def _asked(context: int, sequences: int) -> str:
-    return f"{format_count(sequences)} sequence{'s' if sequences != 1 else ''} of {format_count(context)} tokens"
+    return f"{counted(sequences, 'sequence')} of {format_count(context)} tokens"
 
 
 def _card(row: CardChoice) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from ullage.planning.change import shown
 from ullage.planning.drift import judge_drift
 from ullage.planning.regress import Change, Contrast
 from ullage.report import document as doc
-from ullage.units import format_bytes, format_count, format_gib
+from ullage.units import counted, format_bytes, format_count, format_gib
 
 _LIST = (
     doc.Column("id"),
@@ -58,7 +58,7 @@ def list_document(runs: Sequence[Run], engine: str = "") -> doc.Document:
         )
         for run in runs
     )
-    return (doc.Heading(f"{format_count(len(runs))} stored run{'s' if len(runs) != 1 else ''}"), doc.Table(_LIST, rows))
+    return (doc.Heading(counted(len(runs), "stored run")), doc.Table(_LIST, rows))
 
 
 def run_document(run: Run) -> doc.Document:

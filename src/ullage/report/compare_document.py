@@ -4,7 +4,7 @@ from ullage.domain.advice import Candidate, Comparison, NotPossible
 from ullage.report import document as doc
 from ullage.report.advice_document import changes_word, layout_word
 from ullage.report.plan_document import verdict_word
-from ullage.units import format_count, format_gib
+from ullage.units import counted, format_count, format_gib
 
 MOST_ROWS = 40
 _COLUMNS = (
@@ -25,8 +25,7 @@ _COLUMNS = (
 def compare_document(comparison: Comparison) -> doc.Document:
     """One screen or two for people."""
     length = f"{format_count(comparison.context_tokens)} tokens" if comparison.context_tokens is not None else "the longest context"
-    many = comparison.concurrent_sequences
-    title = f"{len(comparison.candidates)} ways to hold {format_count(many)} sequence{'s' if many != 1 else ''} of {length}"
+    title = f"{len(comparison.candidates)} ways to hold {counted(comparison.concurrent_sequences, 'sequence')} of {length}"
     rows = tuple(_row(number, row) for number, row in enumerate(comparison.candidates[:MOST_ROWS], 1))
     more = len(comparison.candidates) - MOST_ROWS
     return (
