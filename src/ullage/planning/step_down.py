@@ -95,15 +95,16 @@ def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
         lacking = _lacking_bytes(facts) or (cause.lacking_bytes if cause is not None else None)
         enough = max(lacking or 0, pool_bytes(before) // _MARGIN) if reserving else lacking or _peak(before, runs_out) // _LEAST_SHARE
         frees = _unreserved if reserving else partial(_freed, limit=runs_out)
-        ranks = {change.setting: rank for rank, change in reversed(tuple(enumerate(diagnosis.changes)))}
+        if reserving and aid is not None:  # in the order of the hints: a small change is tried before it is sure to be enough
+            order = [hint.setting for hint in aid.hints if Kind.HOST in hint.kinds and Stage.CACHE in hint.stages]
+        else:
+            order = [change.setting for change in diagnosis.changes]
+        ranks = {setting: rank for rank, setting in reversed(tuple(enumerate(order)))}
 
         def asks_less(changed: Case) -> bool:
             return changed.workload != case.workload
 
         tried = [pair for lever in engine.levers(before.case) for pair in _best(engine, before, lever, runs_out, enough, frees)]
-        if reserving and aid is not None:  # in the order of the hints: a small change is tried before it is sure to be enough
-            hints = [hint.setting for hint in aid.hints if Kind.HOST in hint.kinds and Stage.CACHE in hint.stages]
-            ranks = {setting: rank for rank, setting in reversed(tuple(enumerate(hints)))}
         tried.sort(
             key=lambda pair: (
                 pair[0].frees_bytes < enough,
