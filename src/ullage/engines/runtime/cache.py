@@ -7,7 +7,7 @@ from ullage.domain.case import Case
 from ullage.engines.runtime.pages import Form, Group, form_of, groups_of
 from ullage.engines.runtime.resolve import architecture_of, element_of
 from ullage.engines.runtime.settings import NATIVE, cache_forms
-from ullage.engines.runtime.sizing import PAGE_TOKENS
+from ullage.engines.runtime.sizing import MAX_SEQUENCES, PAGE_TOKENS
 from ullage.errors import UnsupportedModelError
 
 
@@ -48,6 +48,16 @@ def sequence_bytes(case: Case, seen: Architecture | None = None) -> tuple[int, i
     """The most that one sequence holds: in steps that begin at multiples of the chunk, and in steps that begin anywhere."""
     pages, tokens = form(case, seen), cached_tokens(case)
     return pages.aligned_peak_bytes(tokens, chunk_of(case)), pages.peak_bytes(tokens, chunk_of(case))
+
+
+def sequences_at_once(case: Case) -> int:
+    """As many as the runtime lets run."""
+    return case.settings.integer("max_seqs") or MAX_SEQUENCES
+
+
+def most_bytes(case: Case) -> int:
+    """The most that the runtime ever takes where no cache is said: as many of its longest sequences as it lets run at once."""
+    return sequences_at_once(case) * form(case).peak_bytes(case.settings.integer("max_len") or 1, chunk_of(case))
 
 
 def page_token_bytes(case: Case) -> int:

@@ -4,11 +4,10 @@ from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Ledger, Phase, Purpose
 from ullage.domain.machine import Device
 from ullage.domain.plan import Capacity
-from ullage.engines.runtime.cache import chunk_of, form, page_token_bytes, sequence_bytes
+from ullage.engines.runtime.cache import chunk_of, form, most_bytes, page_token_bytes, sequence_bytes, sequences_at_once
 from ullage.engines.runtime.placement import budgets_of
 from ullage.engines.runtime.resolve import architecture_of, shares
 from ullage.engines.runtime.shares import memory_of, seen_by
-from ullage.engines.runtime.sizing import MAX_SEQUENCES
 
 _LONGEST = 1 << 24
 _MOST = 1 << 16
@@ -19,7 +18,7 @@ def capacity(case: Case, planned: Ledger) -> Capacity:
     pages = form(case)
     room = _used(case, _room(case, planned))
     each, bundle = max(1, sequence_bytes(case)[1]), max(1, pages.bundle_bytes)
-    at_once = _MOST if "max_seqs" not in case.stated else case.settings.integer("max_seqs") or MAX_SEQUENCES
+    at_once = _MOST if "max_seqs" not in case.stated else sequences_at_once(case)
 
     def of(value: int) -> tuple[int, int, int]:
         return value // bundle, min(at_once, value // each), pages.longest(value, chunk_of(case), _LONGEST)
@@ -39,12 +38,10 @@ def capacity(case: Case, planned: Ledger) -> Capacity:
 
 
 def _used(case: Case, room: Amount) -> Amount:
-    """What of it the runtime would ever take: as many of its longest sequences as it lets run at once, unless a cache is said."""
+    """What of it the runtime would ever take."""
     if case.settings.integer("cache") is not None:
         return room
-    most = (case.settings.integer("max_seqs") or MAX_SEQUENCES) * form(case).peak_bytes(
-        case.settings.integer("max_len") or 1, chunk_of(case)
-    )
+    most = most_bytes(case)
     return room.map(lambda nbytes: min(nbytes, most))
 
 

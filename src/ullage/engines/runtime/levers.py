@@ -6,9 +6,8 @@ from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.case import Case, Value
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Lever, Limit
-from ullage.engines.runtime.cache import chunk_of, form, sequence_bytes
+from ullage.engines.runtime.cache import chunk_of, most_bytes, sequence_bytes, sequences_at_once
 from ullage.engines.runtime.settings import CACHE_FORMS, NATIVE, WEIGHT_FORMS
-from ullage.engines.runtime.sizing import MAX_SEQUENCES
 from ullage.engines.runtime.weights import how, resident
 from ullage.frozen import replace
 from ullage.units import MiB
@@ -49,14 +48,14 @@ def _pool(case: Case) -> Iterator[Lever]:
 
     A plan asks for what the workload takes, which these leave as it is: they are for a process that was refused its reservation.
     """
-    rows = case.settings.integer("max_seqs") or MAX_SEQUENCES
-    fewer, shorter = _halves(rows, case.workload.concurrent_sequences), _halves(case.settings.integer("max_len") or 0, _SHORTEST)
+    fewer = _halves(sequences_at_once(case), case.workload.concurrent_sequences)
+    shorter = _halves(case.settings.integer("max_len") or 0, _SHORTEST)
     if fewer:
         yield Lever(setting="max_seqs", values=fewer, relieves=_RESERVED, cost="the others wait", cost_rank=2)
     if shorter:
         yield Lever(setting="max_len", values=shorter, relieves=_RESERVED, cost="shorter sequences", cost_rank=2)
     need = case.workload.concurrent_sequences * max(sequence_bytes(case))
-    most = case.settings.integer("cache") or rows * form(case).peak_bytes(case.settings.integer("max_len") or 1, chunk_of(case))
+    most = case.settings.integer("cache") or most_bytes(case)
     less = tuple(size for part in _PARTS if (size := most // part - most // part % MiB) >= max(need, MiB))
     if less:
         yield Lever(setting="cache", values=less, relieves=_RESERVED, cost="fewer tokens at once", cost_rank=2)
