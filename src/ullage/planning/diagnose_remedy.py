@@ -15,7 +15,7 @@ from ullage.planning.diagnose_evidence import MAY_BE_FREE
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_stage import LEVEL_ZERO
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import freed_bytes, is_reserving, pool_bytes, remedies, reserved_bytes
+from ullage.planning.remedy import cache_gained, freed_bytes, is_reserving, pool_bytes, remedies, reserved_bytes
 from ullage.units import format_bytes
 
 MOST = 8
@@ -268,8 +268,7 @@ def _relief(cause: Cause, before: Outcome, after: Outcome) -> int:
     if is_reserving(cause):
         return max(0, reserved_bytes(before) - reserved_bytes(after))
     if cause.limit is Limit.CACHE:
-        more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
-        return max(0, more) + max(0, before.capacity.needed_bytes - after.capacity.needed_bytes)
+        return cache_gained(before, after)
     return max(freed_bytes(before, after), before.peak_bytes - after.peak_bytes, 0)
 
 

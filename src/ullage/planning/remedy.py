@@ -103,12 +103,16 @@ def is_reserving(cause: Cause) -> bool:
     return cause.family is Family.HOST and cause.stage is Stage.CACHE and cause.term is Purpose.KV_CACHE
 
 
+def cache_gained(before: Outcome, after: Outcome) -> int:
+    """Bytes more that the cache has, and those less that are needed of it."""
+    more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
+    return max(0, more) + max(0, before.capacity.needed_bytes - after.capacity.needed_bytes)
+
+
 def freed_bytes(before: Outcome, after: Outcome) -> int:
     """Bytes gained on the device that binds: more cache or less need of it, or a lower peak."""
     if before.limit in {Limit.CACHE, Limit.START}:
-        more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
-        less = before.capacity.needed_bytes - after.capacity.needed_bytes
-        return max(0, more) + max(0, less)
+        return cache_gained(before, after)
     if before.limit is Limit.HOST:
         return max(0, before.ledger.peak(HOST).expected - after.ledger.peak(HOST).expected)
     return max(0, before.peak_bytes - after.peak_bytes)

@@ -16,7 +16,7 @@ from ullage.planning.answer import answer
 from ullage.planning.change import apply_lever, shown
 from ullage.planning.diagnose import diagnose
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import is_reserving, pool_bytes, reserved_bytes
+from ullage.planning.remedy import cache_gained, is_reserving, pool_bytes, reserved_bytes
 from ullage.units import format_bytes
 
 # What ran out, from the engine's own words: the case as asked, its plan, the facts, and what the failure says ran out.
@@ -190,8 +190,7 @@ def _unreserved(before: Outcome, after: Outcome) -> int:
 def _freed(before: Outcome, after: Outcome, limit: Limit | None) -> int:
     """Bytes that the fullest device of the kind that ran out needs less; for a cache that is too small, what it gains."""
     if limit is Limit.CACHE:
-        more = after.capacity.kv_cache_bytes.expected - before.capacity.kv_cache_bytes.expected
-        return max(0, more) + max(0, before.capacity.needed_bytes - after.capacity.needed_bytes)
+        return cache_gained(before, after)
     return _peak(before, limit) - _peak(after, limit)
 
 
