@@ -27,6 +27,12 @@ def split_line(line: str) -> tuple[str, ...]:
         raise InputError(f"the command {line[:60]!r} cannot be split into words: {error}; close the quote") from error
 
 
+def split_environment(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is set before a command, each as NAME=VALUE, and the command's own words."""
+    count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))
+    return words[:count], words[count:]
+
+
 def read_request(words: tuple[str, ...], flags: Flags) -> tuple[Engine, Request]:
     """The engine whose command this is, and what it says; one word of many is a line in quotes.
 
@@ -36,11 +42,10 @@ def read_request(words: tuple[str, ...], flags: Flags) -> tuple[Engine, Request]
         words = split_line(words[0])
     text = flags.text("engine_version")
     version = parse_version(text) if text is not None else None
-    count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))
-    argv = words[count:]
+    given, argv = split_environment(words)
     if argv[:1] == ("env",):
         return read_request(argv[1:], flags)
-    environment = dict((*pairs("environment", words[:count]), *pairs("--env", flags.texts("env"))))
+    environment = dict((*pairs("environment", given), *pairs("--env", flags.texts("env"))))
     named = flags.text("engine")
     for engine in (engines.find(named),) if named is not None else engines.engines().values():
         request = engine.read_command(argv, environment, version)

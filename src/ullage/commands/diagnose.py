@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ullage import engines
+from ullage.commands.check import split_environment
 from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_run, notes_of, request_of
 from ullage.commands.engine_pages import base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
@@ -95,9 +96,8 @@ def _request(engine: Engine, log: Log, flags: Flags) -> Request | None:
         except InputError:
             version = None
     for _, words in reversed(log.commands):
-        count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))
-        environment = dict(word.split("=", 1) for word in words[:count])
-        request = _read(engine, words[count:], environment, version)
+        given, own = split_environment(words)
+        request = _read(engine, own, dict(word.split("=", 1) for word in given), version)
         if request is not None:
             return request
     said = dict(log.arguments)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ullage.commands.check import read_request, split_line
+from ullage.commands.check import read_request, split_environment, split_line
 from ullage.commands.question import LOCAL as LOCAL_DEVICES
 from ullage.commands.question import Question, find_engine, read_question
 from ullage.commands.remembered import remembering
@@ -136,9 +136,9 @@ def _wrong(request: Request) -> tuple[str, ...]:
 def _words(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     """A command's own words, and the environment written before them."""
     words = words[1:] if words[:1] == ("env",) else words
-    count = next((index for index, word in enumerate(words) if "=" not in word or word.startswith("-")), len(words))
-    pairs = tuple(word.partition("=") for word in words[:count])
-    return words[count:], tuple((name, value) for name, _, value in pairs)
+    given, own = split_environment(words)
+    pairs = tuple(word.partition("=") for word in given)
+    return own, tuple((name, value) for name, _, value in pairs)
 
 
 def with_program(flags: Flags, command: Command) -> Command:
