@@ -32,6 +32,17 @@ Source = Cited | Measured | Assumed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a ledger entry stands on: exact header bytes, a formula, a measurement, or an assumption."""
+
+    kind: OriginKind
+    at: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.at}" if self.at else self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
     """A figure that is not derived: its name, value, unit, the range it was seen in, and its source."""
 
@@ -42,16 +53,10 @@ class Constant:
     low: int | None = None
     high: int | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What a ledger entry stands on: exact header bytes, a formula, a measurement, or an assumption."""
-
-    kind: OriginKind
-    at: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.at}" if self.at else self.kind
+    @property
+    def origin(self) -> Origin:
+        """What an entry stands on that is this constant."""
+        return Origin(kind="assumed" if isinstance(self.source, Assumed) else "measured", at=self.name)
 
 
 EXACT = Origin(kind="exact")

@@ -15,7 +15,6 @@ from ullage.formulas.exllama import process_amount
 from ullage.frozen import replace
 from ullage.units import MiB, format_bytes
 
-_SEEN = Origin(kind="measured", at=CONTEXT.name)
 _ALIVE = (Phase.LOAD, Phase.RESIDENT)
 
 
@@ -63,7 +62,7 @@ def _process(case: Case, index: int, placing: Placing, *, automatic: bool) -> li
     because = "driver context, kernels, cuBLAS and slack of one process"
     if automatic and amount.high > (CONTEXT.high or 0):
         because += "; what is unsure on the cards before lands here"
-    return [_entry(device.id, Purpose.RUNTIME, phase, amount, because, known=automatic, origin=_SEEN) for phase in _ALIVE]
+    return [_entry(device.id, Purpose.RUNTIME, phase, amount, because, known=automatic, origin=CONTEXT.origin) for phase in _ALIVE]
 
 
 def _others(device: Device) -> list[Entry]:
@@ -158,7 +157,7 @@ def _tensor_card(case: Case, device: Device, part: tensor.Part) -> list[Entry]:
             _entry(
                 device.id, Purpose.BUFFERS, phase, Amount.exactly(tensor.buffers_bytes(case)), "tables and exchanged states", known=False
             ),
-            _entry(device.id, Purpose.RUNTIME, phase, runtime, "driver context and libraries", known=False, origin=_SEEN),
+            _entry(device.id, Purpose.RUNTIME, phase, runtime, "driver context and libraries", known=False, origin=CONTEXT.origin),
         ]
     because = f"{cache_tokens(case):,} tokens, {part.heads} key-value heads of every layer"
     found.append(_entry(device.id, Purpose.KV_CACHE, Phase.RESIDENT, Amount.exactly(part.cache), because, known=True))

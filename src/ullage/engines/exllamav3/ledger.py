@@ -13,7 +13,6 @@ from ullage.formulas.placement import proportional
 from ullage.units import format_bytes
 
 _ALIVE = (Phase.LOAD, Phase.RESIDENT)
-_MEASURED = Origin(kind="measured", at=CONTEXT.name)
 
 
 def ledger(case: Case) -> Ledger:
@@ -38,7 +37,7 @@ def _card(case: Case, index: int) -> list[Entry]:
     run, layers = units(case)[first:end], layer_counts(case, placed.spans)[index]
     context = process_amount(CONTEXT, placed.spans, index, automatic=is_filled(case))
     found = [
-        *_lines(device.id, Purpose.RUNTIME, _ALIVE, context, "driver context, kernels and slack of one process", _MEASURED),
+        *_lines(device.id, Purpose.RUNTIME, _ALIVE, context, "driver context, kernels and slack of one process", CONTEXT.origin),
         *_lines(device.id, Purpose.OTHERS, _ALIVE, Amount.exactly(device.reserved_bytes), "held by other processes"),
     ]
     return [*found, *_of_run(case, device.id, run, layers)]
@@ -80,7 +79,7 @@ def _divided(case: Case) -> list[Entry]:
         uneven = Amount(weights * 95 // 100, weights, weights * 105 // 100)
         passing = Amount(work[at] // 2, work[at] + 2 * hidden, work[at] * 2 + 4 * hidden)
         found += [
-            *_lines(device.id, Purpose.RUNTIME, _ALIVE, context, "driver context of one process", _MEASURED),
+            *_lines(device.id, Purpose.RUNTIME, _ALIVE, context, "driver context of one process", CONTEXT.origin),
             *_lines(device.id, Purpose.OTHERS, _ALIVE, Amount.exactly(device.reserved_bytes), "held by other processes"),
             *_lines(device.id, Purpose.WEIGHTS, _ALIVE, uneven, "a part of every layer"),
             *_lines(device.id, Purpose.KV_CACHE, _ALIVE, Amount.exactly(cache), "a part of the heads of every layer"),

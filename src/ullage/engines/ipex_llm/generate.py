@@ -84,8 +84,8 @@ def _on_device(case: Case, device: Device, weights: RankWeights, *, with_head: b
     purpose, moment = _moment(case, with_head=with_head)
     found.append(entry(purpose, Phase.PREFILL, moment.amount, moment.because))
     if device.kind == "xpu":
-        origin = Origin(kind="measured", at=API_CONTEXT.name)
-        found.append(entry(Purpose.RUNTIME, Phase.RESIDENT, amount_of(API_CONTEXT), "Level Zero context, kernels, allocator slack", origin))
+        because = "Level Zero context, kernels, allocator slack"
+        found.append(entry(Purpose.RUNTIME, Phase.RESIDENT, amount_of(API_CONTEXT), because, API_CONTEXT.origin))
     if device.reserved_bytes:
         held = Amount.exactly(device.reserved_bytes)
         found.append(entry(Purpose.OTHERS, Phase.RESIDENT, held, "held by other processes", EXACT))

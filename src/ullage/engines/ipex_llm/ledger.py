@@ -51,8 +51,7 @@ def _entries(case: Case, rank: Rank) -> Iterator[Entry]:
         yield entry(Purpose.LOGITS, Phase.DECODE, sampler.amount, sampler.because + missing, budgeted=counted)
     if rank.device.kind == "xpu":
         slack = "what PyTorch keeps from the driver beyond its tensors"
-        origin = Origin(kind="measured", at=SLACK.name)
-        yield entry(Purpose.RUNTIME, Phase.RESIDENT, amount_of(SLACK), slack, origin, budgeted=counted)
+        yield entry(Purpose.RUNTIME, Phase.RESIDENT, amount_of(SLACK), slack, SLACK.origin, budgeted=counted)
         yield entry(Purpose.RUNTIME, Phase.RESIDENT, context(rank.device), _context_because(), _context_origin(), budgeted=False)
     if rank.device.reserved_bytes:
         held = Amount.exactly(rank.device.reserved_bytes)

@@ -2,7 +2,7 @@
 
 from ullage.domain.ledger import Amount, Entry, Phase, Purpose, amount_of
 from ullage.domain.machine import Device
-from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
+from ullage.domain.provenance import EXACT, FORMULA, Constant, Origin
 
 
 def entry(
@@ -21,8 +21,7 @@ def entry(
 
 def constant(device: str, purpose: Purpose, known: Constant, because: str) -> Entry:
     """A resident line that is a constant with its range."""
-    origin = Origin(kind="assumed" if isinstance(known.source, Assumed) else "measured", at=known.name)
-    return entry(device, purpose, amount_of(known), because, origin=origin)
+    return entry(device, purpose, amount_of(known), because, origin=known.origin)
 
 
 def others(device: Device) -> tuple[Entry, ...]:

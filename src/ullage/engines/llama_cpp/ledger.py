@@ -4,9 +4,9 @@ Nothing fills a budget: the cache is as large as the context says, and lies ther
 """
 
 from ullage.domain.case import Case
-from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose, total
+from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose, amount_of, total
 from ullage.domain.machine import Device
-from ullage.domain.provenance import ASSUMED, EXACT, FORMULA, Assumed, Constant, Origin
+from ullage.domain.provenance import ASSUMED, EXACT, FORMULA, Constant, Origin
 from ullage.engines.llama_cpp.cache import by_device, cells
 from ullage.engines.llama_cpp.compute import Buffer, buffer_on, candidate_bytes, host_inputs, is_pipelined, output_bytes, step_tokens
 from ullage.engines.llama_cpp.placement import ON_HOST, place
@@ -43,9 +43,7 @@ def _entry(
 
 
 def _constant(device: str, constant: Constant, because: str) -> Entry:
-    amount = Amount(constant.low or 0, constant.value, constant.high or constant.value)
-    origin = Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
-    return _entry(device, Purpose.RUNTIME, amount, because, origin=origin)
+    return _entry(device, Purpose.RUNTIME, amount_of(constant), because, origin=constant.origin)
 
 
 def _stored(case: Case, where: str, device: str) -> list[Entry]:

@@ -6,7 +6,7 @@ from ullage.domain.architecture import Architecture
 from ullage.domain.case import Case
 from ullage.domain.ledger import NOTHING, Amount, Entry, Ledger, Phase, Purpose, amount_of
 from ullage.domain.machine import HOST, Device
-from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
+from ullage.domain.provenance import EXACT, FORMULA, Constant, Origin
 from ullage.engines.runtime.cache import cached_tokens, chunk_of, form, sequence_bytes
 from ullage.engines.runtime.cache_tiles import unpacking_bytes
 from ullage.engines.runtime.capacity import capacity
@@ -33,11 +33,7 @@ def _entry(
 
 def _constant(device: str, constant: Constant, because: str) -> Iterator[Entry]:
     for phase in (Phase.LOAD, Phase.RESIDENT):
-        yield _entry(device, Purpose.RUNTIME, phase, amount_of(constant), because, origin=_origin(constant))
-
-
-def _origin(constant: Constant) -> Origin:
-    return Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
+        yield _entry(device, Purpose.RUNTIME, phase, amount_of(constant), because, origin=constant.origin)
 
 
 def ledger(case: Case) -> Ledger:
@@ -91,11 +87,11 @@ def _process(case: Case, device: Device, share: Share) -> Iterator[Entry]:
         words = f"the tokeniser's vocabulary of {size:,}"
         for phase in (Phase.LOAD, Phase.RESIDENT):
             yield _entry(
-                device.id, Purpose.RUNTIME, phase, vocabulary(case.model.path, size), words, origin=_origin(token_constant(case.model.path))
+                device.id, Purpose.RUNTIME, phase, vocabulary(case.model.path, size), words, origin=token_constant(case.model.path).origin
             )
         for phase in (Phase.PREFILL, Phase.DECODE):
             because = "kernels that the first steps load and make, stacks of their threads, and what the allocator keeps of freed memory"
-            yield _entry(device.id, Purpose.RUNTIME, phase, amount_of(STEPPING), because, origin=_origin(STEPPING))
+            yield _entry(device.id, Purpose.RUNTIME, phase, amount_of(STEPPING), because, origin=STEPPING.origin)
         return
     yield from _constant(device.id, DEVICE_CONTEXT, "the driver's context and the kernels of PyTorch")
 

@@ -53,10 +53,6 @@ def _entry(
     return Entry(device=rank.device.id, purpose=purpose, phase=phase, amount=amount, budgeted=budgeted, because=because, origin=origin)
 
 
-def _measured(name: str) -> Origin:
-    return Origin(kind="measured", at=name)
-
-
 def _inside(case: Case, rank: Rank) -> Iterator[Entry]:
     """What mem_fraction_static is meant for: weights, tables and pools."""
     weights, parallel = rank.weights, case.parallel
@@ -101,12 +97,12 @@ def _before(case: Case, rank: Rank) -> Iterator[Entry]:
         Purpose.RUNTIME,
         amount_of(fact.CONTEXT),
         "driver context and kernels, there before loading",
-        origin=_measured(fact.CONTEXT.name),
+        origin=fact.CONTEXT.origin,
     )
     wires = network(case)
     if wires.high:
         because = f"communication buffers of {case.parallel.tensor * case.parallel.pipeline} ranks, made before loading"
-        yield _entry(rank, Purpose.COMMUNICATION, wires, because, origin=_measured(fact.NETWORK.name))
+        yield _entry(rank, Purpose.COMMUNICATION, wires, because, origin=fact.NETWORK.origin)
     if rank.device.reserved_bytes:
         yield _entry(rank, Purpose.OTHERS, Amount.exactly(rank.device.reserved_bytes), "held by other processes", origin=EXACT)
 
@@ -117,7 +113,7 @@ def _beside(case: Case, rank: Rank) -> Iterator[Entry]:
     if amount.high:
         yield _entry(rank, Purpose.WORKSPACE, amount, f"request table: {because}")
     if case.settings.text("attention_backend") == "flashinfer":
-        yield _entry(rank, Purpose.WORKSPACE, amount_of(fact.FLASHINFER), "FlashInfer's workspace", origin=_measured(fact.FLASHINFER.name))
+        yield _entry(rank, Purpose.WORKSPACE, amount_of(fact.FLASHINFER), "FlashInfer's workspace", origin=fact.FLASHINFER.origin)
     yield _entry(rank, Purpose.RUNTIME, amount_of(fact.WARM), "handles, late kernels and allocator slack", origin=ASSUMED)
     amount, because = graphs(case)
     if amount.high:
@@ -126,7 +122,7 @@ def _beside(case: Case, rank: Rank) -> Iterator[Entry]:
     if amount.high:
         yield _entry(rank, Purpose.WEIGHTS, amount, because, origin=ASSUMED)
     if case.settings.text("moe_a2a_backend") == "deepep" or case.settings.flag("enable_deepep_moe"):
-        yield _entry(rank, Purpose.COMMUNICATION, amount_of(fact.DEEPEP), "DeepEP's buffers", origin=_measured(fact.DEEPEP.name))
+        yield _entry(rank, Purpose.COMMUNICATION, amount_of(fact.DEEPEP), "DeepEP's buffers", origin=fact.DEEPEP.origin)
     images = reserved_for_images(case)
     if images:
         yield _entry(rank, Purpose.BUFFERS, Amount(0, images, images), "image features, kept back from the pool")

@@ -3,9 +3,9 @@
 from functools import lru_cache
 
 from ullage.domain.case import Case
-from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose
+from ullage.domain.ledger import Amount, Entry, Ledger, Phase, Purpose, amount_of
 from ullage.domain.machine import HOST, Device
-from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Origin
+from ullage.domain.provenance import EXACT, FORMULA, Constant, Origin
 from ullage.engines.transformers import activation, cache, continuous
 from ullage.engines.transformers.device_map import DISK
 from ullage.engines.transformers.placement import Share, on_processor, shares
@@ -25,9 +25,7 @@ def entry(
 
 
 def _constant(device: str, purpose: Purpose, phase: Phase, constant: Constant, because: str) -> Entry:
-    amount = Amount(constant.low or constant.value, constant.value, constant.high or constant.value)
-    origin = Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
-    return entry(device, purpose, phase, amount, because, origin=origin)
+    return entry(device, purpose, phase, amount_of(constant), because, origin=constant.origin)
 
 
 def working_shares(case: Case) -> tuple[Share, ...]:

@@ -3,7 +3,7 @@
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Entry, Join, Ledger, Phase, Purpose
 from ullage.domain.machine import HOST
-from ullage.domain.provenance import EXACT, FORMULA, Assumed, Constant, Measured, Origin
+from ullage.domain.provenance import EXACT, FORMULA, Constant, Measured, Origin
 from ullage.engines.vllm import dual_chunk, overhead
 from ullage.engines.vllm.activation import profile_peak
 from ullage.engines.vllm.processor import on_processor
@@ -164,9 +164,8 @@ def _entry(
     constant: Constant | None = None,
 ) -> Entry:
     if constant is not None:
-        origin = Origin(kind="assumed" if isinstance(constant.source, Assumed) else "measured", at=constant.name)
-        if isinstance(constant.source, Measured):
-            origin = Origin(kind="measured", at=constant.source.record)
+        source = constant.source
+        origin = Origin(kind="measured", at=source.record) if isinstance(source, Measured) else constant.origin
     return Entry(device=device, purpose=purpose, phase=phase, amount=amount, budgeted=budgeted, because=because, origin=origin)
 
 

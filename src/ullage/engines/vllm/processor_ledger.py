@@ -52,15 +52,11 @@ def _processes(device: str, workers: int, replicas: int) -> Iterator[Entry]:
         (figures.WORKER, workers, "the process that computes: Python, PyTorch and its libraries"),
     ):
         named = f"{because}, {count} of them" if count > 1 else because
-        yield _entry(device, Purpose.RUNTIME, _times(constant, count), named, origin=_of(constant), budgeted=constant is figures.WORKER)
+        yield _entry(device, Purpose.RUNTIME, _times(constant, count), named, origin=constant.origin, budgeted=constant is figures.WORKER)
 
 
 def _times(constant: Constant, count: int) -> Amount:
     return total([amount_of(constant)] * count)
-
-
-def _of(constant: Constant) -> Origin:
-    return Origin(kind="measured", at=constant.name)
 
 
 def _weights(case: Case, device: str, there: tuple[Rank, ...]) -> Iterator[Entry]:
@@ -77,9 +73,9 @@ def _weights(case: Case, device: str, there: tuple[Rank, ...]) -> Iterator[Entry
     yield _entry(device, Purpose.BUFFERS, Amount.exactly(tables), "rotary tables")
     pieces = total(kept_pieces(case, rank.weights) for rank in there)
     because = f"what the allocator keeps of matrices that were packed and freed; {THRESHOLD}=262144 gives it back"
-    yield _entry(device, Purpose.RUNTIME, pieces, because, origin=_of(figures.PIECES))
+    yield _entry(device, Purpose.RUNTIME, pieces, because, origin=figures.PIECES.origin)
     code = total(compiled(case) for _ in there)
-    yield _entry(device, Purpose.RUNTIME, code, "compiled code and its tables", origin=_of(figures.COMPILED))
+    yield _entry(device, Purpose.RUNTIME, code, "compiled code and its tables", origin=figures.COMPILED.origin)
 
 
 def _cache(case: Case, device: str, there: Iterable[Rank]) -> Iterator[Entry]:
