@@ -25,7 +25,7 @@ from ullage.domain.reading import EngineReading, HostReading, ProcessMemory
 from ullage.errors import InputError, WorldError
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import arguments_of, command_of
-from ullage.planning.diagnose_lines import bare, bare_lines
+from ullage.planning.diagnose_lines import bare, pieces_of
 from ullage.planning.diagnose_live import log_of
 from ullage.ports import Page
 from ullage.report.as_text import Look, plain_text
@@ -217,11 +217,11 @@ class TestLines:
         ],
     )
     def test_what_containers_collectors_and_ranks_write_before_a_line_is_taken_off(self, line: str, text: str, rank: str) -> None:
-        (found,) = bare_lines([line + "\n"])
+        (found,) = pieces_of(1, line + "\n")
         assert (found.text, found.rank) == (text, rank)
 
     def test_a_progress_bar_is_one_line_of_the_file(self) -> None:
-        assert [(line.number, line.text) for line in bare_lines(["a\rb\rc\n", "d\n"])] == [(1, "a"), (1, "b"), (1, "c"), (2, "d")]
+        assert [(line.number, line.text) for line in pieces_of(7, "a\rb\rc\n")] == [(7, "a"), (7, "b"), (7, "c")]
 
     def test_a_long_tag_without_an_end_is_read_in_no_time(self) -> None:
         assert bare("(" + "a b " * 2000)[1] == ""

@@ -13,13 +13,13 @@ from ullage.domain.facts import Fact
 from ullage.frozen import replace
 from ullage.planning.diagnose_asked import FIRST, LAST, Asked, Kept, asked
 from ullage.planning.diagnose_command import arguments_of, command_of, continues
-from ullage.planning.diagnose_lines import Bare, bare_lines
+from ullage.planning.diagnose_lines import Bare, goes_on, is_cut, pieces_of
+from ullage.planning.diagnose_sieve import ANSWERED, BLANK, DULL, READ, Sieve, Worth, with_forms
 
 _SHOWN = 240  # letters of a line that are kept
 _NEAR = 25  # lines between a traceback's last function and the error it is about
 _BELOW, _MOST_BLOCKS = 12, 40  # lines between an error and a traceback that is told after it; tracebacks remembered
 _MOST_SHAPES, _MOST_COMMANDS, _MOST_FRAMES, _MOST_JOINED = 20_000, 20, 120, 5
-_LONGEST_SENTENCE = 2000
 _NUMBERED = re.compile(r"(?<!\S)[^\s\d]*\d\S*")  # a word with a number; begun at its start, so that a long word costs its length
 _NUMBERED_PARTS = re.compile(r"\d+")
 # Words of lines that are always read: in these a number alone tells a death from an ordinary end.
@@ -31,20 +31,13 @@ _CARD = re.compile(
     r"(?:[ -]\w+)?(?:[ -]\d{2,3}GB)?|GH200|GB\d00|MI\d{3}X?|T4|V100[\w-]*|Arc\(TM\) [AB]\d{3})"
 )
 _ANSWERED = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200|\| 200 \|.{0,60}POST')
-_UNFINISHED = re.compile(
-    r"Tried to allocate(?!.*(?:is free|MiB free|GiB free|bytes free|by PyTorch|total capacity;.*free|Error code \d))", re.IGNORECASE
-)
-_NEW_LINE = re.compile(
-    r"^(?:Traceback|  File |\[|\d{4}-|\(|(?:INFO|ERROR|WARNING|DEBUG)\b|During handling|\w+(?:\.\w+)*(?:Error|Exception)\b|\S*[#$] )"
-)
 _AS_ERROR: Final = ("wrapper", "benign", "retracted", "preemptions")
 
 
 def gather(lines: Iterable[str], engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None = None) -> Log:
     """The facts, stages and commands of a log. ``wanted`` names the engine; else it is recognised by its own words."""
     reader = _Reader(engines, aids, wanted)
-    for line in bare_lines(lines):
-        reader.take(line)
+    reader.read(lines)
     return reader.log()
 
 
@@ -61,48 +54,86 @@ class _Reader:
         self._commands: list[tuple[int, tuple[str, ...]]] = []
         self._frames: dict[str, tuple[list[str], int]] = {}
         self._blocks: list[tuple[str, int, list[str]]] = []  # the rank, first line and functions of tracebacks
-        self._dull: set[str] = set()
-        self._often: dict[str, int] = {}
-        self._later: dict[str, Bare] = {}  # the last line of shapes that come again and again
+        self._sieve = Sieve()
+        self._dull: set[int] = set()  # shapes, by their hash: a shape can be as long as a line
+        self._often: dict[int, int] = {}
+        self._later: dict[int, Worth] = {}  # the last line of shapes that come again and again
         self._looked: set[str] = set()
         self._read_lines = 0
+        self._is_between = True  # what the next line says does not hang on the last one
         self._open: Bare | None = None  # an allocator's sentence cut by a terminal's width
         self._joined = 0
         self._shell = ""
         self._lines = self._answered = 0
         self._card = ""
 
-    def take(self, line: Bare) -> None:
-        """Note one line."""
-        self._lines = line.number
+    def read(self, lines: Iterable[str]) -> None:
+        """Note every line; of one whose form was seen, what that came to."""
+        known = self._sieve.known
+        for number, (line, form) in enumerate(with_forms(lines), 1):
+            worth = known.get(hash(form)) if self._is_between else None
+            if worth is None:
+                worth = self._look(number, line, form)
+            if worth.is_line:
+                self._lines = number
+                self._answered += worth.answers
+                if worth.is_last_kept:
+                    worth.number, worth.line = number, line
+
+    def _look(self, number: int, line: str, form: bytes) -> Worth:
+        """What a line of a new form comes to."""
+        was_between = self._is_between
+        known = self._sieve.of_ids(form) if was_between else None
+        if known is not None:
+            return known
+        pieces = pieces_of(number, line)
+        worths = [self.take(piece) for piece in pieces]
+        self._is_between = self._open is None
+        if len(pieces) > 1 or not (was_between and self._is_between):  # what was taken is not the line alone
+            self._answered += sum(worth.answers for worth in worths)
+            return READ if pieces else BLANK
+        worth = worths[0] if worths else BLANK
+        if worth is not READ:
+            self._sieve.learn(form, line, pieces, worth)
+        return worth
+
+    def take(self, line: Bare) -> Worth:
+        """Note one line; what the next of its shape comes to."""
         line = self._whole(line)
         frame = FRAME.match(line.text)
         if frame is not None:
             self._sign(frame["file"])
             self._frame(line, frame["name"])
-            return
+            return READ
         if line.before:
             self._sign(_NUMBERED_PARTS.sub("0", line.before))
         if line.text.startswith("Traceback (most recent"):
             self._frames[line.rank] = ([], line.number)
-            return
+            return READ
         if " 200" in line.text and _ANSWERED.search(line.text):
-            self._answered += 1
-            return
-        shape = _NUMBERED.sub("0", line.text)
+            return ANSWERED
+        shape = hash(_NUMBERED.sub("0", line.text))
         if shape in self._dull:
-            return
+            return DULL
         if self._often.get(shape, 0) >= _OFTEN:
-            self._later[shape] = line
-            return
+            worth = self._later.setdefault(shape, Worth(is_last_kept=True))
+            worth.number, worth.line = line.number, line
+            return worth
+        return self._noted(line, shape)
+
+    def _noted(self, line: Bare, shape: int) -> Worth:
+        """Ask what a line says, and remember how often its shape was asked."""
         says = self._interesting(line)
         if any(word in line.text for word in _TELLING):
-            return
+            return READ
+        worth = READ
         if says and len(self._often) < _MOST_SHAPES:
             self._often[shape] = self._often.get(shape, 0) + 1
         elif not says and len(self._dull) < _MOST_SHAPES:
             self._dull.add(shape)
+            worth = DULL
         self._decide()
+        return worth
 
     def _sign(self, words: str) -> None:
         """Note whose words a file's path, or what stands before a line, are. Each is looked at once."""
@@ -125,11 +156,10 @@ class _Reader:
 
     def _whole(self, line: Bare) -> Bare:
         """A sentence that a terminal cut is read with what follows it."""
-        if self._open is not None and self._joined < _MOST_JOINED and not _NEW_LINE.match(line.text):
+        if self._open is not None and self._joined < _MOST_JOINED and goes_on(line.text):
             self._joined += 1
             line = Bare(self._open.number, f"{self._open.text} {line.text.strip()}", self._open.rank)
-        is_cut = "llocate" in line.text and len(line.text) < _LONGEST_SENTENCE and _UNFINISHED.search(line.text)
-        self._open = line if is_cut else None
+        self._open = line if is_cut(line.text) else None
         if self._open is None:
             self._joined = 0
         return line
@@ -219,7 +249,7 @@ class _Reader:
 
     def log(self) -> Log:
         """What was gathered."""
-        for line in sorted(self._later.values()):
+        for line in sorted(worth.last() for worth in self._later.values()):
             self._interesting(line)
         name = self._wanted or self._recognised()
         engine = self._engines.get(name) if name is not None else None

@@ -1,7 +1,6 @@
 """Lines of a log as the engine wrote them: without colours, progress bars, containers, collectors, stamps, and with their rank."""
 
 import re
-from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ullage import wire
@@ -32,6 +31,13 @@ _TAG = re.compile(r"^\s*\((?P<rank>[A-Za-z][\w =]{0,80}?pid=\d{1,9}(?:, ip=[\d.]
 _LEVEL = re.compile(r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[\w./:]+\]|[\w./]+:\d+\]) ?")
 _SGLANG = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: (?P<rank>[A-Z0-9 ]+))?\] ")
 _LOOSE = re.compile(r"^> ")  # quoted in an issue
+_LONGEST_SENTENCE = 2000
+_UNFINISHED = re.compile(
+    r"Tried to allocate(?!.*(?:is free|MiB free|GiB free|bytes free|by PyTorch|total capacity;.*free|Error code \d))", re.IGNORECASE
+)
+_NEW_LINE = re.compile(
+    r"^(?:Traceback|  File |\[|\d{4}-|\(|(?:INFO|ERROR|WARNING|DEBUG)\b|During handling|\w+(?:\.\w+)*(?:Error|Exception)\b|\S*[#$] )"
+)
 
 
 class Bare(NamedTuple):
@@ -46,14 +52,15 @@ class Bare(NamedTuple):
     before: str = ""
 
 
-def bare_lines(lines: Iterable[str]) -> Iterator[Bare]:
-    """Every line that holds something. A progress bar drawn over itself gives one line for each time it was drawn."""
-    for number, line in enumerate(lines, 1):
-        text = _message(line)
-        for piece in text.split("\n") if "\r" not in text else re.split(r"[\r\n]+", text):
-            text, rank = bare(piece)
-            if text:
-                yield Bare(number, text, rank, piece[: min(_LONGEST_PREFIX, max(0, len(piece) - len(text)))])
+def pieces_of(number: int, line: str) -> list[Bare]:
+    """What a line holds: nothing, itself, or of a progress bar drawn over itself one for each time it was drawn."""
+    text = _message(line)
+    found = []
+    for piece in text.split("\n") if "\r" not in text else re.split(r"[\r\n]+", text):
+        text, rank = bare(piece)
+        if text:
+            found.append(Bare(number, text, rank, piece[: min(_LONGEST_PREFIX, max(0, len(piece) - len(text)))]))
+    return found
 
 
 def _message(line: str) -> str:
@@ -88,3 +95,13 @@ def bare(line: str) -> tuple[str, str]:
             text = text[match.end() :]
             rank = match.groupdict().get("rank") or rank
     return text, rank
+
+
+def is_cut(text: str) -> bool:
+    """Whether an allocator's sentence ends here before it is said."""
+    return "llocate" in text and len(text) < _LONGEST_SENTENCE and _UNFINISHED.search(text) is not None
+
+
+def goes_on(text: str) -> bool:
+    """Whether a line could be the rest of the one above that a terminal's width cut."""
+    return not _NEW_LINE.match(text)

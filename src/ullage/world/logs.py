@@ -1,5 +1,6 @@
 """Logs as lines: a file or standard input, plain or packed, in a bounded space whatever its size."""
 
+import codecs
 import io
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST = 1 << 16  # letters of one line that are read; of a longer one the end is kept too
 _TAIL = 1 << 13
+_BLOCK = 1 << 16
 _HEAD = 64
 _MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _WIDE: Final = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -111,16 +113,26 @@ def _checked(file: IO[bytes], name: str) -> Iterator[str]:
     import zlib
     from lzma import LZMAError
 
-    count = 0
+    count, rest = 0, ""
     try:
-        with io.TextIOWrapper(file, encoding=_encoding(file, name), errors="replace", newline="\n") as text:
-            while line := text.readline(LONGEST):
-                count += 1
-                yield line if line.endswith("\n") else line + _rest(text)
+        decoder = codecs.getincrementaldecoder(_encoding(file, name))("replace")
+        with file:
+            while piece := file.read1(_BLOCK):  # type: ignore[attr-defined]
+                found = io.StringIO(rest + decoder.decode(piece), newline="\n").readlines()
+                rest = _bounded(found.pop()) if found and not found[-1].endswith("\n") else ""
+                if found:
+                    found[0] = _bounded(found[0])  # the others are no longer than a block
+                    count += len(found)
+                    yield from found
+        rest += decoder.decode(b"", final=True)
     except (OSError, EOFError, zlib.error, LZMAError) as error:
         if not count:
             raise WorldError(f"{name} cannot be read: {error}; unpack it, and give what there is") from error
+        yield from (rest,) if rest else ()
+        count += bool(rest)
         sys.stderr.write(f"ullage: {name} ends in the middle: the {counted(count, 'line')} before that are read ({error})\n")
+        return
+    yield from (rest,) if rest else ()
 
 
 def _encoding(file: IO[bytes], name: str) -> str:
@@ -134,11 +146,6 @@ def _encoding(file: IO[bytes], name: str) -> str:
     return wide or "utf-8"
 
 
-def _rest(text: IO[str]) -> str:
-    """The end of a line that is longer than is read."""
-    tail = ""
-    while more := text.readline(LONGEST):
-        tail = (tail + more)[-_TAIL:]
-        if more.endswith("\n"):
-            break
-    return tail
+def _bounded(line: str) -> str:
+    """A line's beginning and, where it is longer than is read, its end."""
+    return line if len(line) <= LONGEST + _TAIL else line[:LONGEST] + line[-_TAIL:]
