@@ -9,6 +9,7 @@ from ullage.commands.question import (
     MACHINE,
     OUTPUT,
     PLACEMENT,
+    TOKENIZER,
     WHICH_ENGINE,
     WORKLOAD,
     Question,
@@ -29,7 +30,6 @@ from ullage.ports import World
 if TYPE_CHECKING:
     from ullage.domain.advice import Advice, Comparison
 
-_WHICH_ENGINE = Option("engine", "text", WHICH_ENGINE, "NAME", panel="Engine")
 _ALL = "all"
 _DIMENSIONS = ("engines", "quants", "layouts")
 _SUBJECTS = ("quant", "hardware", "models")
@@ -60,7 +60,7 @@ _TRAFFIC = (
         "FILE",
         panel="Load",
     ),
-    Option("tokenizer", "text", "What counts the data of --workload; the model's own tokeniser unless said.", "PATH|MODEL", panel="Load"),
+    TOKENIZER,
     Option("rate", "text", "Requests of --workload a second, arriving at random.", "NUMBER", panel="Load"),
     Option("decode_rate", "text", "Tokens a second of one sequence that --workload assumes (33).", "NUMBER", panel="Load"),
     Option("prefill_rate", "text", "Prompt tokens a second that --workload assumes (5000).", "NUMBER", panel="Load"),
@@ -173,6 +173,6 @@ VERB = Verb(
     name="plan",
     help="Say how every byte will be used, whether it fits, what the best settings are, and the exact command.",
     run=run,
-    options=(*MACHINE, *WORKLOAD, *_TRAFFIC, _OBJECTIVE, *PLACEMENT, _WHICH_ENGINE, *ENGINE, *FORMATS, *_ADVICE, *OUTPUT),
+    options=(*MACHINE, *WORKLOAD, *_TRAFFIC, _OBJECTIVE, *PLACEMENT, WHICH_ENGINE, *ENGINE, *FORMATS, *_ADVICE, *OUTPUT),
     argument=Argument("model", "one", "A bundled name, a Hub id, hf:org/repo:Q4_K_M, a directory, a config.json, .gguf or .safetensors."),
 )

@@ -17,7 +17,16 @@ from ullage.units import parse_count
 
 DEFAULT_ENGINE = "vllm"
 EMBEDDED = "runtime"  # what serves where there is no accelerator and nothing was named
-WHICH_ENGINE = "The serving engine (`ullage engines`); unless said vllm, and our own runtime where there is no accelerator."
+WHICH_ENGINE = Option(
+    "engine",
+    "text",
+    "The serving engine (`ullage engines`); unless said vllm, and our own runtime where there is no accelerator.",
+    "NAME",
+    panel="Engine",
+)
+TOKENIZER = Option(
+    "tokenizer", "text", "What counts the data of --workload; the model's own tokeniser unless said.", "PATH|MODEL", panel="Load"
+)
 CPU, LOCAL = "cpu", "local"  # words of --gpu
 
 MACHINE = (

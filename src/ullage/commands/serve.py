@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WHICH_ENGINE, WORKLOAD
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, TOKENIZER, WHICH_ENGINE, WORKLOAD
 from ullage.commands.serve_guard import OPTIONS as GUARD
 from ullage.commands.serve_guard import open_door
 from ullage.commands.serve_record import Recorder, RecordingDoor
@@ -21,10 +21,9 @@ from ullage.ports import Care, World
 if TYPE_CHECKING:
     from ullage.report.export import Deployment
 
-_ENGINE = Option("engine", "text", WHICH_ENGINE, "NAME", panel="Engine")
 _SERVE = (
     Option("workload", "text", "Requests to size and to let in by: data, or what `ullage workload -o` wrote.", "FILE", panel="Load"),
-    Option("tokenizer", "text", "What counts the data of --workload; the model's own tokeniser unless said.", "PATH|MODEL", panel="Load"),
+    TOKENIZER,
     Option("port", "whole", "Where callers come; the engine's own port when it is not said.", "N", panel="Serving"),
     Option("host", "text", "The address callers come to; this machine alone when it is not said.", "ADDRESS", panel="Serving"),
     Option("dry_run", "flag", "Print the command, its environment and its files, and start nothing.", panel="Serving"),
@@ -206,6 +205,6 @@ VERB = Verb(
     name="serve",
     help="Start the planned engine and keep it running; or keep your own command running: ullage serve [OPTIONS] -- COMMAND.",
     run=run,
-    options=(*MACHINE, *WORKLOAD, *PLACEMENT, _ENGINE, *ENGINE, *FORMATS, *_SERVE, *GUARD, *_OUTPUT),
+    options=(*MACHINE, *WORKLOAD, *PLACEMENT, WHICH_ENGINE, *ENGINE, *FORMATS, *_SERVE, *GUARD, *_OUTPUT),
     argument=Argument("model", "target", "A model as for plan; or a command after --, as you would start it."),
 )

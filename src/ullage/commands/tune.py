@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WHICH_ENGINE
+from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, TOKENIZER, WHICH_ENGINE
 from ullage.commands.trial import Enough, Measured, patience, run_trial
 from ullage.commands.tune_asked import as_asked, asked_of
 from ullage.commands.tuning import Tuning, launcher, read_tuning
@@ -45,14 +45,14 @@ _TUNING = (
 )
 _LOAD = (
     Option("workload", "text", "Requests to tune for: data, what `ullage workload -o` wrote, or PROMPT:ANSWER.", "FILE", panel="Load"),
-    Option("tokenizer", "text", "What counts the data of --workload; the model's own tokeniser unless said.", "PATH|MODEL", panel="Load"),
+    TOKENIZER,
     Option("rate", "text", "Requests a second, arriving at random (an open loop).", "NUMBER", panel="Load"),
     Option("concurrency", "whole", "Clients that each wait for their answer (a closed loop).", "N", panel="Load"),
     Option("requests", "whole", "Requests of a round; a trial repeats rounds until it knows enough.", "N", panel="Load"),
     Option("context", "text", "Prompt plus answer of the longest sequence; that of the workload unless said.", "TOKENS", panel="Load"),
 )
 _SERVING = (
-    Option("engine", "text", WHICH_ENGINE, "NAME", panel="Engine"),
+    WHICH_ENGINE,
     Option("engine_dir", "text", "Where the engine is installed: its environment, or its checkout.", "DIR", panel="Engine"),
     Option("program", "text", "How the engine is started, in place of the command's first word.", "WORDS", panel="Engine"),
     Option("start_seconds", "whole", "How long a start may take.", "SECONDS", panel="Engine"),
