@@ -6,13 +6,14 @@ from ullage.domain.case import Settings
 from ullage.domain.engine import checked_port
 from ullage.engines.runtime.read_command import read_words
 from ullage.engines.runtime.settings import SETTINGS, flag_of, split_of
+from ullage.engines.runtime.sizing import MAX_SEQUENCES, PAGE_TOKENS
 from ullage.errors import InputError
 from ullage.frozen import dataclass
 
 KEY_VARIABLE = "ULLAGE_API_KEY"
 _FILES = (".gguf", ".safetensors")
 _HELP = frozenset({"-h", "--help"})
-_LOOPBACK, _PORT, _SEQUENCES, _PAGE_TOKENS = "127.0.0.1", 8000, 16, 256
+_LOOPBACK, _PORT = "127.0.0.1", 8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +30,9 @@ class Options:
     memory_bytes: int | None = None
     cache_bytes: int | None = None
     max_len: int | None = None
-    max_sequences: int = _SEQUENCES
+    max_sequences: int = MAX_SEQUENCES
     chunk_tokens: int | None = None
-    page_tokens: int = _PAGE_TOKENS
+    page_tokens: int = PAGE_TOKENS
     prefix_cache: bool = True
     swap_bytes: int = 0
     dual_chunk: str | None = None
@@ -91,9 +92,9 @@ def _typed(model: str, said: Settings) -> Options:
         memory_bytes=said.integer("memory"),
         cache_bytes=said.integer("cache"),
         max_len=said.integer("max_len"),
-        max_sequences=said.integer("max_seqs") or _SEQUENCES,
+        max_sequences=said.integer("max_seqs") or MAX_SEQUENCES,
         chunk_tokens=chunk if isinstance(chunk, int) else None,
-        page_tokens=said.integer("page_tokens") or _PAGE_TOKENS,
+        page_tokens=said.integer("page_tokens") or PAGE_TOKENS,
         prefix_cache=said.get("prefix_cache") is not False,
         swap_bytes=said.integer("swap") or 0,
         dual_chunk=said.text("dual_chunk"),
