@@ -7,7 +7,7 @@ from ullage.domain.machine import HOST, Device
 from ullage.domain.plan import Capacity, DeviceVerdict, Limit, Objection, Verdict
 from ullage.errors import InputError, UnsupportedModelError
 from ullage.frozen import dataclass
-from ullage.units import format_bytes, format_count
+from ullage.units import counted, format_bytes, format_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,15 +170,14 @@ def _largest(entries: object) -> Entry | None:
 def _cache_binding(case: Case, capacity: Capacity, *, low: bool) -> str:
     """What was asked, what it needs, and what the expected or the low end of the cache holds."""
     context, count = case.workload.context_tokens or 0, case.workload.concurrent_sequences
-    asked = f"{format_count(count)} sequences" if count != 1 else "1 sequence"
-    asked += f" of {format_count(context)} tokens" if context else " of the whole length"
+    length = f"{format_count(context)} tokens" if context else "the whole length"
     have = capacity.usable_bytes.low if low else capacity.usable_bytes.expected
     longest = capacity.max_context_tokens.low if low else capacity.max_context_tokens.expected
     held = capacity.max_sequences.low if low else capacity.max_sequences.expected
     hold = f"one of {format_count(longest)} tokens"
     hold = f"{format_count(held)} such sequences, or {hold}" if held > 1 else hold
-    need = "need" if count != 1 else "needs"
-    return f"{asked} {need} {format_bytes(capacity.needed_bytes)} of cache; {format_bytes(have)} are left, which hold {hold}"
+    asked = f"{counted(count, 'sequence')} of {length} {'needs' if count == 1 else 'need'}"
+    return f"{asked} {format_bytes(capacity.needed_bytes)} of cache; {format_bytes(have)} are left, which hold {hold}"
 
 
 def _room(capacity: Capacity, worst: DeviceVerdict | None) -> str:
