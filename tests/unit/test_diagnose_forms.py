@@ -39,6 +39,10 @@ FORMS: dict[str, Callable[[int, str], str]] = {
     "compose": lambda _, line: f"vllm-1  | {line}",
     "compose in colours": lambda _, line: f"\x1b[36mvllm-1  | \x1b[0m\x1b[31;1m{line}\x1b[0m",
     "Google Cloud": lambda _, line: f"INFO {STAMP} [resource.labels.containerName: vllm] {line}",
+    "fields in JSON": lambda _, line: wire.dumps({"timestamp": STAMP, "fields": {"message": line}}, indent=0).replace("\n", " "),
+    "colours written out": lambda _, line: f"^[[36m{line}^[[0m",
+    "colours of a cloud": lambda _, line: f"#033[32m{line}#033[0m",
+    "a launcher": lambda _, line: f"2026-05-08 11:50:14.753 [Info] (Process) {line}",
     "quoted": lambda _, line: f"> {line}",
     "carriage returns": lambda _, line: f"{line}\r",
 }

@@ -26,8 +26,9 @@ _SYSTEM: Final = (
             r"oom_reaper|result 'oom-kill'",
             r"killed due to (?:the node running low on memory|memory pressure)",
             r"(?i:container|process|pod|worker|task)\b.{0,20}\bkilled\b(?:(?!GPU|VRAM|CUDA).){0,60}\bmemory\b",
+            r"ray-oom-prevention|RAY_memory_(?:usage_threshold|monitor_refresh)",
             r"killed it to free host memory|oom_kill event|OOM[- ][Kk]ill(?:ed|er)\b|invoked oom-killer|earlyoom|systemd-oomd",
-            rf"{_EXIT}(?:137|-9)\b|signal: killed|SIGKILL|\bstatus=9/KILL|exitcode *: ?-9\b",
+            rf"{_EXIT}(?:137|-9)\b|signal: killed|\bsignal[ :=]{{1,2}}9\b|SIGKILL|\bstatus=9/KILL|exitcode *: ?-9\b",
             r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
         ),
     ),
@@ -38,7 +39,7 @@ _SYSTEM: Final = (
             r"[Bb]us error|SIGBUS|insufficient shared memory|Error while creating shared memory segment",
             r"(?:posix_fallocate|shm|shared memory).{0,60}No space left on device|ncclShmOpen.{0,80}(?:rror|ailed)",
             r"No space left on device.{0,80}dev/shm|dev/shm.{0,80}(?:No space left|not enough|too small)",
-            rf"{_EXIT}(?:135|-7)\b",
+            rf"{_EXIT}(?:135|-7)\b|\bsignal[ :=]{{1,2}}7\b",
         ),
     ),
 )
@@ -65,6 +66,9 @@ _FRAMEWORK: Final = (
         (
             r"cannot open shared object file|undefined symbol|DLL load failed|version `?(?:GLIBC|GLIBCXX)_[\d.]+'? not found",
             r"PackageNotFoundError|operator torchvision::nms does not exist|Failed to import from vllm\._C",
+            r"fatal error: \S{1,80}\.h\b|requires? \S{1,40}\.(?:h|hpp|cuh)\b|ninja: build stopped",
+            r"Error building extension|Could not find nvcc",
+            r"Unable to find (?:a suitable compiler|vcvarsall)|Failed to find C compiler|CUDA_HOME environment variable is not set",
         ),
     ),
     (
@@ -78,6 +82,7 @@ _FRAMEWORK: Final = (
         "error.device_oom",
         (
             r"(?i:CUDA error):? (?:2 |\d at \S+ )?out of memory",
+            r"Triton Error \[\w{2,4}\]: out of memory|would exceed allowed memory",
             r"CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED",
             r"Cuda failure (?:2 )?['(]out of memory|CUDNN_STATUS_ALLOC_FAILED|cu(?:da)?Mem(?:Create|Alloc\w*) failed",
             r"CL_OUT_OF_RESOURCES|CL_MEM_OBJECT_ALLOCATION_FAILURE|memory layout cannot be allocated",
@@ -96,6 +101,8 @@ _FRAMEWORK: Final = (
             r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
             r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier|unknown model architecture",
             r"architectures? .{0,80} (?:is|are) not supported|Unsupported architecture|does not recognize this architecture",
+            r"has wrong shape|size mismatch for \S|(?:weight|tensor) '?[\w.]{3,120}'? (?:does not exist|not found)|missing tensor '",
+            r"wrong number of tensors|invalid magic|not a valid (?:GGUF|safetensors)|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader",
         ),
     ),
     ("error.cache_full", (r"failed to find (?:free space in the KV cache|a (?:memory|KV) ?slot)",)),

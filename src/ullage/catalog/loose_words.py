@@ -19,6 +19,10 @@ _SAID: Final = tuple(
                 r"|check_enough_kv_cache_memory"
             ),
         ),
+        (
+            "error.host_killed",
+            r"\b(?:messages?|says?|saying|prints?|output|just|gets?|got|being|was|is|process|automatically)\b[:,]? ?[`'\"*]{0,2}killed\b",
+        ),
         # A length that fails where a shorter one works; buffers that somebody finds too large.
         ("error.memory", r"\b(?P<length>\d{3,7}) (?:fails|crashes|does not (?:work|fit))\b.{0,80}\b\d{3,7} works"),
         ("error.compute_allocation", r"\bcompute buffers? .{0,30}\d(?:\.\d{1,3})? ?G(?:i?)B"),
@@ -26,7 +30,7 @@ _SAID: Final = tuple(
         (
             "error.memory",
             (
-                r"\bOOMs?\b|out[ -]of[ -]memm?ory|(?:not enough|insufficient) (?:GPU |device )?memory"
+                r"\bOOMs?\b|out[ -]?of[ -]?memm?ory|(?:not enough|insufficient) (?:GPU |device )?memory"
                 r"|runs out of .{0,20}memory|memory error"
                 r"|\b(?:cannot|can ?not|can't|could not|unable to) (?:load|start|run)\b.{0,80}\b(?:context|tokens|GPUs?|\d+ ?GB|\dx \w+)\b"
                 r"|\u663e\u5b58(?:\u4e0d\u8db3|\u6ea2\u51fa|\u8017\u5c3d|\u4e0d\u591f)|\u7206\u663e\u5b58"

@@ -6,7 +6,29 @@ from typing import Final
 from ullage.domain.cause import Stage
 from ullage.domain.ledger import Purpose
 
-FRAME = re.compile(r'^\s*File "(?P<file>[^"]{1,300})", line \d{1,7}, in (?P<name>[\w<>]{1,80})')
+# A function of a traceback as Python, a logger before it, rich's boxes, and notebooks of two ages show it.
+_FRAMES: Final = tuple(
+    re.compile(text)
+    for text in (
+        r'^[│|]?\s*(?:[A-Z]{4,8}:?\s+)?File ["“](?P<file>[^"”]{1,300})["”], line \d{1,7}, in (?P<name>[\w<>]{1,80})',
+        r"^[│|]?\s*(?P<file>[^\s\"]{1,300}\.py):\d{1,7} in\s*(?P<name>[\w<>]{0,80})\s*[│|]?\s*$",
+        r"^\s*File \[?(?P<file>[^\s\]\"]{1,300}\.py):\d{1,7}\]?(?:\([^)\s]{1,400}\))?, in (?P<name>[\w.<>]{1,160})",
+        r"^\s*\[?(?P<file>[/~][^\s\]\"]{1,300}\.py)\]?(?:\([^)\s]{1,400}\))? in (?P<name>[\w<>]{1,80})\(",
+    )
+)
+# One that a box or a terminal's width broke.
+CUT = re.compile(
+    r'^[│|]?\s*(?:[A-Z]{4,8}:?\s+)?(?:File(?: "[^"]{0,300}"?,?(?: line(?: \d{1,7},?(?: in)?)?)?)?|\S{1,300}\.py:\d{1,7} in)\s*[│|]?\s*$'
+)
+
+
+def frame_of(text: str) -> tuple[str, str] | None:
+    """The file and the function that a line of a traceback names, or None."""
+    if ".py" not in text and "File " not in text:
+        return None
+    match = next((found for pattern in _FRAMES if (found := pattern.match(text)) is not None), None)
+    return (match["file"], match["name"].rpartition(".")[2]) if match is not None else None
+
 
 # In order of precedence: a profile run executes the model, and a capture warms it up; the outer word tells.
 _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
@@ -23,7 +45,7 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
         Stage.PROFILE,
         (
             r"profile_run|determine_(?:num_)?available_(?:memory|blocks)|profile_num_available_blocks|profile_max_num_tokens|_profile_\w+",
-            r"profile_cudagraph_memory|get_available_memory",
+            r"profile_cudagraph_memory|get_available_memory|[Ww]arm_?up|_run_encoder_profile\w*|_dummy_run",
         ),
     ),
     (
@@ -31,7 +53,7 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
         (
             r"initialize_kv_cache(?:s|_tensors)?|_initialize_kv_caches|initialize_cache|initialize_from_config|_allocate_kv_cache\w*",
             r"allocate_gpu_cache|_?init_cache_engine|init_memory_pool|alloc_memory_pool|_create_buffers|create_kv_cache\w*|create_caches",
-            r"create_state_tensors|alloc_cache|allocate_cache",
+            r"create_state_tensors|alloc_cache|allocate_(?:kv_)?cache\w*|_?init_(?:kv_)?caches?(?:_\w+)?|_init_pools?|init_memory_pools?",
         ),
     ),
     (
@@ -40,7 +62,9 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"load_model|load_weights|_load_model|initialize_model|_initialize_model|get_model|from_pretrained|load_low_bit|load_split",
             r"load_autosplit\w*|load_gen|set_device_map|process_weights_after_loading|create_weights|weight_loader|_load_state_dict\w*",
             r"set_module_tensor_to_device|dispatch_model|load_checkpoint_\w+|caching_allocator_warmup|_load_pretrained_model|convert_model",
-            r"optimize_and_load_gguf|ggml_convert\w*|_apply|load_quantized|convert|BackendInterface|\w*_loader",
+            r"optimize_and_load_gguf|ggml_convert\w*|_apply|load_quantized|convert|BackendInterface|\w*_loader|make_layers|_init_model",
+            r"_?load(?:_(?!lora|adapter|image|audio|video|dataset|chat)\w+)?|get_(?:multi_)?weights?_\w+|get_(?:partial_)?sharded",
+            r"set_module_\w*tensor_to_device|process_weights\w*",
         ),
     ),
     (
@@ -49,9 +73,11 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"execute_model(?:_async)?|forward_batch_generation|forward_extend|forward_prefill|prefill|generate|model_forward",
             r"_sample|(?:greedy|beam|contrastive|assisted|group_beam)_(?:search|sample|decoding)|_beam_search",
             r"_?process_engine_step|engine_step|run_engine_loop|step_async|_process_request|run_busy_loop|event_loop_\w+|iterate|prefill_and_generate|forward_chunck?|forward|\w*_prefill|\w+_fwd|handle_request|generate_text",
+            r"Prefill|generate_token|generate_gen|stream_generate\w*|compute_attention|run_batch|generate_reply\w*|generate_with_callback|gentask",
+            r"stream_chat|create_(?:chat_)?completion\w*|new_forward",
         ),
     ),
-    (Stage.UNDER_LOAD, (r"forward_decode|decode_one_tokens|_decode|decode_batch",)),
+    (Stage.UNDER_LOAD, (r"forward_decode|decode_one_tokens|_decode|decode_batch|Decode",)),
 )
 _STAGE_PATTERNS: Final = tuple((stage, re.compile(rf"(?:{'|'.join(texts)})$")) for stage, texts in _STAGES)
 # What the innermost functions were making.
@@ -64,6 +90,33 @@ _TERMS: Final[tuple[tuple[Purpose, str], ...]] = (
 )
 _TERM_PATTERNS: Final = tuple((purpose, re.compile(rf"(?:{text})$")) for purpose, text in _TERMS)
 _INNERMOST = 6
+# What a line of source makes: the tensors are called alike by all engines.
+_SOURCE: Final = tuple(
+    (purpose, re.compile(text))
+    for purpose, text in (
+        (
+            Purpose.KV_CACHE,
+            (
+                r"(?:^|[\s(.])\w*(?:cache|kv_buffer|k_buffer|v_buffer|past_key\w*|past_value\w*|layer_past)\w*(?:\[[^\]]*\])?"
+                r"(?:\.append\(|\s*(?:,\s*[\w.]+\s*)?(?::[^=]{1,40})?=\s*)(?:\[|torch\.(?:zeros|empty|cat|full)\b|\w*Cache\w*\(|"
+                r"self\.cache_mode\(|self\._allocate\w*\(|cache_type\()"
+                r"|torch\.(?:zeros|empty|full)\(\s*\w*(?:kv|cache)_\w*shape "
+            ),
+        ),
+        (
+            Purpose.LOGITS,
+            (
+                r"(?<![a-z]_)logits\s*=|\blm_head\(|log_?softmax\(|\blogprobs?\w*\s*=|softmax\(\s*(?:next_token_)?(?:logits|scores)"
+                r"|logits\.(?:float|to|sort|clone)\(|multinomial\("
+            ),
+        ),
+        (Purpose.WORKSPACE, r"(?:scratch|workspace)\w*\s*="),
+    )
+)
+_CALLED = re.compile(r"(\w{3,80})\(")
+# What takes places in a pool; it answers None where there is none left.
+_TAKES_SLOTS = re.compile(r"(?:prepare_for_(?:extend|decode)|alloc(?:_\w+)?|allocate_slots|append_slots?)$")
+_LAST_SOURCE = 4  # between a layer's own line and the product that torch makes of it stand up to three of torch's
 
 
 def stage_of(frames: tuple[str, ...]) -> Stage | None:
@@ -71,10 +124,31 @@ def stage_of(frames: tuple[str, ...]) -> Stage | None:
     return next((stage for stage, pattern in _STAGE_PATTERNS if any(pattern.match(name) for name in frames)), None)
 
 
-def term_of(frames: tuple[str, ...]) -> Purpose | None:
-    """What the innermost functions were making, or None."""
+def term_of(frames: tuple[str, ...], source: tuple[str, ...] = ()) -> Purpose | None:
+    """What the innermost functions, or the lines of source shown with them, were making, or None."""
     last = frames[-_INNERMOST:]
-    return next((purpose for purpose, pattern in _TERM_PATTERNS if any(pattern.match(name) for name in last)), None)
+    named = next((purpose for purpose, pattern in _TERM_PATTERNS if any(pattern.match(name) for name in last)), None)
+    return named or made_in(source)
+
+
+def called(source: tuple[str, ...]) -> tuple[str, ...]:
+    """The functions that the innermost line of source calls: a traceback can be cut there."""
+    return tuple(_CALLED.findall(source[-1])) if source else ()
+
+
+def made_in(source: tuple[str, ...]) -> Purpose | None:
+    """What the innermost lines of source make, or None when none of them tells."""
+    return next((purpose for line in reversed(source[-_LAST_SOURCE:]) for purpose, pattern in _SOURCE if pattern.search(line)), None)
+
+
+def takes_slots(frames: tuple[str, ...]) -> bool:
+    """Whether the innermost functions take places in a pool that was made before."""
+    return any(_TAKES_SLOTS.match(name) for name in frames[-_INNERMOST:])
+
+
+def allocates_cache(source: tuple[str, ...]) -> bool:
+    """Whether the innermost lines of source make a cache anew, not longer."""
+    return made_in(source) is Purpose.KV_CACHE and not any("cat(" in line for line in source[-_LAST_SOURCE:])
 
 
 # Lines that mark the way of a start, whoever prints them.
@@ -88,7 +162,11 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
         (
             r"Application startup complete|Uvicorn running on|The server is fired up|server is listening on|all slots are idle",
             r"main: model loaded|Starting vLLM (?:API )?server|Connected \(version|llama runner started|Listening on \S+:\d+",
-            r"Model (?:successfully )?loaded\b|compute buffer size",
+            r"Model (?:successfully )?loaded\b|compute buffer size|Prefill batch|Output generated in \d|\bprefill\{id=",
+            r"Method Prefill encountered|Request failed during generation|Setting max batch total tokens",
+            r'"POST /(?:v1/|api/)?(?:chat|completions|generate|embed|messages|responses)',
+            r"_log_task_completion",
+            r"Background loop (?:has errored|is stopped)|[Ee]ngine (?:background task|loop) (?:failed|has died|is not)",
         ),
     ),
     (Stage.SAMPLER, (r"Graph capturing finished|Capture \w+ ?\w* ?graph end",)),
@@ -105,7 +183,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
         (
             r"(?:processing|executing) method '?(?:determine_\w+|profile_\w+)",
             r"[Pp]rofil(?:ing|e) (?:run\b|CUDA graph|memory)|Encoder cache will be initialized with a budget",
-            r"Dynamo bytecode transform|torch\.compile takes",
+            r"Dynamo bytecode transform|torch\.compile takes|Warming up model|Method Warmup encountered",
         ),
     ),
     (
@@ -120,6 +198,8 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
         (
             r"Starting to load model|Loading (?:safetensors|pt|model|weights|checkpoint)(?!.{0,20} took)|Load weight begin",
             r"load_tensors: loading|llm_load_tensors|loading model tensors|model buffer size|msg=\"model weights\"",
+            r"[Ll]oading (?:draft )?(?:model )?modules|[Ll]oading \S+\.(?:weight|bias|qweight) to ",
+            r"Shard \d+ failed to start|ShardCannotStart",
         ),
     ),
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ullage import engines
+from ullage.catalog.unplanned import PROGRAMS
 from ullage.commands.check import split_environment
 from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_run, notes_of, request_of
 from ullage.commands.engine_pages import base_of, read_engine, shown
@@ -18,7 +19,7 @@ from ullage.errors import InputError, UllageError, WorldError
 from ullage.frozen import replace
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import as_words
-from ullage.planning.diagnose_facts import detail, figures_of
+from ullage.planning.diagnose_facts import detail, figures_of, is_over_device
 from ullage.planning.diagnose_live import log_of
 from ullage.ports import World
 from ullage.units import format_bytes
@@ -34,7 +35,9 @@ _OUTPUT: Final = (
 )
 # What engines call the model and the degrees where they repeat their settings.
 _MODEL_KEYS: Final = ("model_tag", "model", "model_path")
-_NAMELESS: Final = f"the log does not tell which engine wrote it: settings are named as {DEFAULT_ENGINE} names them; say it with --engine"
+_NAMELESS: Final = "the log does not tell which engine wrote it: settings are named as {} names them; say it with --engine"
+_SCRIPT: Final = "transformers"  # asks for more than a device has in one piece, where servers measure beforehand
+_UNPLANNED: Final = "nothing is planned for {}: its settings are named as it names them, without a budget"
 _UNLIKE: Final = "this does not look like the log of an engine: no line is one that an engine or a system writes of its work"
 _DEGREES: Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "tp_size", "pp_size", "dp_size")
 _ALSO: Final = ("dtype", "quantization", "kv_cache_dtype", "max_model_len", "context_length", "max_seq_len")
@@ -77,11 +80,15 @@ def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = Non
     """With what the log or the options tell of the case; ``asked`` is what was asked of the engine, where that is known."""
     known = engines.engines()
     name = log.engine
+    if name in PROGRAMS:
+        program = PROGRAMS[name]
+        return replace(diagnose(log, aid=program.aid), notes=(_UNPLANNED.format(program.title),))
     if name is None:
-        found = diagnose(log, aid=engines.first_aid(DEFAULT_ENGINE))
+        likest = _SCRIPT if is_over_device(log) else DEFAULT_ENGINE
+        found = diagnose(log, aid=engines.first_aid(likest))
         if not log.lines:
             return replace(found, notes=("nothing tells which engine this is: say it with --engine",))
-        return replace(found, notes=(_UNLIKE if not (log.sightings or log.commands) else _NAMELESS,))
+        return replace(found, notes=(_UNLIKE if not (log.sightings or log.commands) else _NAMELESS.format(likest),))
     case, notes = _case(flags, world, known[name], log, asked)
     return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
 

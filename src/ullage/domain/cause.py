@@ -68,6 +68,9 @@ class Kind(StrEnum):
     BUG = "bug"
 
 
+NAMED = "named"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
     """A change that helps against some kinds of failure, in the engine's own setting; ``up`` says that it is raised.
@@ -84,7 +87,7 @@ class Hint:
     when: Purpose | None = None  # only where this takes more than any other term beside the weights; it then comes first
     only_from: tuple[str, ...] = ()  # only where the setting has one of these values
     stages: frozenset[Stage] = frozenset()  # only in these; none: in all
-    stated: str = ""  # only where an error states this detail; it then comes first
+    stated: str = ""  # only where an error states this detail, or names the setting (NAMED); it then comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +118,14 @@ class FirstAid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One fact and where it stands. ``frames`` are the functions of the traceback above it, outermost first."""
+    """One fact and where it stands. ``frames`` are its traceback's functions, outermost first, ``source`` the last lines of it."""
 
     line: int
     fact: Fact
     text: str
     rank: str = ""
     frames: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
     count: int = 1  # how often it was said
 
 

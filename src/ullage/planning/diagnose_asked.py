@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ullage.domain.cause import FirstAid, Sighting
-from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
 
 FIRST, LAST = 6, 4  # sightings kept of one fact: the first ones and the last ones
@@ -50,14 +49,14 @@ class Asked:
     advised: dict[int, tuple[int, int, str]] = field(default_factory=dict)
 
 
-def asked(known: Engine, aid: FirstAid) -> Asked:
+def asked(read: Callable[[str], Fact | None], aid: FirstAid) -> Asked:
     """An engine before the first line."""
 
     def patterns(texts: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
         return tuple(re.compile(text) for text in texts)
 
     return Asked(
-        read=known.read_log_line,
+        read=read,
         aid=aid,
         signs=patterns(aid.signs),
         arguments=patterns(aid.arguments),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ullage.catalog.death_messages import read_death
+from ullage.catalog.traceback_frames import takes_slots
 from ullage.domain.cause import Cause, Kind, Log, Sighting, Stage
 from ullage.frozen import replace
 from ullage.planning.diagnose_evidence import cause_of
@@ -22,6 +23,7 @@ _OPEN: Final = frozenset({Kind.WEIGHTS, Kind.WORKSPACE, Kind.ACTIVATIONS, Kind.G
 _MEMORY: Final = re.compile(r"memory|alloc|\bOOM\b|OUT_OF_", re.IGNORECASE)
 _NOT_MEMORY: Final = re.compile(r"illegal memory|memory access fault")
 _LEAST_REASON = 4
+_NOTHING: Final = "NoneType"
 _MILD: Final = frozenset({Kind.CACHE_PRESSURE, Kind.REDUCED, Kind.REQUEST_TOO_LONG, Kind.SPILL})
 
 
@@ -73,6 +75,8 @@ def _as_cause(log: Log, figures: Figures, seen: Sighting, *, fills_budget: bool)
 def _told(log: Log, seen: Sighting, kind: Kind, stage: Stage) -> Cause:
     """An error whose name tells what it is of."""
     name = seen.fact.name
+    if kind is Kind.BUG and _NOTHING in seen.text and takes_slots(seen.frames):
+        return cause_of(seen, Kind.CACHE_PRESSURE, Stage.UNDER_LOAD, stated=False, says="no place was left in the pool")
     if kind in _WITH_REASON and (other := _reason(seen.text)) is not None:
         return cause_of(seen, other, stage)
     if name == "error.host_oom" and (named := names_after(log, seen)) is not None:

@@ -16,7 +16,7 @@ def cause_of(seen: Sighting, kind: Kind, stage: Stage, *, stated: bool = True, s
     family = FAMILIES.get(kind, Family.NOT_MEMORY)
     term = TERMS.get(kind)
     if kind in {Kind.WORKSPACE, Kind.ACTIVATIONS}:
-        term = term_of(seen.frames) or term
+        term = term_of(seen.frames, seen.source) or term
     if kind is Kind.HOST:
         term = TERMS.get(HOST_BY_STAGE.get(stage, Kind.HOST))
     if kind is Kind.HOST and ("pinned" in seen.text or "KV" in seen.text or "kv cache" in seen.text):

@@ -22,6 +22,7 @@ _PURPOSES: Final = {
     "others_bytes": Purpose.OTHERS,
     "output_bytes": Purpose.LOGITS,
 }
+_ANY: Final = 320 << 30  # more than any device has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,12 @@ def detail(fact: Fact, name: str) -> int | None:
     if fact.name == name and isinstance(fact.value, int | float) and not isinstance(fact.value, bool):
         return int(fact.value)
     return None
+
+
+def is_over_device(log: Log) -> bool:
+    """Whether one allocation that failed asked for more than the device has."""
+    errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
+    return any((detail(fact, "requested_bytes") or 0) >= (detail(fact, "total_bytes") or _ANY) for fact in errors)
 
 
 def _text(fact: Fact, name: str) -> str:

@@ -6,20 +6,20 @@ from typing import Final
 
 from ullage.catalog.death_messages import read_death
 from ullage.catalog.loose_words import read_least
-from ullage.catalog.traceback_frames import AFTER_FACT, FRAME, mark_of
+from ullage.catalog.traceback_frames import AFTER_FACT, mark_of
+from ullage.catalog.unplanned import PROGRAMS
 from ullage.domain.cause import FirstAid, Log, Sighting, Stage
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
 from ullage.frozen import replace
 from ullage.planning.diagnose_asked import FIRST, LAST, Asked, Kept, asked
 from ullage.planning.diagnose_command import arguments_of, command_of, continues
+from ullage.planning.diagnose_frames import Frames, Trace
 from ullage.planning.diagnose_lines import Bare, goes_on, is_cut, pieces_of
 from ullage.planning.diagnose_sieve import ANSWERED, BLANK, DULL, READ, Sieve, Worth, with_forms
 
 _SHOWN = 240  # letters of a line that are kept
-_NEAR = 25  # lines between a traceback's last function and the error it is about
-_BELOW, _MOST_BLOCKS = 12, 40  # lines between an error and a traceback that is told after it; tracebacks remembered
-_MOST_SHAPES, _MOST_COMMANDS, _MOST_FRAMES, _MOST_JOINED = 20_000, 20, 120, 5
+_MOST_SHAPES, _MOST_COMMANDS, _MOST_JOINED = 20_000, 20, 5
 _NUMBERED = re.compile(r"(?<!\S)[^\s\d]*\d\S*")  # a word with a number; begun at its start, so that a long word costs its length
 _NUMBERED_PARTS = re.compile(r"\d+")
 # Words of lines that are always read: in these a number alone tells a death from an ordinary end.
@@ -46,14 +46,15 @@ class _Reader:
 
     def __init__(self, engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None) -> None:
         chosen = {wanted: engines[wanted]} if wanted is not None else engines
-        self._engines = {name: asked(known, aids.get(name, FirstAid())) for name, known in chosen.items()}
+        self._engines = {name: asked(known.read_log_line, aids.get(name, FirstAid())) for name, known in chosen.items()}
+        if wanted is None:
+            self._engines |= {name: asked(program.read, program.aid) for name, program in PROGRAMS.items()}
         self._wanted = wanted
         self._common: dict[str, Kept] = {}
         self._least: dict[str, Kept] = {}
         self._stages: list[tuple[Stage, int]] = []
         self._commands: list[tuple[int, tuple[str, ...]]] = []
-        self._frames: dict[str, tuple[list[str], int]] = {}
-        self._blocks: list[tuple[str, int, list[str]]] = []  # the rank, first line and functions of tracebacks
+        self._frames = Frames()
         self._sieve = Sieve()
         self._dull: set[int] = set()  # shapes, by their hash: a shape can be as long as a line
         self._often: dict[int, int] = {}
@@ -88,8 +89,8 @@ class _Reader:
             return known
         pieces = pieces_of(number, line)
         worths = [self.take(piece) for piece in pieces]
-        self._is_between = self._open is None
-        if len(pieces) > 1 or not (was_between and self._is_between):  # what was taken is not the line alone
+        self._is_between = self._open is None and not self._frames.waits
+        if len(pieces) > 1 or not (was_between and self._is_between) or self._frames.took:  # what was taken is not the line alone
             self._answered += sum(worth.answers for worth in worths)
             return READ if pieces else BLANK
         worth = worths[0] if worths else BLANK
@@ -100,16 +101,12 @@ class _Reader:
     def take(self, line: Bare) -> Worth:
         """Note one line; what the next of its shape comes to."""
         line = self._whole(line)
-        frame = FRAME.match(line.text)
-        if frame is not None:
-            self._sign(frame["file"])
-            self._frame(line, frame["name"])
+        file = self._frames.take(line)
+        if file is not None:
+            self._sign(file)
             return READ
         if line.before:
             self._sign(_NUMBERED_PARTS.sub("0", line.before))
-        if line.text.startswith("Traceback (most recent"):
-            self._frames[line.rank] = ([], line.number)
-            return READ
         if " 200" in line.text and _ANSWERED.search(line.text):
             return ANSWERED
         shape = hash(_NUMBERED.sub("0", line.text))
@@ -164,15 +161,6 @@ class _Reader:
             self._joined = 0
         return line
 
-    def _frame(self, line: Bare, name: str) -> None:
-        names, at = self._frames.get(line.rank, ([], 0))
-        if not names or line.number - at > _NEAR:
-            self._blocks.append((line.rank, line.number, names))
-            del self._blocks[_MOST_BLOCKS // 2 : -_MOST_BLOCKS // 2]
-        names.append(name)
-        del names[:-_MOST_FRAMES]
-        self._frames[line.rank] = (names, line.number)
-
     def _interesting(self, line: Bare) -> bool:
         """Note what a line says; False when it says nothing."""
         text = line.text
@@ -224,9 +212,9 @@ class _Reader:
             del self._stages[FIRST : -LAST * 4]
 
     def _keep(self, kept: dict[str, Kept], line: Bare, fact: Fact) -> None:
-        names, at = self._frames.get(line.rank, ([], -_NEAR))
-        frames = tuple(names) if fact.name.startswith("error.") and line.number - at <= _NEAR else ()
-        seen = Sighting(line=line.number, fact=fact, text=line.text.strip()[:_SHOWN], rank=line.rank, frames=frames)
+        trace = self._frames.above(line) if fact.name.startswith("error.") else Trace()
+        frames, source = tuple(trace.names), tuple(trace.source)
+        seen = Sighting(line=line.number, fact=fact, text=line.text.strip()[:_SHOWN], rank=line.rank, frames=frames, source=source)
         kept.setdefault(fact.name, Kept()).add(seen)
 
     def _command(self, line: Bare) -> bool:
@@ -276,8 +264,8 @@ class _Reader:
         """An error that stands above its traceback, as a headline or as a logger writes it, with that traceback's functions."""
         if seen.frames or not seen.fact.name.startswith("error."):
             return seen
-        below = (names for rank, line, names in self._blocks if 0 < line - seen.line <= _BELOW and seen.rank in {"", rank})
-        return replace(seen, frames=tuple(next(below, ())))
+        trace = self._frames.below(seen.line, seen.rank)
+        return replace(seen, frames=tuple(trace.names), source=tuple(trace.source))
 
     def _recognised(self) -> str | None:
         """The engine with the most of its own words; of none, the one that read the most kinds of facts that only it reads."""

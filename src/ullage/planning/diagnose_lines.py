@@ -10,7 +10,9 @@ LONGEST = 16384
 _LONGEST_PREFIX = 160
 _COLOUR = re.compile(
     r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\[\d{1,3}(?:;\d{1,3}){1,3}m"
+    r"|(?:\^\[|#033)\[[\d;]{0,12}m"  # as terminals' letters are written in files
 )
+_ESCAPED: Final = "\\n  File "  # a traceback as a string is printed
 _JSON_KEYS: Final = ("log", "MESSAGE", "message", "msg", "text", "line")
 # What a container runtime or a collector writes before a line; each is taken off once, in this order.
 _PREFIXES: Final = tuple(
@@ -25,6 +27,7 @@ _PREFIXES: Final = tuple(
         r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? ",  # docker --timestamps
         r"\[(?:\d+,)?(?P<rank>\d{1,4})\](?:<std(?:out|err)>)?: ?",  # mpirun
         r"\[?(?P<rank>rank ?\d{1,4})\]?: ?",
+        r"\[(?:Info|Error|Warning|Warn|Debug)\] \(Process\) ",  # a server that starts engines
     )
 )
 _TAG = re.compile(r"^\s*\((?P<rank>[A-Za-z][\w =]{0,80}?pid=\d{1,9}(?:, ip=[\d.]{1,20})?)\) ?")
@@ -64,18 +67,26 @@ def pieces_of(number: int, line: str) -> list[Bare]:
 
 
 def _message(line: str) -> str:
-    """The text of a line that a collector wrapped in JSON; else the line."""
-    start = line.lstrip()[:1]
-    if start != "{" or len(line) > LONGEST:
-        return line.rstrip("\n")
+    """The text of a line that a collector wrapped in JSON; else the line, a traceback in it taken apart."""
+    plain = line.rstrip("\n")
+    said = _said(plain) if plain.lstrip()[:1] == "{" and len(line) <= LONGEST else None
+    if said is not None:
+        return said.rstrip("\n")
+    return plain.replace("\\n", "\n").replace('\\"', '"') if _ESCAPED in plain else plain
+
+
+def _said(line: str) -> str | None:
+    """The message of a JSON object, or of the fields in it; None where it has none."""
     try:
         value = wire.loads(line)
     except MalformedFileError:
-        return line.rstrip("\n")
-    if not isinstance(value, dict):
-        return line.rstrip("\n")
-    said = next((value[key] for key in _JSON_KEYS if isinstance(value.get(key), str)), None)
-    return said.rstrip("\n") if isinstance(said, str) else line.rstrip("\n")
+        return None
+    for known in (value, value.get("fields") if isinstance(value, dict) else None):
+        if isinstance(known, dict):
+            said = next((known[key] for key in _JSON_KEYS if isinstance(known.get(key), str)), None)
+            if isinstance(said, str):
+                return said
+    return None
 
 
 def bare(line: str) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 import re
 from typing import Final
 
-from ullage.catalog.traceback_frames import stage_of
+from ullage.catalog.traceback_frames import allocates_cache, called, stage_of, term_of
 from ullage.domain.cause import Kind, Log, Sighting, Stage
+from ullage.domain.ledger import Purpose
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_meaning import BY_STAGE, KINDS
 
@@ -15,11 +16,16 @@ LEVEL_ZERO: Final = re.compile(r"\bXPU\b|SYCL|UR_RESULT_ERROR|[Ll]evel[_ -]?[Zz]
 _FREE: Final = re.compile(r"\bwith (\d{1,4})(?:\.\d{1,3})? ?Gi?B (?:still )?free\b")
 _LEVEL_ZERO_BLOCK = 4 << 30
 _PROMPT = 1 << 30  # more than a captured batch of single tokens makes at once: a prompt
+_OF_STEPS: Final = frozenset({Purpose.LOGITS, Purpose.WORKSPACE})
+_LITTLE = 0.1  # of a device: less than the weights of any model that it was bought for
 _LARGE = 0.85  # of a device: what is in use when loading fills it
 _STATED_STAGES: Final = (
     (Stage.SAMPLER, ("sampler warm", "warming up sampler", "sampler warmup")),
     (Stage.CAPTURE, ("graph capture", "cuda graphs", "cuda-graph", "capturing", "capture cuda")),
-    (Stage.PROFILE, ("gallocr", "profiling", "profile run", "profile_run", "memory profiling", "compute buffer", "compute pp buffer")),
+    (
+        Stage.PROFILE,
+        ("gallocr", "profiling", "profile run", "profile_run", "compute buffer", "compute pp buffer", "warmup", "warm-up", "warming up"),
+    ),
     (
         Stage.CACHE,
         (
@@ -32,6 +38,8 @@ _STATED_STAGES: Final = (
             "allocating kv",
             "initialize_from_config",
             "initialize_kv_cache",
+            "quantized cache",
+            "cache size",
         ),
     ),
     (
@@ -43,6 +51,8 @@ _STATED_STAGES: Final = (
             "loading weights",
             "load_model",
             "loading model",
+            "loading checkpoint",
+            "checkpoint shards",
             "loading the model",
             "cannot load",
             "can't load",
@@ -66,6 +76,10 @@ _STATED_STAGES: Final = (
             "running the model",
             "execution step",
             "logprob",
+            "long context",
+            "first request",
+            "commandbuffer",
+            "command buffer",
         ),
     ),
 )
@@ -75,6 +89,11 @@ _STATED_STAGES: Final = (
 _OF_LENGTHS: Final = re.compile(
     r"\b(?:input|prompt|context)s?\b.{0,20}(?:>|over|above|beyond|longer than|exceed\w*) ?\d|after \d+k? tokens"
     r"|\b\d+ ?in[ /,]?\d+ ?out\b|input/output tokens?|\bat \d+k? (?:tokens|context)|\b\d{3,} fails\b"
+)
+# Words about time: what failed had worked for a while.
+_OF_TIME: Final = re.compile(
+    r"\bover time\b|\bevery (?:\d[\d.]* )?(?:days?|hours?|minutes)\b|\b(?:second|next|subsequent) requests?\b|\bmemory leak"
+    r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:hours?|minutes?|days?|requests?|while)\b|\brandom(?:ly)?\b"
 )
 # From the first to the last that a run goes through.
 _WAY: Final = (
@@ -93,7 +112,9 @@ _AMBIGUOUS: Final = "at load"  # while loading, or under load
 
 def stage_at(log: Log, seen: Sighting) -> Stage:
     """How far the run was at an error: its traceback, its own words, then the last mark before it."""
-    stage = stage_of(seen.frames)
+    stage = stage_of((*seen.frames, *called(seen.source)))
+    if stage in {None, Stage.FIRST_PROMPT} and allocates_cache(seen.source):
+        stage = Stage.CACHE
     words = seen.text.lower()
     if stage is None and detail(seen.fact, "length_tokens"):
         return Stage.FIRST_PROMPT
@@ -118,6 +139,8 @@ def _stated(log: Log, words: str) -> Stage | None:
         return Stage.UNDER_LOAD
     if stage is None and _OF_LENGTHS.search(words):
         return Stage.FIRST_PROMPT
+    if stage is None and _OF_TIME.search(words):
+        return Stage.UNDER_LOAD
     return stage
 
 
@@ -150,6 +173,8 @@ def allocation_of(log: Log, figures: Figures, seen: Sighting, stage: Stage) -> t
         return by_size
     if _is_limited(seen):
         return Kind.ONE_BLOCK, False
+    if stage is Stage.UNKNOWN and term_of(seen.frames, seen.source) in _OF_STEPS:
+        return Kind.WORKSPACE, True
     if stage is not Stage.UNKNOWN and stage is not Stage.START:
         return BY_STAGE[stage], True
     return _unplaced(figures, seen)
@@ -165,6 +190,8 @@ def _unplaced(figures: Figures, seen: Sighting) -> tuple[Kind, bool]:
         return Kind.WEIGHTS, False
     if detail(seen.fact, "allocated_bytes") == 0:
         return Kind.WEIGHTS, True
+    if held and total and requested and max(held, requested) < _LITTLE * total:
+        return Kind.WEIGHTS, False
     if requested and (requested > _LARGEST_DEVICE or (not total and requested > _LARGEST_WEIGHT)):
         return Kind.ACTIVATIONS, False
     fills = held and total and requested and held / total > _LARGE and requested < total / 16

@@ -75,6 +75,7 @@ _CODES: Final = {
     "-6": "error.host_oom",
     "38": "error.host_oom",
     "20": "error.device_lost",
+    "-999": "error.xpu_oom",  # no number of its own: the project's own threads take it for memory that ran out
 }
 
 

@@ -10,6 +10,7 @@ _DEVICE: Final = frozenset(
 _LENGTH: Final = frozenset({Kind.CACHE_ALLOCATION, Kind.REDUCED, Kind.NO_ROOM_FOR_CACHE, Kind.HOST})
 _FIRST_AID_HINTS: Final = (
     Hint(kinds=frozenset({Kind.ACTIVATIONS, Kind.ONE_BLOCK}), setting="ubatch_size", cost="slower prefill"),
+    Hint(kinds=frozenset({Kind.HOST}), setting="cache_ram", cost="no saved prompts", value=0, stages=frozenset({Stage.UNDER_LOAD})),
     Hint(kinds=frozenset({Kind.HOST}), setting="ubatch_size", cost="slower prefill", stages=frozenset({Stage.PROFILE, Stage.FIRST_PROMPT})),
     Hint(
         kinds=frozenset({Kind.ONE_BLOCK}),

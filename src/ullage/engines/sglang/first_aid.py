@@ -36,7 +36,7 @@ FIRST_AID = FirstAid(
         r"sglang[/\\](?:srt|launch_server|lang)",
         r"\bsglang\b.{0,30}?version[ =:]*(?P<version>\d[\w.]*)",
         r"\bsglang==(?P<version>\d[\w.]*)",
-        r"ServerArgs\(|mem_fraction_static|--mem-fraction-static|sglang\.launch_server",
+        r"ServerArgs\(|mem_fraction_static|--mem-fraction-static|sglang\.launch_server|\bDP attention\b|--chunked-prefill-size",
         r"Load weight (?:begin|end)\.|KV Cache is allocated\.|Memory pool end\.|max_total_num_tokens=",
     ),
     hints=HINTS,

@@ -13,6 +13,7 @@ FIRST_AID = FirstAid(
     signs=(
         r"transformers[/\\](?:modeling_utils|generation|models|integrations|pipelines)",
         r"accelerate[/\\](?:hooks|utils|big_modeling)|\bdevice_map\b|from_pretrained\(|model\.generate\(|\btransformers serve\b",
+        r"^Loading checkpoint shards|load_checkpoint_and_dispatch|AutoModelFor\w+|\bOutput generated in \d",
         r"MPS backend out of memory|modules are dispatched on the CPU or the disk|load_in_[48]bit|BitsAndBytes",
         r"transformers(?:==|(?: version)?: ?)(?P<version>\d+\.\d[\w.]*)",
     ),
@@ -31,6 +32,13 @@ FIRST_AID = FirstAid(
             cost="another kernel has to be there",
             value="flash_attention_2",
             stated="over_device",
+        ),
+        Hint(
+            kinds=_WEIGHTS | _GROWS,
+            setting="max_memory",
+            cost="fewer layers on the first device",
+            value="less for GPU 0",
+            stated="dispatched",
         ),
         Hint(kinds=_WEIGHTS, setting="quantization", cost="fewer bits a weight: some quality", value="int4", names=("load_in_4bit",)),
         Hint(kinds=_WEIGHTS, setting="torch_dtype", cost="16 bits for what was 32", value="auto", names=("dtype",)),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
+from ullage.domain.cause import NAMED, Advice, FirstAid, Hint, Kind, Stage
 from ullage.domain.ledger import Purpose
 
 _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
@@ -35,6 +35,8 @@ _HINTS: Final = (
     _hint(_CACHE, "gpu_memory_utilization", "less room for what the profile does not see", up=True),
     _hint(Kind.WEIGHTS, "quantization", "fewer bits a weight: some quality", value="awq"),
     _hint(_CACHE | {Kind.WEIGHTS}, "tensor_parallel_size", "more devices", up=True),
+    Hint(kinds=_CACHE, setting="VLLM_CPU_KVCACHE_SPACE", cost="host memory; only where the processor serves", up=True, stated=NAMED),
+    _hint(Kind.NO_ROOM_FOR_CACHE, "enforce_eager", "slower decoding without CUDA graphs", value=True),
     Hint(
         kinds=frozenset({Kind.WEIGHTS}),
         setting="dtype",
@@ -100,7 +102,7 @@ FIRST_AID = FirstAid(
         r"vllm[/\\](?:engine|worker|v1|model_executor|entrypoints|attention|executor|lora|utils|platforms)",
         r"\bvllm serve\b|vllm\.(?:entrypoints|_C)|\(EngineCore\w* pid=|\(VllmWorker|\(RayWorker|\(APIServer pid=|\(Worker_\w+ pid=",
         r"\b(?:worker/\w+|core|multiproc_executor|multiproc_worker_utils|kv_cache_utils|async_llm_engine)\.py:\d+\]|cumem_allocator",
-        r"non_torch_memory takes|enforce-eager|\bvllm(?:==|-)\d|lack of CPU swap space",
+        r"aphrodite[/\\]|RayWorkerAphrodite|non_torch_memory takes|enforce-eager|\bvllm(?:==|-)\d|lack of CPU swap space",
         r"\[(?:gpu_worker|core|gpu_model_runner|kv_cache_utils)\.py:\d+\]",
         r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d+-\d+ \d+:\d+:\d+ \[?[\w./]{1,80}\.py:\d+\]|\bMQ(?:LLM)?Engine\w*",
         r"gpu_memory_utilization|max_num_batched_tokens|--gpu-memory-utilization|\bblock_manager\b|\bEngineCore\b|\bVLLM_[A-Z]|\bvLLM\b",
