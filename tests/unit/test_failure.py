@@ -112,3 +112,9 @@ def test_the_table_of_runs_names_what_was_changed_for_each() -> None:
     (table,) = (block for block in served_document(state, runs) if isinstance(block, Table))
     assert [row[3] for row in table.rows] == ["as planned", "--max-seqs 8", "the same", "--kv-dtype int8"]
     assert {row[4] for row in table.rows} == {"out of memory"}
+
+
+def test_what_was_written_long_before_the_end_is_no_reason_of_it() -> None:
+    refusal, later = "OSError: [Errno 98] Address already in use", ["loading"] * 40
+    assert judge(exited(1, *later[1:], refusal), (), was_ready=False).kind is Kind.HOPELESS
+    assert judge(exited(1, refusal, *later), (), was_ready=False).kind is Kind.CRASHED
