@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ullage.commands.foreseen import foresight_of
-from ullage.commands.serving import Serving
+from ullage.commands.serving import Serving, key_of
 from ullage.commands.tokens import gguf_metadata
 from ullage.commands.verb import Flags, Option
 from ullage.domain.admission import DeviceReading, Limits, PoolReading
@@ -107,7 +107,9 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
         caps_answers=flags.flag("cap_answers"),
         ahead_s=ahead_s,
     )
-    options = GuardOptions(host=serving.host, port=serving.port, keys_file=flags.text("keys_file") or "")
+    keys = flags.text("keys_file") or ""
+    inner = key_of(serving, world) if keys else None  # without keys of the guard's own callers show the engine's
+    options = GuardOptions(host=serving.host, port=serving.port, keys_file=keys, engine_key=inner or "")
     documents, metadata = _vocabulary(serving.case.model, world)
     why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
     guard = world.guards.open(options, begin(cost, limits, foresight), step, documents, metadata)

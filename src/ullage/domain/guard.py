@@ -12,17 +12,22 @@ class GuardOptions(NamedTuple):
     """How a guard listens. Keys stand one a line in ``keys_file``, or in the environment variable ``keys_variable``; none: open to all.
 
     ``engine_url`` is for an engine that somebody else keeps running: the guard asks it for itself whether it answers.
-    ``engine_key_variable`` names the variable with the key that the engine wants.
+    The engine's own key is ``engine_key``, or stands in the variable ``engine_key_variable``; clients of a guard with keys do not know it.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     keys_file: str = ""
     keys_variable: str = ""
+    engine_key: str = ""
     engine_key_variable: str = ""
     engine_url: str = ""
     body_bytes: int = 32 << 20
+    held_bytes: int = 512 << 20  # all bodies here together
     header_bytes: int = 32 << 10
+    idle_s: float = 75.0  # a connection without a whole request head
+    body_s: float = 120.0  # until a body is there
+    stall_s: float = 120.0  # a client that takes nothing of what is sent to it
     records: int = 1024
     poll_s: float = 0.5
 

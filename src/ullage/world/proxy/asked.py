@@ -10,9 +10,12 @@ from ullage.errors import InputError, MalformedFileError
 CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"
 GATED = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES)
 _LENGTHS = ("max_completion_tokens", "n_predict", "max_tokens")  # what an answer's length is called, the usual name last
+_LONGEST_NUMBER = 32
 _LENGTHS_OF_RESPONSE = ("max_output_tokens",)
 _TEXTS = ("input_text", "output_text", "text")
 _COPIES = ("n", "best_of")
+MOST_SEQUENCES = 8192  # of one request; no engine runs more at once
+MOST_PARTS = 1_000_000  # brackets of a body: reading more holds up every stream
 
 
 class Asked(NamedTuple):
@@ -34,6 +37,8 @@ class Asked(NamedTuple):
 
 def read(path: str, body: bytes) -> Asked:
     """The request in ``body``. Raises InputError saying what is wrong; what only the engine can judge is left to it."""
+    if body.count(b"[") + body.count(b"{") > MOST_PARTS:
+        raise InputError(f"The body has more than {MOST_PARTS:,} brackets.")
     try:
         document = wire.loads(body)
     except MalformedFileError as error:
@@ -41,6 +46,7 @@ def read(path: str, body: bytes) -> Asked:
     if not isinstance(document, dict):
         raise InputError("The body is no JSON object.")
     copies = max(_whole(document.get(name)) or 1 for name in _COPIES)
+    _few_enough(copies)
     answer = _length(document, _LENGTHS)
     if path == CHAT:
         return _chat(document, copies, answer)
@@ -49,6 +55,7 @@ def read(path: str, body: bytes) -> Asked:
     texts, exact = _prompts(document.get("prompt" if path == COMPLETIONS else "input"))
     if path == EMBEDDINGS:
         copies, answer = 1, 0
+    _few_enough(copies * (len(texts) + len(exact)))
     return Asked(document=document, texts=texts, exact_tokens=exact, copies=copies, answer_tokens=answer)
 
 
@@ -59,12 +66,34 @@ def with_length(asked: Asked, max_tokens: int) -> bytes:
 
 
 def _length(document: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    """Tokens of the answer at most, by the first of the names that says it; None where none does."""
-    return next((said for name in names if (said := _whole(document.get(name))) is not None), None)
+    """Tokens of the answer at most; None where none says it. Which of several names counts is the engine's affair, so it is the longest."""
+    said = [number for name in names if (number := _number(document.get(name))) is not None]
+    return max(said) if said and min(said) >= 0 else None
 
 
 def _whole(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    number = _number(value)
+    return number if number is not None and number >= 0 else None
+
+
+def _number(value: object) -> int | None:
+    """A whole number as engines take one: also written as ``2.0`` or ``"2"``."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case str() if len(value) < _LONGEST_NUMBER and value.strip().lstrip("+-").isdecimal():
+            return int(value)
+        case _:
+            return None
+
+
+def _few_enough(sequences: int) -> None:
+    if sequences > MOST_SEQUENCES:
+        raise InputError(f"This request asks for {sequences:,} sequences; {MOST_SEQUENCES:,} is the most that one request may have.")
 
 
 def _chat(document: Mapping[str, Any], copies: int, answer: int | None) -> Asked:

@@ -34,7 +34,7 @@ class PromptCounter:
         exact = self._exactly(asked) if self.tokenizer is not None and not asked.items else None
         prompts = (*(_bounds(asked, self.item_tokens) if exact is None else exact), *asked.exact_tokens)
         is_exact = exact is not None or not (asked.texts or asked.messages)
-        return Count(prompts * min(asked.copies, 1024), is_exact)
+        return Count(prompts * asked.copies, is_exact)
 
     def _exactly(self, asked: Asked) -> tuple[int, ...] | None:
         """None where the template does not take these messages: then the engine's own answer is better than ours."""
@@ -46,7 +46,7 @@ class PromptCounter:
         from ullage.text import chat
 
         said = asked.document.get("chat_template_kwargs")
-        extra = {key: value for key, value in said.items() if isinstance(key, str)} if isinstance(said, dict) else {}
+        extra = {key: value for key, value in said.items() if key != "now"} if isinstance(said, dict) else {}
         try:
             text = chat.render(
                 self.template,

@@ -22,6 +22,10 @@ _ITS_FAULT = 500  # the line HTTP draws
 _GONE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
+class BrokenOffError(Exception):
+    """Part of the answer is out, so that no other can be given."""
+
+
 class _ClientGoneError(Exception):
     """The client does not read any more."""
 
@@ -68,6 +72,10 @@ async def exchange(
         return await _serve(request, body, asked, slot, gate, engine)
     except _ClientGoneError:
         return web.Response(status=slot.status)
+    except Exception as error:
+        if slot.is_streamed:
+            raise BrokenOffError from error
+        raise
     finally:
         gate.leave(slot)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -14,12 +15,17 @@ from ullage.domain.admission import CostModel, EngineGone, EngineReady, Event, S
 from ullage.domain.guard import GuardOptions, GuardRecord, Step
 from ullage.errors import UllageError, WorldError
 from ullage.frozen import replace
+from ullage.world.proxy import headers
+from ullage.world.proxy.connections import drop_the_stalled, let_in, most_connections
 from ullage.world.proxy.counting import PromptCounter, counter_of
 from ullage.world.proxy.gate import Gate
 from ullage.world.proxy.keys import read_keys
 from ullage.world.proxy.records import Records
 from ullage.world.proxy.routes import Routes
 from ullage.world.proxy.upstream import Upstream
+
+_SILENT = logging.getLogger("ullage.guard")  # what aiohttp notes of a broken request shows its headers, and with them keys
+_SILENT.disabled = True
 
 
 def open_guard(
@@ -36,13 +42,13 @@ class RealGuard:
         keys = read_keys(options)
         self._options = options
         self._gate = Gate(state, step, Records(options.records))
-        self._engine = Upstream(self._gate, options.engine_key_variable, drops_key=bool(keys))
+        self._engine = Upstream(self._gate, options, drops_key=bool(keys))
         self._routes = Routes(options, keys, self._gate, self._engine, counter)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
         self._listening = threading.Event()
         self._stopping = asyncio.Event()
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._port = options.port
         self._told_dead = False
 
@@ -57,10 +63,8 @@ class RealGuard:
         self._thread.start()
         self._listening.wait()
         if self._failure is not None:
-            raise WorldError(
-                f"the guard cannot listen on {self._options.host}:{self._options.port}: {self._failure.strerror or self._failure}; "
-                "give another --port"
-            ) from self._failure
+            where, why = f"{self._options.host}:{self._options.port}", getattr(self._failure, "strerror", None) or self._failure
+            raise WorldError(f"the guard cannot listen on {where}: {why}; give another --port or --host") from self._failure
 
     def stop(self) -> None:
         """As the port says."""
@@ -114,6 +118,8 @@ class RealGuard:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._live())
+        except Exception as error:  # noqa: BLE001 - told to who waits for it to listen
+            self._failure = error
         finally:
             self._listening.set()
             self._loop.close()
@@ -121,25 +127,35 @@ class RealGuard:
     async def _live(self) -> None:
         app = web.Application(client_max_size=self._options.body_bytes)
         app.router.add_route("*", "/{path:.*}", self._routes.answer)
+        app.on_response_prepare.append(headers.sign)
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_SILENT,
+            auto_decompress=False,
             handler_cancellation=True,
+            keepalive_timeout=self._options.idle_s,
+            lingering_time=2.0,  # for the rest of a body that was refused
             shutdown_timeout=0.2,
             max_field_size=self._options.header_bytes,
             max_line_size=self._options.header_bytes,
         )
         await runner.setup()
-        site = web.TCPSite(runner, self._options.host, self._options.port, backlog=2048)
+        server = runner.server
+        assert server is not None  # noqa: S101 - set up above
+        listening: asyncio.Server | None = None
         try:
-            await site.start()
-            self._port = runner.addresses[0][1]
+            made = let_in(server, lambda: len(server.connections), most_connections())
+            listening = await self._loop.create_server(made, self._options.host, self._options.port, backlog=2048)
+            for one in listening.sockets:
+                drop_the_stalled(one, self._options.stall_s)
+            self._port = listening.sockets[0].getsockname()[1]
             gc.freeze()  # what the program is made of need not be looked through again, which would hold up every stream
             self._listening.set()
             await self._watch()
-        except OSError as error:
-            self._failure = error
         finally:
+            if listening is not None:
+                listening.close()
             gc.unfreeze()
             await self._engine.close()
             await runner.cleanup()

@@ -4,7 +4,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 
-from multidict import CIMultiDict
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 # What a connection says for itself (RFC 9110, 7.6.1) and what each side writes anew.
 _HOP = frozenset(
@@ -21,13 +22,20 @@ _HOP = frozenset(
     }
 )
 _OWN = frozenset({"host", "content-length", "content-encoding", "expect"})
+_NOT_TOLD = frozenset({"content-length", "server", "set-cookie"})  # what the engine runs on, and what it would have a caller keep
+Headers = CIMultiDictProxy[str]
 
 
-def _named(headers: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(word.strip().lower() for word in headers.get("Connection", "").split(","))
+async def sign(_request: web.BaseRequest, answer: web.StreamResponse) -> None:
+    """Say who answers, and not on what it runs."""
+    answer.headers["Server"] = "ullage"
 
 
-def to_engine(headers: Mapping[str, str], engine_key: str | None, *, drops_key: bool) -> CIMultiDict[str]:
+def _named(headers: Headers) -> frozenset[str]:
+    return frozenset(word.strip().lower() for line in headers.getall("Connection", ()) for word in line.split(","))
+
+
+def to_engine(headers: Headers, engine_key: str | None, *, drops_key: bool) -> CIMultiDict[str]:
     """A client's headers as the engine gets them; the guard's own key is not shown to it, its own key is put in place."""
     left_out = _HOP | _OWN | _named(headers) | ({"authorization", "x-api-key", "api-key"} if drops_key else set())
     passed = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
@@ -36,9 +44,9 @@ def to_engine(headers: Mapping[str, str], engine_key: str | None, *, drops_key: 
     return passed
 
 
-def to_client(headers: Mapping[str, str]) -> CIMultiDict[str]:
+def to_client(headers: Headers) -> CIMultiDict[str]:
     """An engine's headers as the client gets them; the body keeps the coding it has."""
-    left_out = _HOP | {"content-length"} | _named(headers)
+    left_out = _HOP | _NOT_TOLD | _named(headers)
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
 
 

@@ -1,6 +1,9 @@
 """What is answered at which path: gated, passed on, or told by the guard itself; anything else is not there."""
 
 import asyncio
+import sys
+import traceback
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -11,8 +14,10 @@ from ullage.domain.guard import GuardOptions
 from ullage.domain.hyperparameters import Json
 from ullage.world.proxy import headers, said
 from ullage.world.proxy.asked import GATED
+from ullage.world.proxy.bodies import Bodies, RefusedError
 from ullage.world.proxy.counting import PromptCounter
-from ullage.world.proxy.exchange import Engine, exchange
+from ullage.world.proxy.exchange import BrokenOffError, Engine, exchange
+from ullage.world.proxy.foreign import why_foreign
 from ullage.world.proxy.gate import Gate
 from ullage.world.proxy.upstream import Upstream
 
@@ -25,12 +30,19 @@ def _is_model(path: str) -> bool:
     return path.startswith("/v1/models/") and not {".", ".."} & set(path.split("/"))
 
 
+def _place(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
 class Routes:
     """One handler for every path."""
 
     def __init__(self, options: GuardOptions, keys: tuple[bytes, ...], gate: Gate, upstream: Upstream, counter: PromptCounter) -> None:
         self._options, self._keys, self._gate, self._upstream, self._counter = options, keys, gate, upstream, counter
         self._engine = Engine(send=upstream.send, lost=upstream.lost, is_well=upstream.answers)
+        self._bodies = Bodies(options)
+        self._told: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def keep(self, task: asyncio.Task[Any]) -> None:
@@ -39,7 +51,20 @@ class Routes:
         task.add_done_callback(self._tasks.discard)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The answer to any request."""
+        """The answer to any request. What goes wrong here is said without anything of the request."""
+        try:
+            return await self._answered(request)
+        except Exception as error:
+            cause = error.__cause__ or error if isinstance(error, BrokenOffError) else error
+            told = f"{type(cause).__name__} at {_place(cause)}"
+            if told not in self._told:
+                self._told.add(told)
+                sys.stderr.write(f"ullage: the guard failed at a request: {told}\n")
+            if isinstance(error, BrokenOffError):
+                raise
+            return said.error(500, f"The guard failed at this request: {told}.", code="guard_failed")
+
+    async def _answered(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/health":
             return self._health()
         client = headers.client_of(request.headers, request.remote or "", self._keys)
@@ -48,12 +73,14 @@ class Routes:
             return refused
         if request.path == "/metrics":
             return await self._metrics()
-        body = await self._body(request)
-        if isinstance(body, web.Response):
-            return body
-        if request.path in GATED:
-            return await exchange(request, body, client or "", self._gate, self._engine, self._counter)
-        return await self._pass(request, body)
+        with self._bodies.one() as body:
+            try:
+                words = await body.read(request)
+            except RefusedError as refusal:
+                return refusal.answer
+            if request.path in GATED:
+                return await exchange(request, words, client or "", self._gate, self._engine, self._counter)
+            return await self._pass(request, words)
 
     def _objection(self, request: web.Request, *, is_known: bool) -> web.Response | None:
         """What is wrong with a request before its body is read."""
@@ -62,6 +89,10 @@ class Routes:
             return said.error(
                 431, f"The headers have {size} bytes; at most {most} are read.", code="headers_too_large", need=size, have=most
             )
+        foreign = "" if self._keys else why_foreign(request.headers, self._options.host)
+        if foreign:
+            why = f"{foreign}: where no key is asked for, no page of another site is answered; give the guard a --keys-file."
+            return said.error(403, why, code="foreign_page")
         if not is_known:
             return said.error(401, "The key is missing or wrong; send it as Authorization: Bearer.", code="invalid_api_key")
         wanted = "POST" if path in GATED else "GET" if _is_model(path) or path == "/metrics" else PASSED.get(path)
@@ -70,15 +101,6 @@ class Routes:
         if request.method != wanted:
             return said.error(405, f"{path[:200]} takes {wanted}.", code="method_not_allowed")
         return None
-
-    async def _body(self, request: web.Request) -> bytes | web.Response:
-        most = self._options.body_bytes
-        try:
-            if (request.content_length or 0) <= most:
-                return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            pass
-        return said.error(413, f"The body is larger than {most} bytes.", code="body_too_large", need=request.content_length, have=most)
 
     async def _pass(self, request: web.Request, body: bytes) -> web.Response:
         try:

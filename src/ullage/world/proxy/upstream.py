@@ -8,21 +8,22 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from ullage.domain.guard import GuardOptions
 from ullage.world.proxy import headers
 from ullage.world.proxy.eager import request_class
 from ullage.world.proxy.gate import Gate, Slot
 
-PROBE_S, CONNECT_S = 2.0, 10.0
+PROBE_S, CONNECT_S, PASSED_S = 2.0, 10.0, 60.0
 _UNWELL = 500
 
 
 class Upstream:
     """One engine at a time. A new session for every life of the engine, so that nothing of the old one hangs on."""
 
-    def __init__(self, gate: Gate, engine_key_variable: str, *, drops_key: bool) -> None:
+    def __init__(self, gate: Gate, options: GuardOptions, *, drops_key: bool) -> None:
         self.url = ""
         self._gate, self._drops_key = gate, drops_key
-        self._key = os.environ.get(engine_key_variable) if engine_key_variable else None
+        self._key = options.engine_key or (os.environ.get(options.engine_key_variable) if options.engine_key_variable else None)
         self._session: aiohttp.ClientSession | None = None
         self._probing: asyncio.Task[bool] | None = None
 
@@ -50,9 +51,11 @@ class Upstream:
         return self._open().post(self.url + path, data=body, headers=self._headers(request), allow_redirects=False)
 
     def ask(self, request: web.Request, body: bytes) -> "aiohttp.client._RequestContextManager":
-        """The request as it came, for what is passed on without a gate."""
-        url = URL(self.url + request.raw_path, encoded=True)  # as it was judged: nothing is resolved in it
-        return self._open().request(request.method, url, data=body or None, headers=self._headers(request), allow_redirects=False)
+        """The request as it came, for what is passed on without a gate and answered soon."""
+        url = URL(self.url + request.rel_url.raw_path_qs, encoded=True)  # as it was judged: nothing is resolved in it
+        soon = aiohttp.ClientTimeout(total=PASSED_S, sock_connect=CONNECT_S)
+        headed = self._headers(request)
+        return self._open().request(request.method, url, data=body or None, headers=headed, allow_redirects=False, timeout=soon)
 
     def _headers(self, request: web.Request) -> CIMultiDict[str]:
         return headers.to_engine(request.headers, self._key, drops_key=self._drops_key)
