@@ -240,3 +240,25 @@ def test_nearly_all_memory_of_the_cache_is_given_back_to_the_system(page_tokens:
         pool.release(tables)
     assert pool.taken_bytes == 0
     assert resident_bytes() - before <= 0.05 * taken
+
+
+def test_as_much_growth_is_kept_free_as_answers_took_so_that_short_ones_run_together() -> None:
+    """A request may take 96 tokens of answer; the budget holds three that do. Cancelled after four, as at a stop string, they take few."""
+    asked = [Request(prompt=words(index, 8), max_new_tokens=96) for index in range(10)]
+    engine = small("llama", budget_bytes=3 * need_bytes("llama", asked[0], 8), prefix_cache=False)
+
+    def most_at_once() -> int:
+        most, ids = 0, [engine.submit(request) for request in asked]
+        made = dict.fromkeys(ids, 0)
+        while engine.has_work:
+            for output in engine.step():
+                made[output.id] += 1
+                if made[output.id] == 4:
+                    engine.cancel(output.id)
+            most = max(most, engine.stats().running)
+        return most
+
+    assert most_at_once() <= 3
+    assert most_at_once() == 10
+    play(engine, asked)  # these are cut at their length, so nobody knows how far they had gone
+    assert most_at_once() <= 3

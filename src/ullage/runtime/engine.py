@@ -26,6 +26,7 @@ from ullage.runtime.sample.settings import Sampling, check
 from ullage.runtime.schedule import plan as planning
 from ullage.runtime.schedule.plan import Preempt, Refusal, State, admits, refusal
 from ullage.runtime.schedule.queue import Queue
+from ullage.runtime.schedule.reserve import Reserve
 from ullage.runtime.shortage import in_a_step, is_shortage
 
 __all__ = ["Engine", "EngineSettings", "Finish", "Logprobs", "Output", "Refusal", "Request", "Sampling", "Stats", "TokenMask"]
@@ -68,7 +69,7 @@ class Engine:
         self._arrivals: deque[Live] = deque()
         self._cancelled: deque[int] = deque()
         self._ids, self._tickets = count(1), count(1)
-        self._queue = Queue()
+        self._queue, self._reserve = Queue(), Reserve(settings.reserve_tokens)
         self._alive: dict[int, Live] = {}
         self._running: list[Live] = []
         self._outputs: list[Output] = []
@@ -183,6 +184,8 @@ class Engine:
     def _end(self, live: Live, how: Finish, token: int | None = None, logprobs: Logprobs | None = None, detail: str = "") -> None:
         """The only way a request ends: its pages go, its last output is written."""
         self._housing.leave(live)
+        if len(live.tokens) > live.prompt_tokens:
+            self._reserve.note(len(live.tokens) - live.prompt_tokens, was_cut=how is Finish.LENGTH)
         if live in self._running:
             self._running.remove(live)
         else:
@@ -201,7 +204,7 @@ class Engine:
             beside=tuple(beside),
             free_pages=self._housing.pool.free_pages,
             chunk_tokens=self.settings.chunk_tokens,
-            reserve_tokens=self.settings.reserve_tokens,
+            reserve_tokens=self._reserve.tokens,
             turn=self._turn,
             rows=tuple(live.row() for live in self._running),
         )

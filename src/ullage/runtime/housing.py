@@ -28,7 +28,7 @@ class EngineSettings:
     max_sequences: int = 16  # that run at once
     prefix_cache: bool = True
     swap_bytes: int = 0  # of host memory, for pages of sequences that were put aside
-    reserve_tokens: int = 256  # growth kept free for each running sequence when another is let in
+    reserve_tokens: int = 256  # growth kept free for each running sequence when another is let in, until answers tell how far they grow
     keep_idle_s: float = 600.0  # how long pages that nobody holds are kept for a prompt that comes again
     budgets: tuple[int, ...] = ()  # of the cache on each device; else cut in proportion to its pages
 
