@@ -7,7 +7,7 @@ from tests.laws.test_admission import model
 from ullage.domain import admission as a
 from ullage.domain.foresight import Foresight
 from ullage.planning.admit import begin, step
-from ullage.planning.foresight import Life, likely_tokens, peak_bytes
+from ullage.planning.foresight import Life, peak_bytes
 
 COST = model(pages=64, longest=512, most=64)
 requests = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 200), st.integers(1, 25)), min_size=1, max_size=25)
@@ -128,6 +128,46 @@ def test_a_forecast_is_no_less_than_any_moment_of_what_it_forecasts(drawn: list[
         assert held <= peak
 
 
-@given(st.lists(st.integers(1, 500), max_size=60).map(sorted), st.integers(0, 500), st.integers(1, 500))
-def test_a_likely_length_is_no_less_than_what_is_there_and_no_more_than_what_is_asked(seen: list[int], made: int, most: int) -> None:
-    assert min(made, most) <= likely_tokens(seen, made, most) <= most
+@given(st.lists(st.integers(1, 500), max_size=60).map(sorted), st.integers(1, 500), st.lists(st.floats(0, 60), min_size=2, max_size=9))
+def test_fewer_stay_the_later_it_is_and_none_beyond_its_longest(seen: list[int], most: int, moments: list[float]) -> None:
+    life = Life(0.0, most, 10.0, seen)
+    shares = [life.stays(at) for at in sorted(moments)]
+    assert shares == sorted(shares, reverse=True)
+    assert life.stays(0.0) == 1
+    assert life.stays(most / 10.0) == 0
+    assert 0 <= life.ends_in_s <= most / 10.0
+
+
+def test_many_of_uncertain_length_take_about_their_average_and_one_alone_its_longest() -> None:
+    """One answer in ten takes 300 tokens and the others 20: of 30 at once, three are long on average, and hardly ever nine."""
+    answers = sorted([20] * 90 + [300] * 10)
+    alone, many = (peak_bytes(COST, [Life(1.0, 301, 10.0, answers, 0, 1)] * count, 30.0) for count in (1, 30))
+    assert many < 9 * COST.cost_bytes(301) + 21 * COST.cost_bytes(21)
+    assert many > 3 * COST.cost_bytes(301)
+    assert alone > COST.cost_bytes(21)
+
+
+def test_a_forecast_that_is_wrong_is_soon_given_up() -> None:
+    """Two hundred answers before took 20 tokens, these take 100, of which the pool of 1,024 holds nine: every dozen fewer are let in."""
+    truth = Truth(10, 30.0, answers=(20,) * 200)
+    seen = []
+    for hour in range(6):
+        for number in range(40):
+            truth.tell(a.Arrived(id=f"{hour} {number}", client="c", prompts=(10,), answer_tokens=100, at=100.0 * hour))
+        seen.append(len(truth.state.in_flight))
+        for number in range(28):
+            truth.tell(a.Cancelled(id=f"{hour} {39 - number}", at=100.0 * hour))
+        for number in range(12):
+            truth.tell(a.Finished(id=f"{hour} {number}", at=100.0 * hour + 10, generated=100))
+    assert seen[0] >= 24
+    assert seen[1] <= 20
+    assert seen[-1] <= 11
+
+
+def test_a_pace_is_learned_from_answers_that_come_in_one_piece() -> None:
+    truth = Truth(10, 30.0, foresight=Foresight(source="a workload", answers=(20,) * 20))
+    for number in range(9):
+        truth.tell(a.Arrived(id=str(number), client="c", prompts=(10,), answer_tokens=300, at=0.0))
+    assert len(truth.state.in_flight) == 3
+    truth.tell(a.Finished(id="0", at=2.0, generated=20))
+    assert len(truth.state.in_flight) == 8

@@ -1,5 +1,6 @@
 """What earlier runs and workloads say of requests to come."""
 
+import pytest
 from tests.runs import CARD, stored_run
 
 from ullage.commands.foreseen import _untold
@@ -8,7 +9,7 @@ from ullage.domain.baseline import Growth, MachineMark, ModelMark
 from ullage.domain.foresight import UNENDED
 from ullage.domain.guard import GuardRecord
 from ullage.domain.workload import LengthBin, Lengths
-from ullage.planning.foresight import likely_tokens, of_runs, of_workload, seen_answers
+from ullage.planning.foresight import Life, of_runs, of_workload, seen_answers
 
 COST = CostModel(pool_bytes=1 << 20, steps=tuple((at, at * 100) for at in range(16, 4097, 16)), longest_tokens=4096, most_sequences=8)
 MODEL = ModelMark(name="another name", model_type="qwen3", architecture_hash="0123456789abcdef", scheme="bfloat16")
@@ -60,11 +61,11 @@ def test_answers_that_were_cut_do_not_tell_when_they_had_ended() -> None:
     assert known is not None
     assert len(known.answers) == 100
     assert {length for length in known.answers if length < UNENDED} == {40}
-    assert likely_tokens(known.answers, 0, 300) == 300
-    assert likely_tokens(known.answers, 0, 30) == 30
+    assert Life(0, 300, 1.0, known.answers).stays(41.0) == pytest.approx(9 / 20, abs=0.06)
+    assert Life(0, 300, 1.0, known.answers).stays(300.0) == 0
     few_cut = of_runs([stored_run(figures=seen_answers([record(16, was_cut=True)] + [record(40)] * 39))], MODEL, MACHINE, COST)
     assert few_cut is not None
-    assert likely_tokens(few_cut.answers, 0, 300) == 40
+    assert 0 < Life(0, 300, 1.0, few_cut.answers).stays(41.0) <= 0.05
 
 
 def test_a_few_answers_and_broken_ones_are_no_lengths() -> None:

@@ -136,7 +136,10 @@ def _learned(state: State, event: Finished | Cancelled) -> State:
         return state
     length = -(-event.generated // max(1, ticket.sequences))
     was_cut = ticket.is_stated and length >= ticket.answer_tokens
-    return replace(state, answers=(*state.answers[1 - KEPT :], UNENDED if was_cut else length))
+    known, took_s = state.foresight, event.at - ticket.measured_at
+    if known.tokens_per_s is None and not ticket.generated and took_s > 0:  # it came in one piece: nobody counted while it grew
+        known = replace(known, tokens_per_s=length / took_s)
+    return replace(state, foresight=known, answers=(*state.answers[1 - KEPT :], UNENDED if was_cut else length))
 
 
 def _ended(state: State, name: str, at: float) -> State:

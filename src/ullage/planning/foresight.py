@@ -1,7 +1,8 @@
 """What the pool will hold until all that is in flight has ended, and what is known of requests before they come.
 
-A sequence grows evenly and gives everything back when it ends, so the pool is fullest just before an end. Ends are looked at in groups: a
-group holds, until its last end, what all in it hold by then, which no moment before passes.
+A sequence grows evenly and gives everything back when it ends, which nobody knows of one, and of many together about: of answers that came
+as far, a share goes on. So a moment's bytes are a sum of shares, with room for what chance adds to it. Between two looks all that was there
+at the first is taken to be as long as it is at the second, which no moment between passes.
 """
 
 import math
@@ -19,6 +20,10 @@ from ullage.units import counted
 
 LOOKS: Final = 8  # groups of ends within the time looked ahead
 SURE: Final = 0.9  # an answer is taken to be as long as this share of those that came as far
+_AT: Final = (0.0625, 0.125, 0.25, 0.5, 1.0)  # further looks, as parts of that time
+_SPREADS: Final = 2.0  # standard deviations that a sum may pass what it is on average
+BEFORE: Final = 32  # answers known before, at most twice as many, that stand beside those of this run: these outweigh them soon
+_EXACT: Final = 1e-6  # of a token
 FEWEST: Final = 8  # answers that a length is taken from
 KEPT: Final = 256
 _SHARES: Final = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
@@ -28,41 +33,66 @@ _NEWEST: Final = 8
 
 
 class Life(NamedTuple):
-    """One sequence: its tokens now, those it ends with, how fast it gets there."""
+    """One sequence: its tokens now, those it may end with, how fast it gets there; and answers, rising, of which ``past`` were shorter.
+
+    ``prompt`` is the part of the tokens that is no answer. Where fewer than FEWEST answers came as far, it stays to its end.
+    """
 
     tokens: float
     end_tokens: int
     tokens_per_s: float
+    answers: Sequence[int] = ()
+    past: int = 0
+    prompt: int = 0
 
     @property
     def ends_in_s(self) -> float:
-        """Seconds from now."""
-        return max(0.0, self.end_tokens - self.tokens) / self.tokens_per_s
+        """Seconds from now until it is as long as most that came as far."""
+        as_far, end = len(self.answers) - self.past, self.end_tokens
+        if as_far >= FEWEST:
+            end = min(end, self.prompt + self.answers[self.past + min(as_far - 1, int(SURE * as_far))])
+        return max(0.0, end - self.tokens) / self.tokens_per_s
 
     def tokens_in(self, seconds: float) -> int:
         """Its tokens then, were it still there."""
-        return min(self.end_tokens, math.ceil(self.tokens + self.tokens_per_s * seconds))
+        return min(self.end_tokens, math.ceil(self.tokens + self.tokens_per_s * seconds - _EXACT))
+
+    def stays(self, seconds: float) -> float:
+        """The share of those that came as far and are there then."""
+        tokens = self.tokens + self.tokens_per_s * seconds + _EXACT
+        if not seconds:
+            return 1.0
+        if tokens >= self.end_tokens:
+            return 0.0
+        as_far = len(self.answers) - self.past
+        return (len(self.answers) - bisect_right(self.answers, tokens - self.prompt)) / as_far if as_far >= FEWEST else 1.0
 
 
-def likely_tokens(answers: Sequence[int], made: int, most: int) -> int:
-    """How long an answer gets that has come so far; ``most`` where too few came as far to tell, or too many were cut."""
-    longer = answers[bisect_right(answers, made) :]
-    if len(longer) < FEWEST:
-        return most
-    return min(most, longer[min(len(longer) - 1, int(SURE * len(longer)))])
+def peak_bytes(cost: CostModel, lives: Sequence[Life], ahead_s: float, growth: float = 1.0, enough: float = math.inf) -> int:
+    """The most that these hold until all have ended, as sure as ``_SPREADS`` says; less than that where more than ``enough`` is found.
+
+    What may be there after ``ahead_s`` is taken together at its longest.
+    """
+    ends = sorted(end for life in lives if (end := life.ends_in_s) <= ahead_s)
+    edges = {0.0, *(ends[len(ends) * part // LOOKS - 1] for part in range(1, LOOKS + 1) if ends), *(ahead_s * at for at in _AT)}
+    most = sum(cost.cost_bytes(life.tokens_in(0.0)) for life in lives) * growth
+    for begin, end in pairwise((*sorted(edges), math.inf)):
+        if most > enough:
+            break
+        most = max(most, _held_bytes(cost, lives, begin, end) * growth)
+    return math.ceil(most)
 
 
-def peak_bytes(cost: CostModel, lives: Iterable[Life], ahead_s: float, growth: float = 1.0) -> int:
-    """The most that these hold until all have ended; of what ends later than ``ahead_s`` all together at their longest."""
-    ordered = sorted(lives, key=lambda life: life.ends_in_s)
-    within = bisect_right([life.ends_in_s for life in ordered], ahead_s)
-    edges = sorted({0, *(within * part // LOOKS for part in range(1, LOOKS + 1))})
-    most = sum(cost.cost_bytes(life.tokens_in(0.0)) for life in ordered)
-    for begin, end in pairwise(edges):
-        seconds = ordered[end - 1].ends_in_s
-        most = max(most, sum(cost.cost_bytes(life.tokens_in(seconds)) for life in ordered[begin:]))
-    most = max(most, sum(cost.cost_bytes(life.end_tokens) for life in ordered[within:]))
-    return math.ceil(most * growth)
+def _held_bytes(cost: CostModel, lives: Iterable[Life], begin_s: float, end_s: float) -> float:
+    """What those hold that are there after ``begin_s``, each as long as it is at ``end_s``: on average, and what a sum may be beyond it."""
+    mean = spread = 0.0
+    for life in lives:
+        share = life.stays(begin_s)
+        if share:
+            held = cost.cost_bytes(life.end_tokens if end_s == math.inf else life.tokens_in(end_s))
+            mean += share * held
+            spread += share * (1 - share) * held * held
+    return mean + _SPREADS * math.sqrt(spread)
 
 
 def foreseen_bytes(state: State, new: Ticket, at: float) -> int | None:
@@ -74,9 +104,10 @@ def foreseen_bytes(state: State, new: Ticket, at: float) -> int | None:
     pace = sum(paces) / len(paces) if paces else known.tokens_per_s
     if not pace:
         return None
-    answers = sorted((*known.answers, *state.answers))
+    before = known.answers[len(known.answers) // BEFORE // 2 :: max(1, len(known.answers) // BEFORE)]
+    answers = sorted((*before, *state.answers))
     lives = [life for ticket in (*state.in_flight.values(), new) for life in _lives(ticket, at, pace, answers)]
-    return peak_bytes(state.cost, lives, state.limits.ahead_s, known.growth)
+    return peak_bytes(state.cost, lives, state.limits.ahead_s, known.growth, state.cost.pool_bytes)
 
 
 def _lives(ticket: Ticket, at: float, pace: float, answers: Sequence[int]) -> tuple[Life, ...]:
@@ -84,8 +115,9 @@ def _lives(ticket: Ticket, at: float, pace: float, answers: Sequence[int]) -> tu
     own = ticket.tokens_per_s / count or pace
     since = own * max(0.0, at - ticket.measured_at) if ticket.measured_at else 0.0
     made = ticket.generated / count + since
-    end = likely_tokens(answers, int(made), max(ticket.answer_tokens, math.ceil(made)))
-    return tuple(Life(prompt + made, prompt + end, own) for prompt in ticket.prompts)
+    most = max(ticket.answer_tokens, math.ceil(made))
+    past = bisect_right(answers, made)
+    return tuple(Life(prompt + made, prompt + most, own, answers, past, prompt) for prompt in ticket.prompts)
 
 
 def seen_answers(records: Iterable[GuardRecord]) -> tuple[Figure, ...]:
