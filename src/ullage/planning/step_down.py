@@ -99,7 +99,7 @@ def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
             order = [hint.setting for hint in aid.hints if Kind.HOST in hint.kinds and Stage.CACHE in hint.stages]
         else:
             order = [change.setting for change in diagnosis.changes]
-        ranks = {setting: rank for rank, setting in reversed(tuple(enumerate(order)))}
+        ranks = {setting: rank for rank, setting in enumerate(dict.fromkeys(order))}
 
         def asks_less(changed: Case) -> bool:
             return changed.workload != case.workload
