@@ -102,3 +102,30 @@ def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
         asyncio.run(test(*args, **said))
 
     return run
+
+
+@asynccontextmanager
+async def engine_of_bytes(*pieces: bytes) -> AsyncIterator[LoopbackEngine]:
+    """An engine that is well, and answers every request with these bytes and closes, whatever they are."""
+    engine = LoopbackEngine()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if b"/health" in head:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            _, _, length = head.partition(b"content-length: ")
+            body = await reader.readexactly(int(length.split(b"\r\n")[0]))
+            engine.asked.append(("", body, {}))
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.1)  # each arrives by itself
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    engine.port = server.sockets[0].getsockname()[1]
+    try:
+        yield engine
+    finally:
+        server.close()

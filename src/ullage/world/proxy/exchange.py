@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import NamedTuple
 
 import aiohttp
@@ -15,9 +16,11 @@ from ullage.world.proxy import headers, said
 from ullage.world.proxy.asked import Asked
 from ullage.world.proxy.counting import Count, PromptCounter
 from ullage.world.proxy.gate import Gate, Slot, end_of
+from ullage.world.proxy.upstream import told_of_its_end
 
 INLINE_BYTES = 16 << 10  # a larger body is read and counted in a thread
 _COMPLETION = re.compile(rb'"(?:completion_tokens|output_tokens|predicted_n)"\s*:\s*(\d{1,9})')
+LARGEST_WHOLE = 32 << 20  # a longer answer in one piece is not held back until all of it is there
 _ITS_FAULT = 500  # the line HTTP draws
 _GONE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
@@ -94,33 +97,54 @@ async def _serve(request: web.Request, body: bytes, asked: Asked, slot: Slot, ga
         sent = body if slot.max_tokens is None else requests.with_length(asked, slot.max_tokens)
         try:
             async with engine.send(request.path, sent, request) as upstream:
-                await _check(upstream, engine)
-                if upstream.content_type != "text/event-stream":
-                    return await _whole(upstream, slot)
-                answer = _Stream(status=upstream.status, headers=headers.to_client(upstream.headers))
-                await _stream(request, upstream, answer, slot, gate)
-                return answer
+                with told_of_its_end(upstream):
+                    await _check(upstream, engine)
+                    begun = b""
+                    if upstream.content_type != "text/event-stream":
+                        begun = await _first_of(upstream)
+                        if len(begun) <= LARGEST_WHOLE:
+                            return _whole(upstream, begun, slot)
+                    answer = _Stream(status=upstream.status, headers=headers.to_client(upstream.headers))
+                    await _stream(request, upstream, answer, slot, gate, begun)
+                    return answer
         except (*_GONE, _EngineDyingError):
             await engine.lost(slot, turn)
 
 
 async def _check(upstream: aiohttp.ClientResponse, engine: Engine) -> None:
-    """Raises _EngineDyingError for an error that is the end of the engine and no answer."""
+    """Raises _EngineDyingError for an error that is the end of the engine and no answer, and for what no HTTP server answers."""
+    if upstream.status < HTTPStatus.OK:
+        raise _EngineDyingError
     if upstream.status >= _ITS_FAULT and not await engine.is_well():
         raise _EngineDyingError
 
 
-async def _whole(upstream: aiohttp.ClientResponse, slot: Slot) -> web.Response:
-    """An answer in one piece goes out when all of it is there, so that until then it can be asked for again."""
-    body = await upstream.read()
+async def _first_of(upstream: aiohttp.ClientResponse) -> bytes:
+    """An answer in one piece goes out when all of it is there, so that until then it can be asked for again; all of it, if not too long."""
+    pieces, size = [], 0
+    async for piece in upstream.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_WHOLE:
+            break
+    return b"".join(pieces)
+
+
+def _whole(upstream: aiohttp.ClientResponse, body: bytes, slot: Slot) -> web.Response:
     made = _COMPLETION.findall(body)
     slot.generated = int(made[-1]) if made else 0
     slot.ended, slot.status = "finished", upstream.status
     return web.Response(status=upstream.status, body=body, headers=headers.to_client(upstream.headers))
 
 
-async def _stream(request: web.Request, upstream: aiohttp.ClientResponse, answer: web.StreamResponse, slot: Slot, gate: Gate) -> None:
-    """Chunks as they come; the first one ends the time in which the request could be sent again."""
+async def _stream(
+    request: web.Request, upstream: aiohttp.ClientResponse, answer: web.StreamResponse, slot: Slot, gate: Gate, begun: bytes
+) -> None:
+    """Chunks as they come, after what has ``begun``; the first one ends the time in which the request could be sent again."""
+    if begun:
+        gate.started(slot)
+        await _to_client(answer.prepare(request))
+        await _to_client(answer.write(begun))
     async for chunk in upstream.content.iter_any():
         if not slot.is_streamed:
             gate.started(slot)

@@ -22,7 +22,8 @@ _HOP = frozenset(
     }
 )
 _OWN = frozenset({"host", "content-length", "content-encoding", "expect"})
-_NOT_TOLD = frozenset({"content-length", "server", "set-cookie"})  # what the engine runs on, and what it would have a caller keep
+# What the engine runs on, what it would have a caller keep, and where it would send one past the guard.
+_NOT_TOLD = frozenset({"content-length", "server", "set-cookie", "location"})
 Headers = CIMultiDictProxy[str]
 
 

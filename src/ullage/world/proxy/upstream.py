@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import aiohttp
 from aiohttp import web
@@ -15,6 +17,25 @@ from ullage.world.proxy.gate import Gate, Slot
 
 PROBE_S, CONNECT_S, PASSED_S = 2.0, 10.0, 60.0
 _UNWELL = 500
+
+
+@contextmanager
+def told_of_its_end(answer: aiohttp.ClientResponse) -> Iterator[None]:
+    """Whoever reads a body hears that its connection is gone, which aiohttp does not say after a chunk that is none."""
+    closed = getattr(answer.connection and answer.connection.protocol, "closed", None)  # None where all of it is there
+
+    def ended(future: "asyncio.Future[None]") -> None:
+        future.cancelled() or future.exception()
+        if not answer.content.is_eof() and answer.content.exception() is None:
+            answer.content.set_exception(aiohttp.ClientPayloadError("the connection ended in the middle"))
+
+    if closed is not None:
+        closed.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        if closed is not None:
+            closed.remove_done_callback(ended)
 
 
 class Upstream:
