@@ -16,7 +16,7 @@ _TAKEN = re.compile(rf"Tried to allocate {_SIZE}", re.IGNORECASE)
 _CHINESE_LACK = r"(?:\u4e0d\u8db3|\u6ea2\u51fa|\u8017\u5c3d|\u4e0d\u591f|\u5360\u7528\u8fc7\u9ad8)"
 _CHINESE_HOST = rf"\u5185\u5b58{_CHINESE_LACK}|\u7206\u5185\u5b58"
 
-_EXIT = r"exit(?:ed with)?(?: status| code)?[ :=]*\(?"
+_EXIT = r"[Ee]xit(?:ed with)?(?: [Ss]tatus| [Cc]ode)?[ :=]*\(?"
 # What systems and containers say, then what drivers, loaders and frameworks do. In order: the first that fits is meant.
 _SYSTEM: Final = (
     (
@@ -32,7 +32,10 @@ _SYSTEM: Final = (
             r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
         ),
     ),
-    ("error.illegal_instruction", (r"[Ii]llegal instruction|SIGILL|trap invalid opcode", rf"{_EXIT}(?:132|-4)\b|exitcode *: ?-4\b")),
+    (
+        "error.illegal_instruction",
+        (r"[Ii]llegal instruction|SIGILL|trap invalid opcode", rf"{_EXIT}(?:132|-4|0xc000001d)\b|exitcode *: ?-4\b"),
+    ),
     (
         "error.shared_memory",
         (
@@ -49,7 +52,7 @@ _FRAMEWORK: Final = (
         (
             r"DEVICE_LOST|DeviceLost|[Dd]evice (?:was )?lost|GPU has fallen off the bus|GPU is lost|GPU Hang|hardware exception",
             r"\bXid \(?.{0,40}\b(?:79|48|74|94|95)\b|uncorrectable ECC error",
-            r"hipErrorLaunchFailure|HSA_STATUS_ERROR_(?!OUT_OF)\w+",
+            r"amdgpu: .{0,40}(?:ring \S+ timeout|GPU reset)|hipErrorLaunchFailure|HSA_STATUS_ERROR_(?!OUT_OF|INVALID_ISA)\w+",
         ),
     ),
     (
@@ -58,6 +61,7 @@ _FRAMEWORK: Final = (
             r"(?:NVIDIA|CUDA) driver version is insufficient|driver on your system is too old|no CUDA-capable device|Found no NVIDIA",
             r"no kernel image is available|CUDA error: (?:unknown error|initialization error|invalid device)|libcuda\.so|libze_loader",
             r"support querying the available free memory|CUDA driver error: (?!out of memory|device not ready)",
+            r"nvidia-container-cli|could not select device driver|Failed to initialize NVML|NoBinaryForGpu|INVALID_ISA|TensileLibrary",
             r"forward compatibility was attempted|No (?:HIP|XPU|CUDA) (?:GPUs|devices?) (?:are|is) available|cuInit",
         ),
     ),
@@ -66,6 +70,7 @@ _FRAMEWORK: Final = (
         (
             r"cannot open shared object file|undefined symbol|DLL load failed|version `?(?:GLIBC|GLIBCXX)_[\d.]+'? not found",
             r"PackageNotFoundError|operator torchvision::nms does not exist|Failed to import from vllm\._C",
+            rf"{_EXIT}0xc0000(?:135|07b)\b",
             r"fatal error: \S{1,80}\.h\b|requires? \S{1,40}\.(?:h|hpp|cuh)\b|ninja: build stopped",
             r"Error building extension|Could not find nvcc",
             r"Unable to find (?:a suitable compiler|vcvarsall)|Failed to find C compiler|CUDA_HOME environment variable is not set",
@@ -101,6 +106,9 @@ _FRAMEWORK: Final = (
             r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
             r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier|unknown model architecture",
             r"architectures? .{0,80} (?:is|are) not supported|Unsupported architecture|does not recognize this architecture",
+            r"couldn't bind|[Ff]ailed to bind|error: (?:invalid|unknown) argument:? -|(?:401|403|404) Client Error|couldn't connect to 'http",
+            r"(?:FileNotFound|Permission|GatedRepo|RepositoryNotFound|LocalEntryNotFound|IsADirectory|NotADirectory)Error",
+            r"No space left on device",
             r"has wrong shape|size mismatch for \S|(?:weight|tensor) '?[\w.]{3,120}'? (?:does not exist|not found)|missing tensor '",
             r"wrong number of tensors|invalid magic|not a valid (?:GGUF|safetensors)|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader",
         ),
@@ -153,14 +161,16 @@ _FRAMEWORK: Final = (
             r"out of resource: shared memory, Required|\bXid \(.{0,40}\): (?:13|31|43|45)\b|Memory access fault by GPU",
             r"(?i:(?:CUDA|HIP)(?: driver)? error):? (?!.{0,24}out of memory|CUBLAS|CUDNN|unknown|init)[a-z]",
             r"RuntimeError: invalid argument|ggml_\w+: not enough space in the (?:buffer|context's memory pool)",
+            r"(?:free|malloc|realloc)\(\): |double free or|corrupted (?:size|double-linked)|stack smashing|Watchdog timeout \(self",
             r"illegal memory access|device-side assert|misaligned address|[Ss]egmentation fault|SIGSEGV",
-            rf"{_EXIT}(?:139|-11)\b",
+            rf"{_EXIT}(?:139|-11|0xc0000005)\b",
         ),
     ),
     (
         "error.network",
         (
             r"NCCL (?:error|WARN).{0,120}(?:timeout|unhandled|remote|connection)|DistBackendError",
+            r"DistStoreError|Timed out after \d+ seconds waiting for clients",
             r"Watchdog caught collective|Connection (?:reset|closed|refused) by peer|gloo/transport/tcp",
         ),
     ),

@@ -41,7 +41,7 @@ _SAID: Final = tuple(
         (
             "error.bug",
             (
-                r"^\s*(?:Attribute|Type|Key|Index|Name|Value|Assertion|Runtime|NotImplemented|ZeroDivision|UnboundLocal)Error: "
+                r"^\s*(?:\w{1,40}\.){0,6}\w{0,40}(?:Error|Exception): (?=\S)"
                 r"(?!.*(?:initiali[sz]ation failed|failed to start|root cause|stack trace|died|memory|alloc|engine))|^GGML_ASSERT"
             ),
         ),

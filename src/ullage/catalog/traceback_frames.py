@@ -74,7 +74,7 @@ _STAGES: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"_sample|(?:greedy|beam|contrastive|assisted|group_beam)_(?:search|sample|decoding)|_beam_search",
             r"_?process_engine_step|engine_step|run_engine_loop|step_async|_process_request|run_busy_loop|event_loop_\w+|iterate|prefill_and_generate|forward_chunck?|forward|\w*_prefill|\w+_fwd|handle_request|generate_text",
             r"Prefill|generate_token|generate_gen|stream_generate\w*|compute_attention|run_batch|generate_reply\w*|generate_with_callback|gentask",
-            r"stream_chat|create_(?:chat_)?completion\w*|new_forward",
+            r"stream_chat|replay\w*|forward_thread_func\w*|process_batch_result\w*|create_(?:chat_)?completion\w*|new_forward",
         ),
     ),
     (Stage.UNDER_LOAD, (r"forward_decode|decode_one_tokens|_decode|decode_batch|Decode",)),
@@ -90,23 +90,24 @@ _TERMS: Final[tuple[tuple[Purpose, str], ...]] = (
 )
 _TERM_PATTERNS: Final = tuple((purpose, re.compile(rf"(?:{text})$")) for purpose, text in _TERMS)
 _INNERMOST = 6
-# What a line of source makes: the tensors are called alike by all engines.
+# What a line of source makes, behind its file: the tensors, and the files of caches, are called alike by all engines.
 _SOURCE: Final = tuple(
     (purpose, re.compile(text))
     for purpose, text in (
         (
             Purpose.KV_CACHE,
             (
-                r"(?:^|[\s(.])\w*(?:cache|kv_buffer|k_buffer|v_buffer|past_key\w*|past_value\w*|layer_past)\w*(?:\[[^\]]*\])?"
+                r"(?:^|[\s(.])\w*(?:(?<!sin_)cache|kv_buffer|k_buffer|v_buffer|past_key\w*|past_value\w*|layer_past)\w*(?:\[[^\]]*\])?"
                 r"(?:\.append\(|\s*(?:,\s*[\w.]+\s*)?(?::[^=]{1,40})?=\s*)(?:\[|torch\.(?:zeros|empty|cat|full)\b|\w*Cache\w*\(|"
                 r"self\.cache_mode\(|self\._allocate\w*\(|cache_type\()"
-                r"|torch\.(?:zeros|empty|full)\(\s*\w*(?:kv|cache)_\w*shape "
+                r"|torch\.(?:zeros|empty|full)\(\s*\w*(?:kv|cache)_\w*shape"
+                r"|^\S*(?:cache|memory_pool)\S*\.py: .*torch\.(?:zeros|empty|full)\("
             ),
         ),
         (
             Purpose.LOGITS,
             (
-                r"(?<![a-z]_)logits\s*=|\blm_head\(|log_?softmax\(|\blogprobs?\w*\s*=|softmax\(\s*(?:next_token_)?(?:logits|scores)"
+                r"(?<![a-z]_)logits\s*=(?!\s*(?:self\.)?\w*model\w*(?:\.\w+)?\()|\blm_head\(|log_?softmax\(|\blogprobs?\w*\s*=|softmax\(\s*(?:next_token_)?(?:logits|scores)"
                 r"|logits\.(?:float|to|sort|clone)\(|multinomial\("
             ),
         ),

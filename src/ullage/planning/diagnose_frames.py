@@ -9,7 +9,7 @@ from ullage.planning.diagnose_lines import Bare
 
 _NEAR = 25  # lines between a traceback's last function and the error it is about
 _BELOW, _MOST_BLOCKS = 12, 40  # lines between an error and a traceback that is told after it; tracebacks remembered
-_MOST_FRAMES, _MOST_SOURCE, _MOST_CUTS = 120, 6, 3
+_MOST_FRAMES, _MOST_SOURCE, _MOST_CUTS, _SHOWN_PARTS = 120, 6, 3, 2
 _BEGIN: Final = "Traceback (most recent"
 _ARROW = re.compile(r"^\s*[│|]?\s*(?:-{1,6}>|❱)\s*\d{1,6}\s+")  # how notebooks and rich mark the line that runs
 # What stands below a function in place of its source: an error, or a line of its own.
@@ -18,9 +18,10 @@ _NO_SOURCE = re.compile(r"\s*(?:[\w.]*(?:Error|Exception|Interrupt)\b|\[|\d{4}-|
 
 @dataclass
 class Trace:
-    """The functions of one traceback, outermost first, and the last lines of source shown with them."""
+    """The functions of one traceback, outermost first, and the last lines of source shown with them, each behind its file."""
 
     line: int = 0
+    file: str = ""
     names: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
 
@@ -47,7 +48,7 @@ class Frames:
         self._cut = ""
         frame = frame_of(text)
         if frame is not None:
-            self._function(line, frame[1])
+            self._function(line, *frame)
             return frame[0]
         if self._cuts < _MOST_CUTS and CUT.match(text) is not None:
             self._cut, self._cuts = text.rstrip(), self._cuts + 1
@@ -57,20 +58,21 @@ class Frames:
             self._open[line.rank] = Trace(line=line.number)
             return "" if line.text.startswith(_BEGIN) else None
         if (is_source and _NO_SOURCE.match(line.text) is None) or _ARROW.match(line.text) is not None:
-            source = self._open.setdefault(line.rank, Trace(line=line.number)).source
-            source.append(_ARROW.sub("", line.text).strip())
-            del source[:-_MOST_SOURCE]
+            trace = self._open.setdefault(line.rank, Trace(line=line.number))
+            trace.source.append(f"{trace.file}: {_ARROW.sub('', line.text).strip()}")
+            del trace.source[:-_MOST_SOURCE]
         else:
             self.took = False
         return None
 
-    def _function(self, line: Bare, name: str) -> None:
+    def _function(self, line: Bare, file: str, name: str) -> None:
         trace = self._open.setdefault(line.rank, Trace())
         if not trace.names or line.number - trace.line > _NEAR:
             self._blocks.append((line.rank, line.number, trace))
             del self._blocks[_MOST_BLOCKS // 2 : -_MOST_BLOCKS // 2]
         trace.names.append(name)
         del trace.names[:-_MOST_FRAMES]
+        trace.file = "/".join(re.split(r"[/\\]", file)[-_SHOWN_PARTS:])
         trace.line, self._is_source, self._cuts = line.number, True, 0
 
     def above(self, line: Bare) -> Trace:

@@ -21,7 +21,11 @@ from ullage.units import format_bytes
 MOST = 8
 _SEVERAL = 2
 _NOT_FIRST: Final = re.compile(r"(?:^|[A-Za-z:])[1-9]\d?$")  # of several devices: a card alone is number 0
-_DISPATCHED: Final = re.compile(r"dispatch|several (?:GPUs|devices)")  # layers are laid on several devices
+# What errors, the functions above them and their source tell beside figures.
+_TOLD: Final = {
+    "dispatched": re.compile(r"dispatch|several (?:GPUs|devices)"),  # layers are laid on several devices
+    "pictures": re.compile(r"_(?:image|video|mm|multimodal)_|[Vv]ision|[Vv]isual|multimodal_embeddings|/(?:clip|siglip)\.py|pixel_values"),
+}
 # Our words for what engines name each in their own way.
 _OURS: Final = {
     "tensor_parallel_size": "tensor",
@@ -80,10 +84,9 @@ def _stated(log: Log) -> frozenset[str]:
     errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
     other = any(name == "device" and _NOT_FIRST.search(str(value)) for fact in errors for name, value in fact.details)
     is_intel = any(LEVEL_ZERO.search(seen.text) for seen in log.sightings if seen.fact.name.startswith("error."))
-    dispatched = any(
-        _DISPATCHED.search(" ".join((seen.text, *seen.frames))) for seen in log.sightings if seen.fact.name.startswith("error.")
-    )
-    signs = {"over_device": is_over_device(log), "dispatched": dispatched, "other_device": other, "level_zero": is_intel}
+    words = " ".join(" ".join((seen.text, *seen.frames, *seen.source)) for seen in log.sightings if seen.fact.name.startswith("error."))
+    tells = {sign: pattern.search(words) is not None for sign, pattern in _TOLD.items()}
+    signs = {"over_device": is_over_device(log), **tells, "other_device": other, "level_zero": is_intel}
     return frozenset({name for fact in errors for name, _ in fact.details} | {name for name, holds in signs.items() if holds})
 
 

@@ -113,7 +113,7 @@ _AMBIGUOUS: Final = "at load"  # while loading, or under load
 def stage_at(log: Log, seen: Sighting) -> Stage:
     """How far the run was at an error: its traceback, its own words, then the last mark before it."""
     stage = stage_of((*seen.frames, *called(seen.source)))
-    if stage in {None, Stage.FIRST_PROMPT} and allocates_cache(seen.source):
+    if stage in {None, Stage.LOAD, Stage.FIRST_PROMPT} and allocates_cache(seen.source):
         stage = Stage.CACHE
     words = seen.text.lower()
     if stage is None and detail(seen.fact, "length_tokens"):

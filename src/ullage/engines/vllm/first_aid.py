@@ -58,11 +58,9 @@ _HINTS: Final = (
         cost="shorter sequences",
         stated="length_tokens",
     ),
-    Hint(
-        kinds=frozenset({Kind.ACTIVATIONS}),
-        setting="limit_mm_per_prompt",
-        cost="fewer or smaller images in a request; a text model has none",
-        stated="over_device",
+    *(
+        Hint(kinds=_STEP, setting="limit_mm_per_prompt", cost="fewer or smaller images in a request; a text model has none", stated=stated)
+        for stated in ("over_device", "pictures")
     ),
     _hint(Kind.ACTIVATIONS, "enforce_eager", "slower decoding without CUDA graphs", value=True),
     _hint(Kind.SAMPLER, "gpu_memory_utilization", "a smaller cache"),
