@@ -233,7 +233,7 @@ class Care(NamedTuple):
     begin: "Callable[[Launch, float], tuple[State, tuple[Action, ...]]]"
     decide: "Callable[[State, Event], tuple[State, tuple[Action, ...]]]"
     read_line: "Callable[[str], Fact | None]"
-    record: "Callable[[EngineRun], None]"
+    record: "Callable[[EngineRun], str | None]"  # what to say of it, where something went wrong
     door: Door
     server: "Server"
     host: str

@@ -112,9 +112,9 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
     runs: list[Run] = []
     recorder = Recorder(world, serving, door.answers if door is not None else tuple)
 
-    def record(ended: Run) -> None:
+    def record(ended: Run) -> str:
         runs.append(ended)
-        recorder.remember(ended)
+        return recorder.remember(ended)
 
     def decide(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
         recorder.heard(event)

@@ -56,14 +56,15 @@ class Recorder:
         except UllageError:
             return
 
-    def remember(self, ended: Run) -> None:
-        """Store a run that ended."""
+    def remember(self, ended: Run) -> str:
+        """Store a run that ended; returns what is to be said where that could not be done."""
         if ended.launch.case is None:
-            return
+            return ""
         try:
             self._world.store.append(self._stored(ended, ended.launch.case))
-        except UllageError:
-            return
+        except UllageError as error:
+            return f"this run is not remembered: {error}"
+        return ""
 
     def _expect(self, case: Case) -> None:
         try:

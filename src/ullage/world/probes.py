@@ -1,7 +1,10 @@
 """Questions to a running engine: is it well, and does it answer a request."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from socket import SHUT_RDWR
+from threading import Event, Timer
 
 from ullage import wire
 from ullage.domain.hyperparameters import Json
@@ -66,14 +69,27 @@ def _model(host: str, port: int, key: str | None) -> str:
 
 
 def _exchange(host: str, port: int, method: str, path: str, body: Json, key: str | None, seconds: float) -> tuple[int, bytes]:
-    connection = HTTPConnection(host, port, timeout=seconds)
+    """Status and body. Raises OSError and HTTPException; TimeoutError where all of it takes longer, however often a byte comes."""
+    connection, late = HTTPConnection(host, port, timeout=seconds), Event()
+    end = Timer(seconds, _break_off, (connection, late))
+    end.daemon = True
+    end.start()
     try:
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         connection.request(method, path, body=None if body is None else wire.dumps(body).encode(), headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read(_MOST_BYTES)
     finally:
+        end.cancel()
         connection.close()
+        if late.is_set():
+            raise TimeoutError("timed out")
+
+
+def _break_off(connection: HTTPConnection, late: Event) -> None:
+    late.set()
+    with suppress(OSError, AttributeError):  # it has no socket yet, or none any more
+        connection.sock.shutdown(SHUT_RDWR)
 
 
 def _shown(body: bytes) -> str:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -55,6 +56,7 @@ class _Loop:
         self._care = care
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._process: Process | None = None
+        self._said: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="ullage-"))
 
     def run(self, launch: Launch) -> State:
@@ -86,7 +88,8 @@ class _Loop:
         def asked(number: int, _frame: FrameType | None) -> None:
             self._events.put(StopAsked(at=time.monotonic(), signal=number))
 
-        return {number: signal.signal(number, asked) for number in _SIGNALS}
+        taken = [one for one in _SIGNALS if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN]  # else: nohup
+        return {number: signal.signal(number, asked) for number in taken}
 
     def _next(self) -> Event:
         try:
@@ -119,7 +122,8 @@ class _Loop:
             case Say():
                 say(action.text)
             case RecordRun():
-                self._care.record(action.run)
+                if told := self._care.record(action.run):
+                    say(told)
             case GiveUp():
                 self._care.door.engine_gone()
             case ApplyRemedy():
@@ -146,12 +150,15 @@ class _Loop:
             stream.write(chunk)
             stream.flush()
 
-    def _ask(self, question: Any) -> None:
+    def _ask(self, question: Callable[[], Event]) -> None:
         """In a thread, as an answer may take long; one that comes after the process has been replaced says nothing of the new one."""
         process = self._process
 
         def ask() -> None:
-            answer = question()
+            try:
+                answer = question()
+            except Exception as error:  # noqa: BLE001 - a question without an answer would be the last
+                answer = Unhealthy(at=time.monotonic(), reason=f"it could not be asked: {type(error).__name__}: {error}")
             if process is self._process:
                 self._events.put(answer)
 
@@ -161,8 +168,17 @@ class _Loop:
         told = probes.ask_health(self._care.host, self._care.port, self._care.server.health)
         if told:
             return Unhealthy(at=time.monotonic(), reason=told)
-        self._care.door.pulse(time.monotonic(), probes.ask_page(self._care.host, self._care.port, "/metrics", self._care.key))
+        page = probes.ask_page(self._care.host, self._care.port, "/metrics", self._care.key)
+        try:
+            self._care.door.pulse(time.monotonic(), page)
+        except Exception as error:  # noqa: BLE001 - what cannot be read of a page does not make the engine unwell
+            self._say_once(f"the engine's counters cannot be read: {type(error).__name__}: {error}")
         return Healthy(at=time.monotonic())
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            say(text)
 
     def _request(self) -> Event:
         told = probes.ask_request(self._care.host, self._care.port, self._care.key)

@@ -63,6 +63,7 @@ class RealGuard:
         self._thread.start()
         self._listening.wait()
         if self._failure is not None:
+            self._thread.join()
             where, why = f"{self._options.host}:{self._options.port}", getattr(self._failure, "strerror", None) or self._failure
             raise WorldError(f"the guard cannot listen on {where}: {why}; give another --port or --host") from self._failure
 
