@@ -1,4 +1,4 @@
-"""What is no want of memory though it ends an engine, and what is one in other words: sentences of drivers, loaders, systems and servers."""
+"""What is no want of memory though it ends an engine, and what is one in other words: what drivers, loaders, systems and servers say."""
 
 import pytest
 
