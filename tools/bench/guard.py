@@ -77,9 +77,9 @@ def rss_mib(process: subprocess.Popen[bytes]) -> float:
     return int(fields[1]) * resource.getpagesize() / (1 << 20)
 
 
-def cpu_s(process: subprocess.Popen[bytes]) -> float:
+def cpu_s(pid: int) -> float:
     """Processor seconds of one process so far."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -105,13 +105,13 @@ def compare(targets: dict[str, tuple[int, subprocess.Popen[bytes]]], streams: in
         asyncio.run(load(port, 20, 1, WORDS))  # what is made on first use
     for _ in range(turns):
         for name, (port, process) in targets.items():
-            before = cpu_s(process)
+            before = cpu_s(process.pid)
             seen = asyncio.run(load(port, streams, rounds, WORDS, CHUNKS * GAP_S))
-            used[name] += cpu_s(process) - before
+            used[name] += cpu_s(process.pid) - before
             sums[name].first += seen.first
             sums[name].each += seen.each
             sums[name].failed += seen.failed
-            print(f"  turn: {line(name, seen, None, cpu_s(process) - before)}  load average {os.getloadavg()[0]:.2f}", flush=True)
+            print(f"  turn: {line(name, seen, None, cpu_s(process.pid) - before)}  load average {os.getloadavg()[0]:.2f}", flush=True)
     for name, seen in sums.items():
         print(line(name, seen, None if name == "direct" else sums["direct"], used[name]))
     return sums

@@ -103,7 +103,7 @@ async def soak(wanted: argparse.Namespace) -> bool:
                 shown = now
                 print(f"{now - begun:6.0f} s  {readings[-1][1]:.1f} MiB  {ends.total():,} requests", flush=True)
         await driving
-        used = cpu_s(guard) / (time.monotonic() - begun)
+        used = cpu_s(guard.pid) / (time.monotonic() - begun)
     whole_s = readings[-1][0]
     settled = [reading for reading in readings if reading[0] >= max(whole_s / 6, min(FILLED_S, whole_s / 2))]
     slope = slope_per_hour(settled)
