@@ -58,6 +58,10 @@ SAID = st.sampled_from(
     (
         'INFO:     10.0.##.#:##### - "POST /v1/chat/completions HTTP/1.1" ###',
         'INFO:     10.0.##.#:##### - "POST /v1/chat/completions HTTP/1.1" 200 OK',
+        'INFO:     10.0.##.#:##### - "POST /v1/chat/completions HTTP/1.1" 5## Internal Server Error',
+        "Received request cmpl-@: prompt: 'Killed', params: SamplingParams(n=#)",
+        "Received SIGTERM error #",
+        "process ##### had status # and exit code ### at 1#:##:##",
         "Engine 000: Avg prompt throughput: ##.# tokens/s, Running: # reqs, Waiting: # reqs, GPU KV cache usage: ##.#%, ",
         "Decode batch. #running-req: #, #token: ###, token usage: 0.##, #queue-req: #, ",
         "KV cache pool is full. Retract requests. #retracted_reqs: #",

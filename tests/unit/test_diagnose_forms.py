@@ -307,3 +307,17 @@ def test_programs_get_facts_with_lines_the_budget_the_phase_ranked_causes_and_ch
     assert [term["purpose"] for term in terms if isinstance(term, dict) and term["overflowed"]] == ["logits"]
     assert {"gpu_memory_utilization", "max_num_seqs"} <= {change["setting"] for change in changes if isinstance(change, dict)}
     assert value["misleading"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO 11-21 08:00:00 [logger.py:43] Received request chatcmpl-1: prompt: 'Why {}?', params: SamplingParams(n=1)",
+        "[2026-11-21 08:00:00] Receive: obj=GenerateReqInput(text='Why {}?', sampling_params={{}})",
+        "[2026-11-21 08:00:00] Finish: obj=GenerateReqInput(text='hi'), out={{'text': '{}'}}",
+    ],
+)
+def test_what_somebody_asked_an_engine_is_no_evidence_of_its_death(line: str) -> None:
+    said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    assert diagnosed(f"{PLAIN.splitlines()[0]}\n{said}\n").causes
+    assert not diagnosed(f"{PLAIN.splitlines()[0]}\n{line.format(said)}\n").causes

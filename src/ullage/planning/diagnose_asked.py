@@ -1,13 +1,16 @@
 """What is kept while a log is read: of each fact the first and the last sightings, and what each engine makes of the lines."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
 
 from ullage.domain.cause import FirstAid, Sighting
 from ullage.domain.facts import Fact
 
 FIRST, LAST = 6, 4  # sightings kept of one fact: the first ones and the last ones
+RECENT = 64  # lines of which it is remembered what they state: an error comes again and again
 
 
 @dataclass
@@ -56,9 +59,26 @@ def asked(read: Callable[[str], Fact | None], aid: FirstAid) -> Asked:
         return tuple(re.compile(text) for text in texts)
 
     return Asked(
-        read=read,
+        read=lru_cache(RECENT)(read),
         aid=aid,
         signs=patterns(aid.signs),
         arguments=patterns(aid.arguments),
         advice=patterns(tuple(advice.pattern for advice in aid.advice)),
     )
+
+
+_SHARED: Final = frozenset({"error.torch_oom", "error.host_oom", "error.memory", "error.arguments", "error.device_oom", "error.xpu_oom"})
+
+
+def recognised(engines: Mapping[str, Asked]) -> str | None:
+    """The engine with the most of its own words; of none, the one that read the most kinds of facts that only it reads."""
+    signed = {name: engine.signed for name, engine in engines.items() if engine.signed}
+    behind = {name for one in signed for name in engines[one].aid.stands_before}
+    signed = {name: count for name, count in signed.items() if name not in behind} or signed
+    if signed:
+        return max(signed, key=lambda name: signed[name])
+    said = {name: len(set(engine.kept) - _SHARED) for name, engine in engines.items()}
+    most = max(said.values(), default=0)
+    best = [name for name, count in said.items() if count == most and most]
+    forks = {name for name in best if set(engines[name].aid.stands_before) & set(best)}
+    return next((name for name in best if name not in forks), best[0] if best else None)

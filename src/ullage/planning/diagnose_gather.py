@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from ullage.catalog.death_messages import read_death
@@ -12,10 +13,10 @@ from ullage.domain.cause import FirstAid, Log, Sighting, Stage
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
 from ullage.frozen import replace
-from ullage.planning.diagnose_asked import FIRST, LAST, Asked, Kept, asked
+from ullage.planning.diagnose_asked import FIRST, LAST, RECENT, Asked, Kept, asked, recognised
 from ullage.planning.diagnose_command import arguments_of, command_of, continues
 from ullage.planning.diagnose_frames import Frames, Trace
-from ullage.planning.diagnose_lines import Bare, goes_on, is_cut, pieces_of
+from ullage.planning.diagnose_lines import Bare, goes_on, is_cut, is_of_request, pieces_of
 from ullage.planning.diagnose_sieve import ANSWERED, BLANK, DULL, READ, Sieve, Worth, with_forms
 
 _SHOWN = 240  # letters of a line that are kept
@@ -23,7 +24,7 @@ _MOST_SHAPES, _MOST_COMMANDS, _MOST_JOINED = 20_000, 20, 5
 _NUMBERED = re.compile(r"(?<!\S)[^\s\d]*\d\S*")  # a word with a number; begun at its start, so that a long word costs its length
 _NUMBERED_PARTS = re.compile(r"\d+")
 # Words of lines that are always read: in these a number alone tells a death from an ordinary end.
-_TELLING: Final = ("exit", "signal", "status", "rror", "emory", "llocat", "illed", "xception", "OOM")
+_TELLING_WORDS: Final = ("exit", "signal", "status", "rror", "emory", "llocat", "illed", "xception", "OOM")
 _OFTEN, _DECIDED = 20, 400  # sightings of one shape of line, and lines read, after which less is read
 _CARD = re.compile(
     r"(?:NVIDIA|AMD|Intel\(R\)|Tesla|GeForce|Instinct|Radeon)[\w() .-]{0,40}?(?:"
@@ -50,6 +51,7 @@ class _Reader:
         if wanted is None:
             self._engines |= {name: asked(program.read, program.aid) for name, program in PROGRAMS.items()}
         self._wanted = wanted
+        self._read_death, self._read_least = lru_cache(RECENT)(read_death), lru_cache(RECENT)(read_least)
         self._common: dict[str, Kept] = {}
         self._least: dict[str, Kept] = {}
         self._stages: list[tuple[Stage, int]] = []
@@ -57,6 +59,7 @@ class _Reader:
         self._frames = Frames()
         self._sieve = Sieve()
         self._dull: set[int] = set()  # shapes, by their hash: a shape can be as long as a line
+        self._counted: set[int] = set()
         self._often: dict[int, int] = {}
         self._later: dict[int, Worth] = {}  # the last line of shapes that come again and again
         self._looked: set[str] = set()
@@ -73,18 +76,20 @@ class _Reader:
         known = self._sieve.known
         for number, (line, form) in enumerate(with_forms(lines), 1):
             worth = known.get(hash(form)) if self._is_between else None
-            if worth is None:
+            if worth is None or worth.is_telling:
                 worth = self._look(number, line, form)
             if worth.is_line:
                 self._lines = number
                 self._answered += worth.answers
+                if worth.stage is not None:
+                    self._reach(worth.stage, number)
                 if worth.is_last_kept:
                     worth.number, worth.line = number, line
 
     def _look(self, number: int, line: str, form: bytes) -> Worth:
         """What a line of a new form comes to."""
         was_between = self._is_between
-        known = self._sieve.of_ids(form) if was_between else None
+        known = self._sieve.nearly(form, line) if was_between else None
         if known is not None:
             return known
         pieces = pieces_of(number, line)
@@ -109,6 +114,8 @@ class _Reader:
             self._sign(_NUMBERED_PARTS.sub("0", line.before))
         if " 200" in line.text and _ANSWERED.search(line.text):
             return ANSWERED
+        if is_of_request(line.text):
+            return READ
         shape = hash(_NUMBERED.sub("0", line.text))
         if shape in self._dull:
             return DULL
@@ -120,9 +127,9 @@ class _Reader:
 
     def _noted(self, line: Bare, shape: int) -> Worth:
         """Ask what a line says, and remember how often its shape was asked."""
+        if any(word in line.text for word in _TELLING_WORDS):
+            return self._told(line, shape)
         says = self._interesting(line)
-        if any(word in line.text for word in _TELLING):
-            return READ
         worth = READ
         if says and len(self._often) < _MOST_SHAPES:
             self._often[shape] = self._often.get(shape, 0) + 1
@@ -131,6 +138,17 @@ class _Reader:
             worth = DULL
         self._decide()
         return worth
+
+    def _told(self, line: Bare, shape: int) -> Worth:
+        """Ask what a line says that could say it by a number; of one shape, the engine's words in it count once."""
+        before = [(engine, engine.signed, engine.said_at) for engine in self._engines.values()]
+        stage, says = self._mark(line), self._states(line)
+        if shape in self._counted:
+            for engine, signed, _ in before:
+                engine.signed = signed
+        elif len(self._counted) < _MOST_SHAPES:
+            self._counted.add(shape)
+        return READ if says or any(engine.said_at != at for engine, _, at in before) else Worth(is_telling=True, stage=stage)
 
     def _sign(self, words: str) -> None:
         """Note whose words a file's path, or what stands before a line, are. Each is looked at once."""
@@ -163,19 +181,26 @@ class _Reader:
 
     def _interesting(self, line: Bare) -> bool:
         """Note what a line says; False when it says nothing."""
-        text = line.text
-        found = self._command(line)
-        stage = mark_of(text)
+        is_mark = self._mark(line) is not None
+        return self._states(line) or is_mark
+
+    def _mark(self, line: Bare) -> Stage | None:
+        stage = mark_of(line.text)
         if stage is not None:
             self._reach(stage, line.number)
-            found = True
+        return stage
+
+    def _states(self, line: Bare) -> bool:
+        """Note what a line says beside how far the run came."""
+        text = line.text
+        found = self._command(line)
         if not self._card and (card := _CARD.search(text)) is not None:
             self._card = card[0]
         seen = [self._read(engine, line) for engine in self._engines.values()]
-        death = read_death(text)
+        death = self._read_death(text)
         if death is not None:
             self._keep(self._common, line, death)
-        elif (least := read_least(text)) is not None:
+        elif (least := self._read_least(text)) is not None:
             self._keep(self._least, line, least)
             found = True
         return found or any(seen) or death is not None
@@ -239,7 +264,7 @@ class _Reader:
         """What was gathered."""
         for line in sorted(worth.last() for worth in self._later.values()):
             self._interesting(line)
-        name = self._wanted or self._recognised()
+        name = self._wanted or recognised(self._engines)
         engine = self._engines.get(name) if name is not None else None
         tables = [self._common, *([engine.kept] if engine is not None else [])]
         seen = [seen for kept in tables for one in kept.values() for seen in (*one.first, *one.last)]
@@ -266,19 +291,3 @@ class _Reader:
             return seen
         trace = self._frames.below(seen.line, seen.rank)
         return replace(seen, frames=tuple(trace.names), source=tuple(trace.source))
-
-    def _recognised(self) -> str | None:
-        """The engine with the most of its own words; of none, the one that read the most kinds of facts that only it reads."""
-        signed = {name: engine.signed for name, engine in self._engines.items() if engine.signed}
-        behind = {name for engine in signed for name in self._engines[engine].aid.stands_before}
-        signed = {name: count for name, count in signed.items() if name not in behind} or signed
-        if signed:
-            return max(signed, key=lambda name: signed[name])
-        said = {name: len(set(engine.kept) - _SHARED) for name, engine in self._engines.items()}
-        most = max(said.values(), default=0)
-        best = [name for name, count in said.items() if count == most and most]
-        forks = {name for name in best if set(self._engines[name].aid.stands_before) & set(best)}
-        return next((name for name in best if name not in forks), best[0] if best else None)
-
-
-_SHARED: Final = frozenset({"error.torch_oom", "error.host_oom", "error.memory", "error.arguments", "error.device_oom", "error.xpu_oom"})

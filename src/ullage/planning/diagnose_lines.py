@@ -42,6 +42,8 @@ _NEW_LINE = re.compile(
     r"^(?:Traceback|  File |\[|\d{4}-|\(|(?:INFO|ERROR|WARNING|DEBUG)\b|During handling|\w+(?:\.\w+)*(?:Error|Exception)\b|\S*[#$] )"
 )
 
+_OF_REQUEST = re.compile(r"Received request \S+: |Request \S+ details: |Generated response \S+: |(?:Receive|Finish): obj=")
+
 
 class Bare(NamedTuple):
     """One line, or one piece of a progress bar: its number in the file, its text, and the rank or container that wrote it.
@@ -116,3 +118,8 @@ def is_cut(text: str) -> bool:
 def goes_on(text: str) -> bool:
     """Whether a line could be the rest of the one above that a terminal's width cut."""
     return not _NEW_LINE.match(text)
+
+
+def is_of_request(text: str) -> bool:
+    """Whether an engine repeats what was asked of it, or what it answered: whatever stands there is no news of the engine."""
+    return _OF_REQUEST.match(text) is not None

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Final
 
+from ullage.domain.cause import Stage
 from ullage.planning.diagnose_lines import Bare, pieces_of
 
 _MOST = 100_000  # forms that are remembered; then it begins anew
 _AT_ONCE = 128  # lines, which can be long
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
-_OF_ANSWERS, _ID = b"\xff", b"\xfe"  # no byte of UTF-8
+_OF_ANSWERS, _ID, _NUMBERS = b"\xff", b"\xfe", b"\xfd"  # no byte of UTF-8
 # A request's id in hexadecimal. One of digits alone could be a number that a stamp or a rank is recognised by.
-_IDS = re.compile(rb"(?=0*[a-f])(?=[a-f]*0)[0a-f][0a-f-]{7,}")
+_IDS = re.compile(rb"(?=\d*[a-f])(?=[a-f]*\d)[\da-f][\da-f-]{7,}")
+_PLACES = re.compile(rb"\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?|\d\d:\d\d:\d\d|\d{5,}")
 _ID_BEFORE = re.compile(r"[\da-f][\da-f-]{7}")
 _ESCAPE: Final = "\\u"  # a letter of JSON written as a number
 
@@ -28,6 +30,8 @@ class Worth:
 
     is_line: bool = True  # it holds something
     answers: int = 0
+    stage: Stage | None = None  # it marks how far the run came
+    is_telling: bool = False  # one with other numbers could say more
     is_last_kept: bool = False
     number: int = 0
     line: str | Bare = ""
@@ -49,10 +53,11 @@ class Sieve:
     def __init__(self) -> None:
         self.known: dict[int, Worth] = {}  # by the hash of a form, which can be as long as a line
 
-    def of_ids(self, form: bytes) -> Worth | None:
-        """What is known of a form in which there are ids, whatever the ids."""
-        general = without_ids(form)
-        return self.known.get(hash(general)) if general is not None else None
+    def nearly(self, form: bytes, line: str) -> Worth | None:
+        """What is known of a line whatever its ids; of one that could tell by a number, of a line with the same numbers."""
+        general = _without_ids(form)
+        worth = self.known.get(hash(general), self.known.get(hash(form)))
+        return self.known.get(hash(_with_numbers(line))) if worth is not None and worth.is_telling else worth
 
     def learn(self, form: bytes, line: str, pieces: Sequence[Bare], worth: Worth) -> None:
         """Remember what a line of this form came to."""
@@ -61,9 +66,11 @@ class Sieve:
         if _ESCAPE in line and line.lstrip().startswith("{"):
             return
         self.known[hash(form)] = worth
-        general = without_ids(form) if not any(_ID_BEFORE.search(piece.before) for piece in pieces) else None
-        if general is not None:
-            self.known[hash(general)] = worth
+        if any(_ID_BEFORE.search(piece.before) for piece in pieces):
+            return
+        self.known[hash(_without_ids(form))] = worth
+        if worth.is_telling:
+            self.known[hash(_with_numbers(line))] = Worth(stage=worth.stage)
 
 
 def with_forms(lines: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -80,7 +87,12 @@ def _form(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass").replace(b"200", _OF_ANSWERS).translate(_DIGITS)
 
 
-def without_ids(form: bytes) -> bytes | None:
-    """A form in which ids are all the same, each as long as it was; None where there are none."""
-    general, count = _IDS.subn(lambda match: _ID * (match.end() - match.start()), form)
-    return general if count else None
+def _without_ids(form: bytes) -> bytes:
+    """A form in which ids are all the same, each as long as it was."""
+    return _IDS.sub(lambda match: _ID * (match.end() - match.start()), form)
+
+
+def _with_numbers(line: str) -> bytes:
+    """A line in which all numbers stand but those of ids, places and times, and long ones: no pattern names such."""
+    text = _PLACES.sub(lambda match: match[0].translate(_DIGITS), line.encode("utf-8", "surrogatepass"))
+    return _NUMBERS + _without_ids(text)
