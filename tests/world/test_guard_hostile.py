@@ -265,8 +265,11 @@ async def test_more_callers_than_there_are_handles_for_are_told_so_and_the_engin
     monkeypatch.setattr("ullage.world.proxy.guard.most_connections", lambda: 5)
     async with loopback_engine() as engine, guarded(engine) as guard, aiohttp.ClientSession() as session:
         port = int(guard.url.rpartition(":")[2])
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-        await asyncio.sleep(0.1)
+        idle = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(40)))  # all at once
+        await asyncio.sleep(0.5)
+        told = [reader for reader, _ in idle if reader.at_eof() or reader._buffer]  # type: ignore[attr-defined]
+        assert len(told) == 35
+        idle = [(reader, writer) for reader, writer in idle if reader not in told]
         assert b"503 Service Unavailable" in await raw(guard.url, b"")
         idle.pop()[1].close()
         await asyncio.sleep(0.1)

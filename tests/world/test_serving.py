@@ -211,6 +211,15 @@ def test_an_engine_that_is_not_installed_is_named_with_what_to_install() -> None
     assert "pip install" in done.stderr
 
 
+def test_keys_without_a_guard_that_asks_for_them_are_refused(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("one\n")
+    words = ("serve", "Qwen3-0.6B", "--quant", "q8_0", "--engine", "llama_cpp", "--program", f"{sys.executable} {SERVER}", "--gpu", "cpu")
+    guard = ("--host-memory", "16GiB", "--no-guard", "--keys-file", str(keys))
+    done = subprocess.run((sys.executable, "-m", "ullage", *words, *guard), capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (done.returncode, "there is no guard" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_link_keeps_its_name_and_an_engine_is_not_looked_for_in_a_folder_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from ullage.domain.engine import Engine
 from ullage.domain.guard import Guard, GuardOptions
 from ullage.domain.reading import DeviceReading as Reading
 from ullage.domain.supervision import Launch
-from ullage.errors import UllageError
+from ullage.errors import InputError, UllageError
 from ullage.planning.admit import begin, step
 from ullage.planning.cost_model import cost_model
 from ullage.planning.fit import evaluate
@@ -93,6 +93,9 @@ class GuardDoor:
 
 def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor | None, tuple[str, ...]]:
     """The guard, and what to say of it, or why there is none. Raises WorldError and InputError."""
+    if flags.text("keys_file") and (flags.flag("no_guard") or serving.case is None):
+        why = "--no-guard" if flags.flag("no_guard") else f"nobody could plan this command ({'; '.join(serving.notes)})"
+        raise InputError(f"--keys-file names the keys that the guard asks for, and there is no guard: {why}; leave --keys-file out")
     if flags.flag("no_guard"):
         return None, ()
     if serving.case is None:

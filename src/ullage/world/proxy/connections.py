@@ -11,7 +11,7 @@ from ullage.world.proxy import said
 
 _WANTED_HANDLES = 65536
 _SPARE_HANDLES, _USUAL_HANDLES = 16, 48  # for files that are opened now and then; for what is open where nobody tells
-_RETRY_S = 5
+_BACKLOG, _RETRY_S = 2048, 5
 _HEAD = (
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
     "Content-Length: {}\r\nRetry-After: {}\r\nConnection: close\r\n\r\n"
@@ -34,21 +34,28 @@ def most_connections() -> int:
     return max(2, left // 2)
 
 
-def let_in(make: Callable[[], asyncio.Protocol], connected: Callable[[], int], most: int) -> Callable[[], asyncio.Protocol]:
-    """Makes the protocol of a new connection: that of the server, or one that says that there is no room."""
-    return lambda: make() if connected() < most else _Full()
+def settle(listening: asyncio.Server, seconds: float) -> None:
+    """Have many wait, though few are accepted at once; and end, where the system can, who takes nothing of what is sent for so long."""
+    for one in listening.sockets:
+        with socket.fromfd(one.fileno(), one.family, one.type) as same:
+            same.listen(_BACKLOG)
+            with suppress(OSError, AttributeError):
+                same.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000)))
 
 
-def drop_the_stalled(listening: socket.socket, seconds: float) -> None:
-    """Connections that are taken from here on end when nothing of what is sent is taken for so long; nothing where the system cannot."""
-    with suppress(OSError, AttributeError):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000)))
+class Entrance(asyncio.Protocol):
+    """A new connection, before the server has it: who comes when all places are taken gets one answer, whatever is asked."""
 
-
-class _Full(asyncio.Protocol):
-    """One answer, whatever is asked."""
+    def __init__(self, make: Callable[[], asyncio.Protocol], connected: Callable[[], int], most: int) -> None:
+        self._make, self._connected, self._most = make, connected, most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Now, not when it was accepted, is known how many are there: many are accepted at once."""
+        if self._connected() < self._most:
+            server = self._make()
+            transport.set_protocol(server)
+            server.connection_made(transport)
+            return
         body = said.error_body(503, "Too many are connected; come again.", code="too_many_connections")
         if isinstance(transport, asyncio.Transport):
             transport.write(_HEAD.format(len(body), _RETRY_S).encode() + body)

@@ -16,7 +16,7 @@ from ullage.domain.guard import GuardOptions, GuardRecord, Step
 from ullage.errors import UllageError, WorldError
 from ullage.frozen import replace
 from ullage.world.proxy import headers
-from ullage.world.proxy.connections import drop_the_stalled, let_in, most_connections
+from ullage.world.proxy.connections import Entrance, most_connections, settle
 from ullage.world.proxy.counting import PromptCounter, counter_of
 from ullage.world.proxy.gate import Gate
 from ullage.world.proxy.keys import read_keys
@@ -146,10 +146,14 @@ class RealGuard:
         assert server is not None  # noqa: S101 - set up above
         listening: asyncio.Server | None = None
         try:
-            made = let_in(server, lambda: len(server.connections), most_connections())
-            listening = await self._loop.create_server(made, self._options.host, self._options.port, backlog=2048)
-            for one in listening.sockets:
-                drop_the_stalled(one, self._options.stall_s)
+            most = most_connections()
+            listening = await self._loop.create_server(
+                lambda: Entrance(server, lambda: len(server.connections), most),
+                self._options.host,
+                self._options.port,
+                backlog=min(256, most),  # so many are accepted at once
+            )
+            settle(listening, self._options.stall_s)
             self._port = listening.sockets[0].getsockname()[1]
             gc.freeze()  # what the program is made of need not be looked through again, which would hold up every stream
             self._listening.set()
