@@ -43,9 +43,6 @@ _TGI: Final = FirstAid(
         Hint(kinds=_one(Kind.CACHE_TOO_SMALL), setting="num_shard", cost="more devices", up=True),
         Hint(kinds=_STEP, setting="num_shard", cost="more devices", up=True),
         Hint(kinds=_one(Kind.REQUEST_TOO_LONG), setting="max_total_tokens", cost="more cache a sequence", up=True),
-        Hint(kinds=_one(Kind.DEVICE_NOT_FREE), setting="other processes", cost="what they do", value="stop"),
-        Hint(kinds=_one(Kind.HOST), setting="host memory", cost="a larger machine or container", up=True),
-        Hint(kinds=_one(Kind.SHARED_MEMORY), setting="shm-size", cost="the container's option: --shm-size 1g", value="1g"),
     ),
     stands_before=("transformers", "vllm", "exllamav2"),  # whose kernels and loaders it uses
 )

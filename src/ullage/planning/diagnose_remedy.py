@@ -1,9 +1,9 @@
 """What to change: single changes in the direction that this failure needs, the smallest that is predicted to fit first."""
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
+from ullage.catalog.common_hints import AFTER, BEFORE
 from ullage.domain.case import Value
 from ullage.domain.cause import NAMED, Cause, Change, Family, FirstAid, Hint, Kind, Log, Stage
 from ullage.domain.engine import Engine
@@ -12,20 +12,14 @@ from ullage.domain.plan import Lever, Limit, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever, shown
 from ullage.planning.diagnose_evidence import MAY_BE_FREE
-from ullage.planning.diagnose_facts import Figures, detail, is_over_device
-from ullage.planning.diagnose_stage import LEVEL_ZERO
+from ullage.planning.diagnose_facts import Figures, detail
+from ullage.planning.diagnose_told import is_named, stated
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import cache_gained, freed_bytes, is_reserving, pool_bytes, remedies, reserved_bytes
 from ullage.units import format_bytes
 
 MOST = 8
 _SEVERAL = 2
-_NOT_FIRST: Final = re.compile(r"(?:^|[A-Za-z:])[1-9]\d?$")  # of several devices: a card alone is number 0
-# What errors, the functions above them and their source tell beside figures.
-_TOLD: Final = {
-    "dispatched": re.compile(r"dispatch|several (?:GPUs|devices)"),  # layers are laid on several devices
-    "pictures": re.compile(r"_(?:image|video|mm|multimodal)_|[Vv]ision|[Vv]isual|multimodal_embeddings|/(?:clip|siglip)\.py|pixel_values"),
-}
 # Our words for what engines name each in their own way.
 _OURS: Final = {
     "tensor_parallel_size": "tensor",
@@ -50,7 +44,7 @@ def changes(
     present = _present(log, figures, outcome)
     made = [
         _change(hint, cause, log, figures, present, engine, outcome)
-        for hint in _ordered(aid.hints, cause, figures, _stated(log))
+        for hint in _ordered((*BEFORE, *aid.hints, *AFTER), cause, figures, stated(log))
         if not hint.only_from or str(present.get(hint.setting)) in hint.only_from
     ]
     found = [change for change in made if change is not None]
@@ -79,30 +73,14 @@ def in_turn(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:
     return tuple(kept.values())[:MOST]
 
 
-def _stated(log: Log) -> frozenset[str]:
-    """The names of the details that errors state, and what else they show: more asked for than there is, not the first device, whose."""
-    errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
-    other = any(name == "device" and _NOT_FIRST.search(str(value)) for fact in errors for name, value in fact.details)
-    is_intel = any(LEVEL_ZERO.search(seen.text) for seen in log.sightings if seen.fact.name.startswith("error."))
-    words = " ".join(" ".join((seen.text, *seen.frames, *seen.source)) for seen in log.sightings if seen.fact.name.startswith("error."))
-    tells = {sign: pattern.search(words) is not None for sign, pattern in _TOLD.items()}
-    signs = {"over_device": is_over_device(log), **tells, "other_device": other, "level_zero": is_intel}
-    return frozenset({name for fact in errors for name, _ in fact.details} | {name for name, holds in signs.items() if holds})
-
-
-def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures, stated: frozenset[str]) -> Iterator[Hint]:
+def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures, known: frozenset[str]) -> Iterator[Hint]:
     """The hints for this kind of failure; those for what the error states, and for what takes most, come first."""
     largest = _largest(figures)
     told = " ".join(item.text for item in cause.evidence).lower().replace("-", "_")
     fitting = [hint for hint in hints if cause.kind in hint.kinds and (not hint.stages or cause.stage in hint.stages)]
     yield from (hint for hint in fitting if hint.when is not None and hint.when is largest)
-    yield from (hint for hint in fitting if hint.stated and (hint.stated in stated or (hint.stated == NAMED and _is_named(hint, told))))
+    yield from (hint for hint in fitting if hint.stated and (hint.stated in known or (hint.stated == NAMED and is_named(hint, told))))
     yield from (hint for hint in fitting if hint.when is None and not hint.stated)
-
-
-def _is_named(hint: Hint, told: str) -> bool:
-    """Whether the error's own words name the setting."""
-    return any(word.lower().replace("-", "_") in told for word in (hint.setting, *hint.names))
 
 
 def _largest(figures: Figures) -> Purpose | None:

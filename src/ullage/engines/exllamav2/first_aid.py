@@ -5,7 +5,7 @@ from ullage.domain.cause import FirstAid
 
 FIRST_AID = FirstAid(
     signs=(
-        r"exllamav2(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?",
+        r"(?:exllamav2|Exllama[Vv]2)(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?",
         r"ExLlamaV2|\bexui\b",
         r"load_autosplit|Insufficient space in device allocation|Insufficient VRAM for model and cache",
     ),

@@ -5,7 +5,7 @@ from ullage.domain.cause import FirstAid, Hint, Kind
 
 FIRST_AID = FirstAid(
     signs=(
-        r"exllamav3(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?",
+        r"(?:exllamav3|Exllama[Vv]3)(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?",
         r"ExLlamaV3|ExllamaV3|exl3|\b_load_autosplit\b",
         r"Insufficient VRAM in split for model and cache",
     ),

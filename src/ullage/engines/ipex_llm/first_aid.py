@@ -5,6 +5,7 @@ from typing import Final
 from ullage.domain.cause import Advice, FirstAid, Hint, Kind
 
 _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
+_SERVED: Final = frozenset({Kind.CACHE_PRESSURE, Kind.SAMPLER, Kind.GRAPHS})
 _STEP: Final = frozenset({Kind.WORKSPACE, Kind.ACTIVATIONS, Kind.CACHE_ALLOCATION})
 
 FIRST_AID = FirstAid(
@@ -30,7 +31,16 @@ FIRST_AID = FirstAid(
             value="1",
         ),
         Hint(kinds=frozenset({Kind.WEIGHTS}), setting="load_in_low_bit", cost="fewer bits a weight: some quality", value="sym_int4"),
+        Hint(kinds=frozenset({Kind.WEIGHTS}), setting="cpu_embedding", cost="the token table is read from the host", value=True),
+        Hint(
+            kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}), setting="load_in_low_bit", cost="fewer bits a weight: some quality", value="sym_int4"
+        ),
         Hint(kinds=frozenset({Kind.ACTIVATIONS}), setting="max_model_len", cost="shorter sequences", names=("prompt length",)),
+        Hint(kinds=_SERVED, setting="max_num_seqs", cost="fewer sequences at once"),
+        Hint(kinds=_SERVED - {Kind.CACHE_PRESSURE}, setting="gpu_memory_utilization", cost="a smaller cache"),
+        Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="gpu_memory_utilization", cost="less room for a step", up=True),
+        Hint(kinds=frozenset({Kind.GRAPHS}), setting="enforce_eager", cost="slower decoding without graphs", value=True),
+        Hint(kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting="max_model_len", cost="more cache a sequence", up=True),
         Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine; the 16-bit model is converted there", up=True),
         Hint(kinds=frozenset({Kind.DEVICE_LOST}), setting="driver and runtime", cost="an upgrade", value="the releases the project names"),
     ),

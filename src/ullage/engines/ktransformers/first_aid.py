@@ -24,6 +24,8 @@ FIRST_AID = FirstAid(
         Hint(kinds=_ALL, setting="chunked_prefill_size", cost="slower prompts"),
         Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE, Kind.CACHE_TOO_SMALL}), setting="mem_fraction_static", cost="less room", up=True),
         Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}), setting="kt_num_gpu_experts", cost="more experts run on the processor"),
+        Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="max_running_requests", cost="fewer sequences at once"),
+        Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="mem_fraction_static", cost="less room", up=True),
         Hint(kinds=frozenset({Kind.HOST}), setting="numactl binding", cost="experts lie on both sockets", value="drop"),
         Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="room for all experts", up=True),
         Hint(kinds=frozenset({Kind.HOST}), setting="gguf_type", cost="a narrower file: some quality", value="smaller"),

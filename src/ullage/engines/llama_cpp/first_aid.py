@@ -37,6 +37,8 @@ _FIRST_AID_HINTS: Final = (
     Hint(kinds=_DEVICE | {Kind.HOST, Kind.ONE_BLOCK}, setting="quantisation of the file", cost="fewer bits a weight", value="smaller"),
     Hint(kinds=frozenset({Kind.HOST}), setting="cache_ram", cost="no saved prompts", value=0),
     Hint(kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting="ctx_size", cost="a larger cache", up=True),
+    Hint(kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting="n_parallel", cost="fewer sequences at once, each of them longer"),
+    Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting="n_gpu_layers", cost="layers run on the processor"),
     Hint(kinds=frozenset({Kind.ILLEGAL_INSTRUCTION}), setting="build", cost="a binary for this processor", value="GGML_NATIVE=OFF"),
     Hint(kinds=frozenset({Kind.COMMAND}), setting="flash_attn", cost="none where the device has the kernel", value="on"),
 )

@@ -22,13 +22,13 @@ HINTS: Final = (
     Hint(kinds=frozenset({Kind.GRAPHS}), setting="disable_cuda_graph", cost="slower decoding", value=True),
     Hint(kinds=frozenset({Kind.ACTIVATIONS, Kind.CACHE_ALLOCATION}), setting="context_length", cost="shorter sequences"),
     Hint(kinds=frozenset({Kind.WEIGHTS}), setting="cpu_offload_gb", cost="weights cross the bus at every step", up=True),
-    Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting="other processes", cost="what they do", value="stop"),
     Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting="mem_fraction_static", cost="a smaller cache"),
     Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="max_running_requests", cost="fewer sequences at once"),
     Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="mem_fraction_static", cost="less room for a step", up=True),
+    Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="kv_cache_dtype", cost="8-bit keys and values: some quality", value="fp8_e5m2"),
+    Hint(kinds=frozenset({Kind.ONE_BLOCK}), setting="chunked_prefill_size", cost="slower prompts"),
     Hint(kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting="context_length", cost="more cache a sequence", up=True),
     Hint(kinds=frozenset({Kind.HOST}), setting="hicache_size", cost="a smaller host tier"),
-    Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine or container", up=True),
 )
 FIRST_AID = FirstAid(
     fills_budget=True,

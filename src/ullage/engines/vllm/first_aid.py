@@ -70,7 +70,6 @@ _HINTS: Final = (
     _hint(Kind.WEIGHTS, "cpu_offload_gb", "weights cross the bus at every step", up=True),
     _hint(Kind.NO_ROOM_FOR_CACHE, "max_num_batched_tokens", "slower prefill of long prompts"),
     _hint(Kind.NO_ROOM_FOR_CACHE, "max_num_seqs", "fewer sequences at once"),
-    _hint(Kind.DEVICE_NOT_FREE, "other processes", "what they do", value="stop"),
     _hint(Kind.DEVICE_NOT_FREE, "gpu_memory_utilization", "a smaller cache"),
     Hint(
         kinds=frozenset({Kind.HOST, Kind.CACHE_ALLOCATION, Kind.DEVICE_NOT_FREE}),
@@ -84,11 +83,13 @@ _HINTS: Final = (
     _during(_SIZING, "VLLM_CPU_KVCACHE_SPACE", "a smaller cache; only where the processor serves"),
     _hint(Kind.HOST, "swap_space", "no swapped blocks"),
     _hint(Kind.HOST, "gpu_memory_utilization", "a smaller cache, where host and device share one memory"),
-    _hint(Kind.HOST, "host memory", "a larger machine or container", up=True),
-    _hint(Kind.SHARED_MEMORY, "shm-size", "the container's option: --shm-size 16g, or --ipc=host", value="16g"),
     Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="swap_space", cost="host memory", up=True, stated="swap"),
     _hint(Kind.CACHE_PRESSURE, "max_num_seqs", "fewer sequences at once"),
     _hint(Kind.CACHE_PRESSURE, "gpu_memory_utilization", "less room for what the profile does not see", up=True),
+    _hint(Kind.CACHE_PRESSURE, "tensor_parallel_size", "more devices", up=True),
+    _hint(Kind.CACHE_PRESSURE, "kv_cache_dtype", "8-bit keys and values: some quality on long contexts", value="fp8"),
+    _hint(Kind.ONE_BLOCK, "max_num_batched_tokens", "slower prefill of long prompts"),
+    _hint(Kind.ONE_BLOCK, "max_model_len", "shorter sequences"),
     _hint(Kind.REQUEST_TOO_LONG, "max_model_len", "more cache a sequence", up=True),
 )
 

@@ -1,0 +1,16 @@
+"""What helps whichever engine died: before and after what helps it in its own settings."""
+
+from typing import Final
+
+from ullage.domain.cause import Hint, Kind
+
+BEFORE: Final = (Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting="other processes", cost="what they do", value="stop"),)
+AFTER: Final = (
+    Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine or container", up=True),
+    Hint(
+        kinds=frozenset({Kind.SHARED_MEMORY}),
+        setting="shm-size",
+        cost="the container's option: --shm-size 16g, or --ipc=host",
+        value="16g",
+    ),
+)
