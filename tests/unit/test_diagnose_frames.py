@@ -114,3 +114,22 @@ def test_what_an_error_advises_of_a_processor_is_offered_only_there() -> None:
     assert settings[0] == "VLLM_CPU_KVCACHE_SPACE"
     plain = [change.setting for change in diagnosed(said + "Try increasing `gpu_memory_utilization` or decreasing `max_model_len`").changes]
     assert "VLLM_CPU_KVCACHE_SPACE" not in plain
+
+
+def test_a_traceback_in_a_box_tells_as_much_as_a_plain_one() -> None:
+    box = (
+        "╭─────────────────────── Traceback (most recent call last) ───────────────────────╮\n"
+        "│ /work/chat.py:31 in <module>                                                    │\n"
+        "│                                                                                 │\n"
+        "│   30 inputs = tokenizer(prompt, return_tensors='pt')                            │\n"
+        "│ ❱ 31 answer = model.generate(**inputs)                                          │\n"
+        "│                                                                                 │\n"
+        "│ /usr/lib/python3.10/site-packages/transformers/models/llama/modeling_llama.py:8 │\n"
+        "│ 22 in forward                                                                   │\n"
+        "│                                                                                 │\n"
+        "│   821 │   │   outputs = self.model(input_ids)                                   │\n"
+        "│ ❱ 822 │   │   logits = self.lm_head(outputs[0])                                 │\n"
+        "╰─────────────────────────────────────────────────────────────────────────────────╯\n"
+    )
+    found = diagnosed(box + OOM + "\n")
+    assert (found.log.engine, found.causes[0].stage, found.causes[0].term) == ("transformers", Stage.FIRST_PROMPT, Purpose.LOGITS)

@@ -10,24 +10,32 @@ from ullage.domain.ledger import Purpose
 _FRAMES: Final = tuple(
     re.compile(text)
     for text in (
-        r'^[│|]?\s*(?:[A-Z]{4,8}:?\s+)?File ["“](?P<file>[^"”]{1,300})["”], line \d{1,7}, in (?P<name>[\w<>]{1,80})',
-        r"^[│|]?\s*(?P<file>[^\s\"]{1,300}\.py):\d{1,7} in\s*(?P<name>[\w<>]{0,80})\s*[│|]?\s*$",
-        r"^\s*File \[?(?P<file>[^\s\]\"]{1,300}\.py):\d{1,7}\]?(?:\([^)\s]{1,400}\))?, in (?P<name>[\w.<>]{1,160})",
-        r"^\s*\[?(?P<file>[/~][^\s\]\"]{1,300}\.py)\]?(?:\([^)\s]{1,400}\))? in (?P<name>[\w<>]{1,80})\(",
+        r'(?:[A-Z]{4,8}:?\s{1,40})?File ["“](?P<file>[^"”]{1,300})["”], line \d{1,7}, in (?P<name>[\w<>]{1,80})',
+        r"(?P<file>[^\s\"]{1,300}\.py):\d{1,7} in\s{0,40}(?P<name>[\w<>]{0,80})$",
+        r"File \[?(?P<file>[^\s\]\"]{1,300}\.py):\d{1,7}\]?(?:\([^)\s]{1,400}\))?, in (?P<name>[\w.<>]{1,160})",
+        r"\[?(?P<file>[/~][^\s\]\"]{1,300}\.py)\]?(?:\([^)\s]{1,400}\))? in (?P<name>[\w<>]{1,80})\(",
     )
 )
 # One that a box or a terminal's width broke.
-CUT = re.compile(
-    r'^[│|]?\s*(?:[A-Z]{4,8}:?\s+)?(?:File(?: "[^"]{0,300}"?,?(?: line(?: \d{1,7},?(?: in)?)?)?)?|\S{1,300}\.py:\d{1,7} in)\s*[│|]?\s*$'
+_CUT: Final = re.compile(
+    r'(?:[A-Z]{4,8}:?\s{1,40})?(?:File(?: "[^"]{0,300}"?,?(?: line(?: \d{1,7},?(?: in)?)?)?)?|\S{1,300}\.py:\d{1,7} in)$'
 )
+_SIDES: Final = " \t│|"  # of a box
+_SIGNS: Final = (".py", "File")
 
 
 def frame_of(text: str) -> tuple[str, str] | None:
     """The file and the function that a line of a traceback names, or None."""
-    if ".py" not in text and "File " not in text:
+    if not any(mark in text for mark in _SIGNS):
         return None
-    match = next((found for pattern in _FRAMES if (found := pattern.match(text)) is not None), None)
+    plain = text.strip(_SIDES)
+    match = next((found for pattern in _FRAMES if (found := pattern.match(plain)) is not None), None)
     return (match["file"], match["name"].rpartition(".")[2]) if match is not None else None
+
+
+def is_cut(text: str) -> bool:
+    """Whether a line that names a function ends before it does."""
+    return any(mark in text for mark in _SIGNS) and _CUT.match(text.strip(_SIDES)) is not None
 
 
 # In order of precedence: a profile run executes the model, and a capture warms it up; the outer word tells.
