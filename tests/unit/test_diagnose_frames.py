@@ -119,13 +119,13 @@ def test_what_an_error_advises_of_a_processor_is_offered_only_there() -> None:
 def test_a_traceback_in_a_box_tells_as_much_as_a_plain_one() -> None:
     box = (
         "╭─────────────────────── Traceback (most recent call last) ───────────────────────╮\n"
-        "│ /work/chat.py:31 in <module>                                                    │\n"
+        "│ /srv/chat.py:31 in <module>                                                     │\n"
         "│                                                                                 │\n"
         "│   30 inputs = tokenizer(prompt, return_tensors='pt')                            │\n"
         "│ ❱ 31 answer = model.generate(**inputs)                                          │\n"
         "│                                                                                 │\n"
-        "│ /usr/lib/python3.10/site-packages/transformers/models/llama/modeling_llama.py:8 │\n"
-        "│ 22 in forward                                                                   │\n"
+        "│ /usr/lib/python3.10/transformers/models/llama/modeling_llama.py:822 in          │\n"
+        "│ forward                                                                         │\n"
         "│                                                                                 │\n"
         "│   821 │   │   outputs = self.model(input_ids)                                   │\n"
         "│ ❱ 822 │   │   logits = self.lm_head(outputs[0])                                 │\n"
