@@ -4,21 +4,23 @@ import itertools
 from typing import Any
 
 import pytest
-from tests.cases import A100, vllm_case
+from tests.cases import A100, bundled, vllm_case
 from tests.llama_cpp_cases import devices, settled
 
 from ullage.domain.admission import Arrived, CostModel, EngineReady, Limits, Refuse, Tick
 from ullage.domain.case import Case
 from ullage.domain.ledger import Phase
+from ullage.domain.machine import Device, Machine
 from ullage.domain.workload import Workload
 from ullage.engines import find
 from ullage.engines.vllm.capacity import scarcest, sequence_blocks
 from ullage.frozen import replace
 from ullage.planning.admit import begin, step
 from ullage.planning.answer import answer
-from ullage.planning.cost_model import cost_model, lengths
+from ullage.planning.cost_model import cost_model, holding, lengths
 from ullage.planning.pool import pool_of
 from ullage.planning.pool_forecast import Growing, forecast
+from ullage.units import GiB
 
 
 def cost_of(case: Case) -> CostModel:
@@ -129,3 +131,20 @@ def test_an_answer_of_no_stated_length_reserves_what_is_usual_and_grows_when_it_
     assert state.reserved_bytes == 150
     state, _ = step(state, Tick(at=1, generated=(("a", 80),)))
     assert state.reserved_bytes == 220
+
+
+def test_no_more_are_let_in_than_the_command_of_a_plan_lets_run() -> None:
+    """A plan may leave open how many run at once; the engine that its command starts does not."""
+    device = Device(id="cpu", kind="cpu", name="a processor", total_bytes=64 * GiB)
+    engine, machine = find("runtime"), Machine(devices=(device,))
+    case = engine.resolve(Case(model=bundled("Qwen3-8B"), engine="runtime", version=engine.profile.default, machine=machine))
+    assert engine.capacity(holding(case, 256), engine.ledger(case)).max_sequences.expected > 16
+    assert cost_of(case).most_sequences == case.settings.integer("max_seqs") == 16
+
+
+def test_more_sequences_than_the_cache_holds_are_told_how_many_it_holds() -> None:
+    cost = CostModel(pool_bytes=1000, steps=((16, 100), (64, 400)), longest_tokens=64, most_sequences=16)
+    _, effects = step(begin(cost), Arrived(id="a", client="b", prompts=(3,) * 11, answer_tokens=1, at=0.0))
+    refused = next(effect for effect in effects if isinstance(effect, Refuse))
+    assert "11 sequences of 4 tokens" in refused.what
+    assert "the cache holds 10 of them; ask for fewer" in refused.what

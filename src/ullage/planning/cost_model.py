@@ -26,7 +26,7 @@ def cost_model(engine: Engine, case: Case, ledger: Ledger) -> CostModel:
     needs = {tokens: needed_bytes(engine, case, ledger, tokens) for tokens in (min(page, longest), longest) if tokens}
     own = len(set(needs.values())) > 1 and all(needs.values())
     steps = _asked(engine, case, ledger, longest, page) if own else _shared(pool, longest, page)
-    short = engine.capacity(holding(case, min(page, max(1, longest))), ledger)
+    short = engine.capacity(holding(_as_started(engine, case), min(page, max(1, longest))), ledger)
     return CostModel(
         pool_bytes=nbytes * replicas,
         steps=steps,
@@ -35,6 +35,13 @@ def cost_model(engine: Engine, case: Case, ledger: Ledger) -> CostModel:
         longest_prompt_tokens=_longest_prompt(engine, case, longest),
         item_tokens=case.model.architecture.encoder_tokens,
     )
+
+
+def _as_started(engine: Engine, case: Case) -> Case:
+    """With all that its command states: what a plan may leave open, such as how many run at once, a running engine does not."""
+    command = engine.command(case)
+    said = engine.read_command(command.argv, dict(command.environment), case.version)
+    return case if said is None else replace(case, stated=case.stated | said.stated)
 
 
 def _longest(engine: Engine, case: Case, pool: Capacity) -> int:

@@ -65,17 +65,17 @@ def _too_long(cost: CostModel, asked: Arrived, need: int, longest: int) -> Refus
     many = f"{format_count(count)} sequences of " if count > 1 else ""
     whole = max(asked.prompts, default=0)
     answer = need - whole
-    what = (
-        f"This request needs {many}{format_count(need)} tokens ({format_count(whole)} of prompt and {format_count(answer)} of answer), "
-        f"and {format_count(longest)} is the longest that fits"
-    )
     left = longest - whole
     if left > 0:
-        what += f"; ask for at most {format_count(left)} tokens of answer"
+        held, hint = f"{format_count(longest)} is the longest that fits", f"ask for at most {format_count(left)} tokens of answer"
     elif count > 1 and need <= cost.longest_tokens:
-        what += "; ask for fewer sequences in one request"
+        held, hint = f"the cache holds {format_count(cost.pool_bytes // cost.cost_bytes(need))} of them", "ask for fewer in one request"
     else:
-        what += f"; shorten the prompt by {format_count(need - longest)} tokens"
+        held, hint = f"{format_count(longest)} is the longest that fits", f"shorten the prompt by {format_count(need - longest)} tokens"
+    what = (
+        f"This request needs {many}{format_count(need)} tokens ({format_count(whole)} of prompt and {format_count(answer)} of answer), "
+        f"and {held}; {hint}"
+    )
     return Refuse(id=asked.id, status=400, what=f"{what}.", unit="tokens", need=need, have=longest, longest_tokens=longest)
 
 
