@@ -5,13 +5,11 @@ from typing import Any
 
 import pytest
 from tests.cases import raw_vllm_case
+from tests.processor_cases import cpu_case, observed_case, on_processor, refusal, tokens
 
 from ullage import wire
-from ullage.architectures import read
-from ullage.domain.case import Case, Model, Settings
-from ullage.domain.hyperparameters import Hyperparameters
+from ullage.domain.case import Settings
 from ullage.domain.ledger import Phase, Purpose
-from ullage.domain.machine import HOST, Device, Machine
 from ullage.domain.observation import Observation
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Verdict
@@ -21,7 +19,6 @@ from ullage.engines.vllm.processor_figures import RECORD
 from ullage.engines.vllm.processor_memory import held, step
 from ullage.engines.vllm.ranks import ranks
 from ullage.errors import InputError, UnsupportedModelError
-from ullage.formats import checkpoint
 from ullage.frozen import replace
 from ullage.planning.cost_model import cost_model
 from ullage.planning.search import find_best
@@ -30,39 +27,8 @@ from ullage.units import GiB, MiB
 BOUND = (("VLLM_CPU_OMP_THREADS_BIND", "0|1"),)
 
 
-def on_processor(case: Case, total_gib: float = 24.0, reserved_gib: float = 0.0) -> Case:
-    """The case on a processor with so much memory, of which others hold some."""
-    host = Device(id=HOST, kind="cpu", name="host", total_bytes=int(total_gib * GiB), reserved_bytes=int(reserved_gib * GiB))
-    return replace(case, machine=Machine(devices=(replace(host, id="cpu", shares_memory_with=HOST),), host=host))
-
-
-def cpu_case(name: str, version: str = "0.32.0", *, memory: tuple[float, float] = (24.0, 0.0), **said: Any) -> Case:
-    return ENGINE.resolve(on_processor(raw_vllm_case(name, version, **said), *memory))
-
-
-def tokens(case: Case) -> int:
-    return ENGINE.capacity(case, ENGINE.ledger(case)).kv_tokens.expected
-
-
-def refusal(case: Case) -> str:
-    return " ".join(one.text for one in ENGINE.objections(case))
-
-
 FILE = Path(__file__).parents[1] / "data" / "observations" / f"{RECORD}.json"
 OBSERVED = wire.from_wire(Observation, wire.loads(FILE.read_bytes()))
-
-
-def observed_case() -> Case:
-    """The stored run as a question."""
-    run = OBSERVED.run
-    assert isinstance(run.configuration, dict)
-    blueprint = read(Hyperparameters(run.configuration))
-    parameters = sum(tensor.elements for tensor in blueprint.tensors)
-    model = Model(
-        name="m", source="observation", architecture=blueprint.architecture, checkpoint=checkpoint(blueprint, None), parameters=parameters
-    )
-    case = on_processor(raw_vllm_case("Qwen3-0.6B", run.version), OBSERVED.site.total_bytes / GiB)
-    return ENGINE.resolve(replace(case, model=model, settings=run.settings, workload=run.workload))
 
 
 class TestCache:
@@ -214,7 +180,7 @@ class TestCommand:
 class TestObservation:
     @pytest.mark.parametrize("phase", [Phase.RESIDENT, Phase.PREFILL])
     def test_what_was_seen_lies_within_two_percent_of_the_plan(self, phase: Phase) -> None:
-        seen, promised = OBSERVED.at(phase), ENGINE.ledger(observed_case())
+        seen, promised = OBSERVED.at(phase), ENGINE.ledger(observed_case(OBSERVED))
         assert seen is not None
         assert promised.at("cpu", phase).expected == pytest.approx(seen.peak_allocated_bytes, rel=0.02)
 
@@ -225,13 +191,13 @@ class TestObservation:
         assert after is not None
         added = after.peak_allocated_bytes - before.peak_allocated_bytes
         code = sum(one.nbytes for one in after.held) - sum(one.nbytes for one in before.held)
-        found = ENGINE.ledger(observed_case()).of("cpu", Purpose.ACTIVATIONS)
-        assert found == step(observed_case(), 2048)
+        found = ENGINE.ledger(observed_case(OBSERVED)).of("cpu", Purpose.ACTIVATIONS)
+        assert found == step(observed_case(OBSERVED), 2048)
         assert found.low <= added - code < added <= found.high
         assert found.expected == pytest.approx(added, rel=0.15)
 
     def test_weights_copies_and_cache_are_exact(self) -> None:
-        seen, promised = OBSERVED.at(Phase.RESIDENT), ENGINE.ledger(observed_case())
+        seen, promised = OBSERVED.at(Phase.RESIDENT), ENGINE.ledger(observed_case(OBSERVED))
         assert seen is not None
         for purpose in (Purpose.WEIGHTS, Purpose.KV_CACHE):
             assert promised.of("cpu", purpose).expected == seen.of(purpose)
@@ -239,5 +205,5 @@ class TestObservation:
     def test_a_cache_that_fills_a_share_is_as_large_as_the_engine_made_it(self) -> None:
         """The same model with 0.15 of 23.54 GiB: 0.98 GiB held by the worker, 118,912 tokens."""
         said = Settings.of({"dtype": "bfloat16", "enforce_eager": True, "gpu_memory_utilization": 0.15, "max_model_len": 2048})
-        case = ENGINE.resolve(replace(observed_case(), settings=said))
+        case = ENGINE.resolve(replace(observed_case(OBSERVED), settings=said))
         assert tokens(case) == pytest.approx(118912, rel=0.005)

@@ -9,11 +9,11 @@ from ullage.domain.case import Case, Model
 from ullage.engines.vllm.compressed import slabs
 from ullage.engines.vllm.drafts import draft
 from ullage.engines.vllm.pages import Format, Spec, spec_of
-from ullage.engines.vllm.processor import WIDE_STATES_SINCE, on_processor
+from ullage.engines.vllm.processor import WIDE_STATES_SINCE, kernel_tokens, on_processor
 from ullage.engines.vllm.resolve import activation_dtype, rules
 from ullage.engines.vllm.shards import stage_layers
 from ullage.formulas.sharding import ceil_div
-from ullage.frozen import dataclass
+from ullage.frozen import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class Shape:
     block_tokens: int
     hybrid: bool
     padded_percent: int
+    kernel_tokens: int = 1  # blocks of windows, and those beside states, are whole multiples of this many tokens
     draft_layers: int = 0
     dense: bool = True  # layers of different pages overlap from the start of a block
 
@@ -96,7 +97,7 @@ def pools(case: Case) -> tuple[Pool, ...]:
     fmt = Format(
         tensor=case.parallel.tensor,
         element=model_dtype(activation_dtype(case)).block_bytes,
-        kv_dtype=settings.text("kv_cache_dtype") or "auto",
+        kv_dtype=_kv_dtype(case),
         latent=rule.latent_cache and not environment.get("VLLM_MLA_DISABLE"),
         state_dtype=_state_dtype(case),
         convolution_dtype=_named(settings.text("mamba_cache_dtype")),
@@ -106,11 +107,18 @@ def pools(case: Case) -> tuple[Pool, ...]:
         block_tokens=settings.integer("block_size") or 16,
         hybrid=rule.hybrid_manager and not (settings.flag("disable_hybrid_kv_cache_manager") and _has_full_attention(case)),
         padded_percent=rule.padded_percent,
+        kernel_tokens=kernel_tokens(case) if on_processor(case) else 1,
         draft_layers=drafted.own_layers,
         dense=rule.dense_slabs,
     )
     stages = stage_layers(len(case.model.architecture.layers), case.parallel.pipeline, environment.get("VLLM_PP_LAYER_PARTITION"))
     return _pools(case.model, stages, fmt, shape)
+
+
+def _kv_dtype(case: Case) -> str:
+    """As said; a processor's cache has no room for scales of tokens and heads, whatever is asked."""
+    said = case.settings.text("kv_cache_dtype") or "auto"
+    return "int8" if on_processor(case) and said in {"int8_per_token_head", "fp8_per_token_head"} else said
 
 
 def _state_dtype(case: Case) -> str | None:
@@ -175,8 +183,16 @@ def _pool(specs: tuple[Spec, ...], shape: Shape) -> Pool:
     if not kinds:
         return Pool(groups=(), block_bytes=1, block_tokens=block_tokens, token_bytes=0)
     if len(kinds) == 1:
-        return _one_kind(*next(iter(kinds.items())), block_tokens, token_bytes)
+        kind, alike = next(iter(kinds.items()))
+        return _one_kind(kind, alike, _own_block(kind[0], shape), token_bytes)
     return _several_kinds(kinds, shape, token_bytes)
+
+
+def _own_block(kind: str, shape: Shape) -> int:
+    """Tokens of a block as a layer asks for it: windows take a multiple of what the kernel reads at once, whatever was said."""
+    if kind != "sliding":
+        return shape.block_tokens
+    return max(shape.kernel_tokens, shape.block_tokens // shape.kernel_tokens * shape.kernel_tokens)
 
 
 Kind = tuple[str, int | None]
@@ -203,14 +219,15 @@ def _several_kinds(kinds: dict[Kind, list[Spec]], shape: Shape, token_bytes: int
     state = max((spec.state_bytes for specs in kinds.values() for spec in specs), default=0)
     per_token = [spec.token_bytes for specs in kinds.values() for spec in specs if spec.token_bytes]
     if state and per_token:
-        widest = max(per_token)
-        block_tokens = block_tokens * ceil_div(state, block_tokens * widest)
-    page = max([spec.token_bytes * block_tokens for specs in kinds.values() for spec in specs] + [state])
+        least, multiple = max(block_tokens, shape.kernel_tokens), shape.kernel_tokens
+        block_tokens = ceil_div(least * ceil_div(state, least * max(per_token)), multiple) * multiple
+    blocks = {kind: _own_block(kind[0], replace(shape, block_tokens=block_tokens)) for kind in kinds}
+    page = max([spec.token_bytes * blocks[kind] for kind, specs in kinds.items() for spec in specs] + [state])
     counts = [len(specs) for specs in kinds.values()]
     size = max(counts) if max(counts) * 100 < min(counts) * shape.padded_percent else min(counts)
     groups: list[Group] = []
     for (name, kept), specs in kinds.items():
-        tokens = block_tokens if name == "state" else _block_of(page, specs, block_tokens)
+        tokens = block_tokens if name == "state" else _block_of(page, specs, blocks[name, kept])
         groups.extend(Group(kind=name, layers=size, block_tokens=tokens, kept_tokens=kept) for _ in range(ceil_div(len(specs), size)))
     return Pool(groups=tuple(groups), block_bytes=page * size, block_tokens=block_tokens, token_bytes=token_bytes)
 

@@ -8,7 +8,7 @@ from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
 from ullage.engines.vllm import dual_chunk
 from ullage.engines.vllm.needed import need
-from ullage.engines.vllm.processor import THRESHOLD, keeps_pieces, on_processor
+from ullage.engines.vllm.processor import READ_BY_KERNEL, THRESHOLD, keeps_pieces, on_processor
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.versions import Accounting, Core
 from ullage.units import format_bytes
@@ -69,6 +69,10 @@ def _processor(case: Case) -> Iterator[str]:
         "400 MiB more for one worker"
     )
     yield "the engine reads one node of memory; this plan takes the machine's memory as that node"
+    cached = case.settings.text("kv_cache_dtype") or "auto"
+    if cached not in READ_BY_KERNEL:
+        known = ", ".join(sorted(READ_BY_KERNEL))
+        yield f"the processor's attention reads a cache of {known}; with {cached} it starts, and its answers make no sense"
     if keeps_pieces(case):
         yield f"with {THRESHOLD}=262144 and MALLOC_TRIM_THRESHOLD_=131072 the allocator gives back what loading freed"
     if not case.settings.flag("enforce_eager"):

@@ -18,7 +18,7 @@ from ullage.engines.vllm import overhead
 from ullage.engines.vllm.capacity import checked_blocks, longest, scarcest, sequence_blocks, stated_tokens
 from ullage.engines.vllm.flags import flag_called
 from ullage.engines.vllm.processor import on_processor
-from ullage.engines.vllm.processor_objections import no_memory, unbound
+from ullage.engines.vllm.processor_objections import blocks_unread, no_memory, stages_unprepared, unbound
 from ullage.engines.vllm.ranks import Rank, budget_bytes, is_capped
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.shards import offloaded
@@ -35,7 +35,9 @@ def objections(case: Case) -> tuple[Objection, ...]:
     if early:
         return early
     if on_processor(case):
-        return (*unbound(case), *no_memory(case, scarcest(case))) or tuple(_cache(case))
+        rank = scarcest(case)
+        found = (*unbound(case), *stages_unprepared(case), *blocks_unread(case, rank), *no_memory(case, rank))
+        return found or tuple(_cache(case))
     return (*_free_memory(case), *_cache(case))
 
 

@@ -21,6 +21,8 @@ ALLOCATOR = ((THRESHOLD, "262144"), ("MALLOC_TRIM_THRESHOLD_", "131072"))
 SEQUENCES, TOKENS = 128, 2048  # of the server, for each rank
 WIDE_STATES_SINCE = (0, 26)  # recurrent states are kept in float32 on processors that multiply bfloat16
 _SHARE_SINCE, _HALF_SINCE, _UNCHECKED_SINCE = (0, 20), (0, 14), (0, 33)
+READ_BY_KERNEL = frozenset({"auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"})  # formats of a cache; another is not refused
+_LONG_KERNELS_SINCE = (0, 30)  # 0.28 reads 16 at once
 _FIXED_BYTES = 4 * GiB
 
 
@@ -98,6 +100,11 @@ def block_tokens(case: Case) -> int:
     """Tokens of one block: 128, with compressed attention 256."""
     mixers = (mixer for layer in case.model.architecture.layers for mixer in layer.mixers)
     return 256 if any(isinstance(mixer, CompressedAttention) for mixer in mixers) else 128
+
+
+def kernel_tokens(case: Case) -> int:
+    """Tokens that the attention kernel reads at once: blocks that it is given whole are multiples of it."""
+    return 32 if case.version.parts >= _LONG_KERNELS_SINCE else 16
 
 
 def keeps_pieces(case: Case) -> bool:

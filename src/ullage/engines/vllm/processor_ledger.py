@@ -67,14 +67,14 @@ def _weights(case: Case, device: str, there: tuple[Rank, ...]) -> Iterator[Entry
         because += f", over {len(there)} workers of one memory"
     yield _entry(device, Purpose.WEIGHTS, Amount.exactly(nbytes), because, origin=origin)
     copies = sum(packed_tables(case, rank.weights) for rank in there)
-    because = "the token table packed for products, once for the embedding and once for the output head, beside the original"
+    because = "the token table packed for products, once for each module that has it, beside the original"
     yield _entry(device, Purpose.BUFFERS, Amount.exactly(copies), because)
     tables = sum(rank.weights.tables for rank in there)
     yield _entry(device, Purpose.BUFFERS, Amount.exactly(tables), "rotary tables")
     pieces = total(kept_pieces(case, rank.weights) for rank in there)
     because = f"what the allocator keeps of matrices that were packed and freed; {THRESHOLD}=262144 gives it back"
     yield _entry(device, Purpose.RUNTIME, pieces, because, origin=figures.PIECES.origin)
-    code = total(compiled(case) for _ in there)
+    code = total(compiled(case, rank.weights) for rank in there)
     yield _entry(device, Purpose.RUNTIME, code, "compiled code and its tables", origin=figures.COMPILED.origin)
 
 

@@ -6,7 +6,7 @@ from ullage.domain.case import Case
 from ullage.domain.checkpoint import Role
 from ullage.domain.ledger import NOTHING, Amount, amount_of
 from ullage.engines.vllm.processor import keeps_pieces
-from ullage.engines.vllm.processor_figures import COMPILED, PIECES, STEP, WORKER, WORKER_SHARED
+from ullage.engines.vllm.processor_figures import COMPILED, COMPILED_LAYER, PIECES, STEP, WORKER, WORKER_SHARED
 from ullage.engines.vllm.resolve import activation_dtype, kinds_of_layers
 from ullage.engines.vllm.shards import RankWeights
 from ullage.formulas.sharding import ceil_div, padded_vocabulary
@@ -14,16 +14,20 @@ from ullage.units import MiB
 
 _INNER, _HIDDEN = 12, 4  # bytes a token for each inner and each hidden element: gate and up, their product, in 16 bits and in fp32
 SAMPLED = (2, 24, 24)  # bytes a logit: the greedy path, and sorting for top-k and top-p
+# Classes whose logits are products with the embedding's own module: there is no head to pack besides.
+_HEADLESS = frozenset({"Gemma2ForCausalLM", "Gemma3nForCausalLM", "CohereForCausalLM", "Cohere2ForCausalLM"})
 _MAPPED_BYTES = 32 * MiB  # the largest piece that glibc's moving threshold keeps in the heap
 
 
 def packed_tables(case: Case, weights: RankWeights) -> int:
-    """Copies of the token table that the matrix library keeps beside the original: the embedding's and the output head's own."""
+    """Copies of the token table that the matrix library keeps beside the original: one for each module that has it."""
     architecture = case.model.architecture
     element = model_dtype(activation_dtype(case)).block_bytes
     table = ceil_div(padded_vocabulary(architecture.vocab_size, 64), case.parallel.tensor) * architecture.hidden_size * element
-    ends = (weights.layers[0] == 0) + (weights.layers[1] == len(architecture.layers))
-    return table * ends
+    is_first, is_last = weights.layers[0] == 0, weights.layers[1] == len(architecture.layers)
+    embeds = is_first or (is_last and architecture.tied_embeddings)
+    heads = is_last and architecture.class_name not in _HEADLESS
+    return table * (embeds + heads)
 
 
 def kept_pieces(case: Case, weights: RankWeights) -> Amount:
@@ -41,9 +45,12 @@ def kept_pieces(case: Case, weights: RankWeights) -> Amount:
     return amount_of(PIECES).map(lambda hundredths: freed // case.parallel.tensor * hundredths // 100)
 
 
-def compiled(case: Case) -> Amount:
-    """Code that the compiler made and its tables."""
-    return NOTHING if case.settings.flag("enforce_eager") else amount_of(COMPILED)
+def compiled(case: Case, weights: RankWeights) -> Amount:
+    """Code that the compiler made of the worker's layers, and what it leaves itself."""
+    if case.settings.flag("enforce_eager"):
+        return NOTHING
+    first, end = weights.layers
+    return amount_of(COMPILED) + amount_of(COMPILED_LAYER).map(lambda each: each * (end - first))
 
 
 def step(case: Case, tokens: int) -> Amount:
@@ -62,4 +69,4 @@ def step(case: Case, tokens: int) -> Amount:
 def held(case: Case, weights: RankWeights) -> Amount:
     """What a worker finds itself to hold when it sizes its cache: resident memory, shared pages and all."""
     own = Amount.exactly(weights.nbytes + packed_tables(case, weights))
-    return amount_of(WORKER) + amount_of(WORKER_SHARED) + own + kept_pieces(case, weights) + compiled(case)
+    return amount_of(WORKER) + amount_of(WORKER_SHARED) + own + kept_pieces(case, weights) + compiled(case, weights)

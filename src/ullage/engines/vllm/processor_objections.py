@@ -4,11 +4,25 @@ from collections.abc import Iterator
 
 from ullage.domain.case import Case
 from ullage.domain.plan import Limit, Objection
-from ullage.engines.vllm.processor import BINDING, SPACE, Sizing, checks_start, share_bytes, sizing, stated_bytes, takes_bytes, world
+from ullage.engines.vllm.processor import (
+    BINDING,
+    SPACE,
+    Sizing,
+    checks_start,
+    kernel_tokens,
+    share_bytes,
+    sizing,
+    stated_bytes,
+    takes_bytes,
+    world,
+)
 from ullage.engines.vllm.ranks import Rank
 from ullage.units import GiB, MiB, format_bytes
 
 EXPLAINED = (0, 22)  # the first release that says what the flag means there; 0.20 does not, 0.23 does
+# The earliest release of which they are known; 0.30 and 0.32 are alike.
+_WARMED_COMPILED_SINCE = _WHOLE_BLOCKS_SINCE = (0, 28)
+_NAMED_BACKENDS_SINCE = (0, 32)
 NODE = 0  # a machine of one node, which is what a plan knows
 
 
@@ -37,6 +51,31 @@ def unbound(case: Case) -> Iterator[Objection]:
             why=f"{BINDING} names cores for {len(said.split('|'))} workers, and there are {world(case)}",
             next_step=f"name the cores of each worker, {world(case)} lists with | between them",
         )
+
+
+def stages_unprepared(case: Case) -> Iterator[Objection]:
+    """The warm-up makes what later stages receive into, and an eager model is not warmed up: the first request kills the engine."""
+    if case.parallel.pipeline == 1 or not case.settings.flag("enforce_eager") or case.version.parts < _WARMED_COMPILED_SINCE:
+        return
+    yield Objection(
+        text="AssertionError: assert self.intermediate_tensors is not None",
+        why="eager stages of a pipeline are not warmed up on a processor, and the first request ends the engine",
+        next_step="leave --enforce-eager out, or --tensor-parallel-size in place of stages",
+    )
+
+
+def blocks_unread(case: Case, rank: Rank) -> Iterator[Objection]:
+    """The attention kernel reads whole multiples of a number of tokens, and no other block of full attention."""
+    multiple = kernel_tokens(case)
+    odd = next((group.block_tokens for group in rank.pool.groups if group.kind == "full" and group.block_tokens % multiple), None)
+    if odd is None or case.version.parts < _WHOLE_BLOCKS_SINCE:
+        return
+    named = f" (CPU_ATTN: [MultipleOf({multiple})])" if case.version.parts >= _NAMED_BACKENDS_SINCE else ""
+    yield Objection(
+        text=f"No common block size for {odd}{named}.",
+        why=f"on a processor blocks are multiples of {multiple} tokens",
+        next_step=f"--block-size {-(-odd // multiple) * multiple}, or leave --block-size out",
+    )
 
 
 def no_memory(case: Case, rank: Rank) -> Iterator[Objection]:
