@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,30 @@ def test_a_packed_log_of_which_nothing_can_be_read_is_refused_in_a_sentence(pack
     (tmp_path / "cut").write_bytes(packed(LINES[0].encode() * 9)[:12])
     with pytest.raises(WorldError, match="cannot be read"):
         tuple(logs.lines(str(tmp_path / "cut")))
+
+
+def zstandard(text: bytes) -> bytes:
+    """One frame of one block that is kept as it is, by RFC 8878."""
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(text)]) + (1 | len(text) << 3).to_bytes(3, "little") + text
+
+
+def test_a_log_packed_with_zstd_is_read_or_what_it_takes_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log.zst").write_bytes(zstandard(LINES[0].encode()))
+    if find_spec("compression") is not None:  # from Python 3.14 on
+        assert tuple(logs.lines(str(tmp_path / "log.zst"))) == LINES[:1]
+        return
+    with pytest.raises(WorldError, match=r"from 3\.14 on: unpack it first, zstd -dc .*log\.zst \| ullage diagnose -"):
+        logs.lines(str(tmp_path / "log.zst"))
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_lines_are_the_same_wherever_blocks_of_the_file_end(end: str, tmp_path: Path) -> None:
+    said = "\u00e9\u6f22\r\u2028"
+    lines = [f"{number} {said * (number % 7)}\n" for number in range(9_000)] + ["x" * 200_000 + "\n", "y" * 70_000 + end]
+    (tmp_path / "log").write_text("".join(lines), encoding="utf-8", newline="")
+    (tmp_path / "wide").write_text("".join(lines), encoding="utf-16", newline="")
+    read, wide = list(logs.lines(str(tmp_path / "log"))), list(logs.lines(str(tmp_path / "wide")))
+    assert read == wide
+    assert read[:-2] == lines[:-2]
+    assert read[-1] == lines[-1]
+    assert read[-2] == "x" * (logs.LONGEST + logs._TAIL - 1) + "\n"

@@ -5,6 +5,7 @@ page tables and error correction take their part. ``low`` and ``high`` are the s
 ``high`` is usually what the management tool (nvidia-smi and its kin) prints for the same card.
 """
 
+import re
 from functools import cache
 from typing import NamedTuple
 
@@ -112,3 +113,16 @@ def find(word: str) -> DeviceModel:
             "`ullage devices` lists all; a size such as --gpu 24GiB describes any other"
         )
     return found
+
+
+_CARD = (
+    r"(?:NVIDIA|AMD|Intel\(R\)|Tesla|GeForce|Instinct|Radeon)[\w() .-]{0,40}?(?:"
+    r"RTX ?\w+ ?\d{4}(?: ?(?:Ti|SUPER|D|Laptop))*|[AHBL]\d{1,3}S?\b"
+    r"(?:[ -]\w+)?(?:[ -]\d{2,3}GB)?|GH200|GB\d00|MI\d{3}X?|T4|V100[\w-]*|Arc\(TM\) [AB]\d{3})"
+)
+
+
+def card_in(text: str) -> str:
+    """The name of a card that stands in a text, as its maker writes it; else nothing."""
+    found = re.search(_CARD, text)  # compiled when first asked, as a plan never asks
+    return found[0] if found is not None else ""

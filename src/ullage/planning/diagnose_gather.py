@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from ullage.catalog.death_messages import read_death
+from ullage.catalog.devices import card_in
 from ullage.catalog.loose_words import read_least
 from ullage.catalog.traceback_frames import AFTER_FACT, mark_of
 from ullage.catalog.unplanned import PROGRAMS
@@ -26,13 +27,7 @@ _NUMBERED_PARTS = re.compile(r"\d+")
 # Words of lines that are always read: in these a number alone tells a death from an ordinary end.
 _TELLING_WORDS: Final = ("exit", "signal", "status", "rror", "emory", "llocat", "illed", "xception", "OOM")
 _OFTEN, _DECIDED = 20, 400  # sightings of one shape of line, and lines read, after which less is read
-_CARD = re.compile(
-    r"(?:NVIDIA|AMD|Intel\(R\)|Tesla|GeForce|Instinct|Radeon)[\w() .-]{0,40}?(?:"
-    r"RTX ?\w+ ?\d{4}(?: ?(?:Ti|SUPER|D|Laptop))*|[AHBL]\d{1,3}S?\b"
-    r"(?:[ -]\w+)?(?:[ -]\d{2,3}GB)?|GH200|GB\d00|MI\d{3}X?|T4|V100[\w-]*|Arc\(TM\) [AB]\d{3})"
-)
 _ANSWERED = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200|\| 200 \|.{0,60}POST')
-_AS_ERROR: Final = ("wrapper", "benign", "retracted", "preemptions")
 
 
 def gather(lines: Iterable[str], engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None = None) -> Log:
@@ -73,18 +68,28 @@ class _Reader:
 
     def read(self, lines: Iterable[str]) -> None:
         """Note every line; of one whose form was seen, what that came to."""
-        known = self._sieve.known
-        for number, (line, form) in enumerate(with_forms(lines), 1):
-            worth = known.get(hash(form)) if self._is_between else None
-            if worth is None or worth.is_telling:
-                worth = self._look(number, line, form)
-            if worth.is_line:
-                self._lines = number
-                self._answered += worth.answers
-                if worth.stage is not None:
-                    self._reach(worth.stage, number)
-                if worth.is_last_kept:
-                    worth.number, worth.line = number, line
+        known, number = self._sieve.known, 0
+        for some, forms in with_forms(lines):
+            for line, form in zip(some, forms, strict=False):
+                number += 1
+                worth = known.get(hash(form)) if self._is_between else None
+                if worth is DULL:
+                    self._lines = number
+                elif worth is ANSWERED:
+                    self._lines = number
+                    self._answered += 1
+                else:
+                    self._pass(number, line, self._look(number, line, form) if worth is None or worth.is_telling else worth)
+
+    def _pass(self, number: int, line: str, worth: Worth) -> None:
+        """Note a line by what those of its form come to."""
+        if worth.is_line:
+            self._lines = number
+        self._answered += worth.answers
+        if worth.stage is not None:
+            self._reach(worth.stage, number)
+        if worth.is_last_kept:
+            worth.number, worth.line = number, line
 
     def _look(self, number: int, line: str, form: bytes) -> Worth:
         """What a line of a new form comes to."""
@@ -194,8 +199,7 @@ class _Reader:
         """Note what a line says beside how far the run came."""
         text = line.text
         found = self._command(line)
-        if not self._card and (card := _CARD.search(text)) is not None:
-            self._card = card[0]
+        self._card = self._card or card_in(text)
         seen = [self._read(engine, line) for engine in self._engines.values()]
         death = self._read_death(text)
         if death is not None:

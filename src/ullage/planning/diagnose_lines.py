@@ -12,6 +12,7 @@ _COLOUR = re.compile(
     r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\[\d{1,3}(?:;\d{1,3}){1,3}m"
     r"|(?:\^\[|#033)\[[\d;]{0,12}m"  # as terminals' letters are written in files
 )
+_COLOURED: Final = (";", "^[", "#033")  # one stands in a colour's code of printable letters
 _ESCAPED: Final = "\\n  File "  # a traceback as a string is printed
 _JSON_KEYS: Final = ("log", "MESSAGE", "message", "msg", "text", "line")
 # What a container runtime or a collector writes before a line; each is taken off once, in this order.
@@ -94,7 +95,7 @@ def _said(line: str) -> str | None:
 def bare(line: str) -> tuple[str, str]:
     """A line's own text, and who wrote it."""
     text = line[:LONGEST].rstrip()
-    if "[" in text or not text.isprintable():
+    if not text.isprintable() or ("[" in text and any(mark in text for mark in _COLOURED)):
         text = _COLOUR.sub("", text).rstrip()
     rank = ""
     for prefix in _PREFIXES:

@@ -14,7 +14,7 @@ from ullage.domain.cause import Stage
 from ullage.planning.diagnose_lines import Bare, pieces_of
 
 _MOST = 100_000  # forms that are remembered; then it begins anew
-_AT_ONCE = 128  # lines, which can be long
+_AT_ONCE = 256  # lines, which can be long
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 _OF_ANSWERS, _ID, _NUMBERS = b"\xff", b"\xfe", b"\xfd"  # no byte of UTF-8
 # A request's id in hexadecimal. One of digits alone could be a number that a stamp or a rank is recognised by.
@@ -73,14 +73,14 @@ class Sieve:
             self.known[hash(_with_numbers(line))] = Worth(stage=worth.stage)
 
 
-def with_forms(lines: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Every line and its form. Made of many lines at once where each has an end of its own."""
+def with_forms(lines: Iterable[str]) -> Iterator[tuple[list[str], list[bytes]]]:
+    """Some lines after the other, and their forms, made of all at once where each has an end of its own: then an empty one stands last."""
     rest = iter(lines)
     while some := list(islice(rest, _AT_ONCE)):
         forms = _form("".join(some)).split(b"\n")
         if len(forms) != len(some) + 1 or not all(map(str.endswith, some, repeat("\n"))):
             forms = [_form(line) for line in some]
-        yield from zip(some, forms, strict=False)  # after the last line's end stands an empty form
+        yield some, forms
 
 
 def _form(text: str) -> bytes:

@@ -103,9 +103,9 @@ def _zstd(file: IO[bytes], name: str) -> IO[bytes]:
     try:
         from compression import zstd  # type: ignore[import-not-found] # Python 3.14
     except ModuleNotFoundError as error:
-        raise WorldError(f"{name} is packed with zstd, which this Python cannot read: zstd -dc {name} | ullage diagnose -") from error
-    opened: IO[bytes] = zstd.ZstdFile(file)
-    return opened
+        what = f"{name} is packed with zstd, which Python reads from 3.14 on: unpack it first, zstd -dc {name} | ullage diagnose -"
+        raise WorldError(what) from error
+    return io.BufferedReader(_Gently(zstd.ZstdFile(file)))
 
 
 def _checked(file: IO[bytes], name: str) -> Iterator[str]:
