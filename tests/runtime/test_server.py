@@ -155,6 +155,10 @@ def test_what_can_never_fit_is_refused_with_numbers(server: Server) -> None:
         (CHAT, {"top_logprobs": 3}, "top_logprobs"),
         (CHAT, {"logit_bias": {"60000": 1}}, "logit_bias"),
         (CHAT, {"response_format": {"type": "yaml"}}, "response_format"),
+        (CHAT, {"ignore_eos": "yes"}, "ignore_eos"),
+        (CHAT, {"ignore_eos": True, "response_format": {"type": "json_object"}}, "ignore_eos"),
+        (CHAT, {"min_tokens": -1}, "min_tokens"),
+        (CHAT, {"min_tokens": 9, "max_tokens": 8}, "min_tokens"),
         (CHAT, {"tool_choice": "required"}, "tool_choice"),
         (CHAT, {"stream_options": {"include_usage": True}}, "stream_options"),
         (COMPLETIONS, {"prompt": None}, "prompt"),
@@ -166,6 +170,24 @@ def test_a_wrong_parameter_is_refused_by_its_name(server: Server, path: str, cha
     status, body = server.ask(path, {"messages": FRANCE, **change})
     assert (status, body["error"]["param"]) == (400, param)
     assert body["error"]["message"].startswith(param)
+
+
+@pytest.mark.parametrize("change", [{"ignore_eos": True}, {"min_tokens": 60}])
+@pytest.mark.parametrize(("path", "asked"), [(CHAT, {"messages": FRANCE}), (COMPLETIONS, {"prompt": [1, 2, 3]})])
+def test_an_answer_that_is_asked_not_to_end_early_has_all_its_tokens(server: Server, path: str, asked: dict, change: dict) -> None:
+    body = {**asked, "temperature": 0, "max_tokens": 60, "logit_bias": {"2": 20}}  # the model's own end, made likely
+    assert server.ask(path, body).body["usage"]["completion_tokens"] < 60
+    whole = server.ask(path, {**body, **change}).body
+    *_, end, told = server.stream(path, {**body, **change, "stream_options": {"include_usage": True}})
+    assert whole["usage"]["completion_tokens"] == told["usage"]["completion_tokens"] == 60
+    assert whole["choices"][0]["finish_reason"] == end["choices"][0]["finish_reason"] == "length"
+
+
+def test_neither_an_end_nor_a_stop_string_comes_before_the_fewest_tokens(server: Server) -> None:
+    body = {"messages": FRANCE, "temperature": 0, "max_tokens": 60, "stop": ["Paris"]}
+    early, later = (server.ask(CHAT, {**body, "min_tokens": least}).body for least in (0, 20))
+    assert early["usage"]["completion_tokens"] < 20 <= later["usage"]["completion_tokens"]
+    assert "Paris" in later["choices"][0]["message"]["content"]
 
 
 def test_unknown_members_are_ignored(server: Server) -> None:

@@ -16,7 +16,7 @@ class Live:
     def __init__(self, id: int, request: Request) -> None:  # noqa: A002 - what it is
         self.id, self.request = id, request
         self.tokens = list(request.prompt)
-        self.chooser = Chooser(request.sampling, request.prompt, request.mask)
+        self.chooser = Chooser(request.sampling, request.prompt, request.mask, request.stop_tokens, request.min_new_tokens)
         self.tables: tuple[Table, ...] = ()
         self.cached = 0
         self.reused = 0

@@ -26,6 +26,7 @@ class Request:
     max_new_tokens: int
     sampling: Sampling = Sampling()
     stop_tokens: frozenset[int] = frozenset()
+    min_new_tokens: int = 0  # before so many no stop token is chosen
     client: str = ""
     mask: TokenMask | None = None
 

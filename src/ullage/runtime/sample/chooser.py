@@ -1,7 +1,7 @@
 """What choosing the tokens of one request remembers: its random numbers, what it has seen, its mask."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import torch
@@ -23,9 +23,13 @@ class TokenMask(Protocol):
 class Chooser:
     """The state of one request. It depends on nothing but the request and its own tokens, so company changes no answer."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], mask: TokenMask | None = None) -> None:
+    def __init__(
+        self, sampling: Sampling, prompt: Sequence[int], mask: TokenMask | None = None, ends: Collection[int] = (), least: int = 0
+    ) -> None:
+        """``ends`` are the tokens that are not chosen before ``least`` others."""
         self.sampling, self.mask = sampling, mask
-        self.changes_logits = self.sampling.moves_logits or self.mask is not None
+        self._ends, self._owed = sorted(ends), least if ends else 0
+        self.changes_logits = self.sampling.moves_logits or self.mask is not None or self._owed > 0
         self.is_plain = self.sampling.is_greedy and not self.changes_logits and self.sampling.logprobs is None
         self._counts: Counter[int] = Counter()
         self._counting = self.sampling.moves_logits
@@ -45,7 +49,7 @@ class Chooser:
         return float(torch.rand((), dtype=torch.float64, generator=self._random))
 
     def change(self, logits: Tensor) -> str:
-        """Penalties, biases and the mask on one row, (vocabulary,), in place; what went wrong, or nothing."""
+        """Penalties, biases, ends that come too early and the mask on one row, (vocabulary,), in place; what went wrong, or nothing."""
         wish = self.sampling
         if self._prompt is not None:
             new = [token for token in self._counts if token not in self._in_prompt]
@@ -58,6 +62,8 @@ class Chooser:
         if wish.logit_bias:
             tokens, biases = zip(*wish.logit_bias, strict=True)
             logits.index_add_(0, torch.tensor(tokens, device=logits.device), torch.tensor(biases, dtype=logits.dtype, device=logits.device))
+        if self._owed > 0:
+            logits[[token for token in self._ends if token < len(logits)]] = float("-inf")
         if self.mask is not None:
             try:
                 self.mask.restrict(logits)
@@ -72,6 +78,7 @@ class Chooser:
 
     def took(self, token: int) -> str:
         """The token that was chosen; what is wrong with it, or nothing."""
+        self._owed -= 1
         if self._counting:
             self._counts[token] += 1
         if self.mask is not None:

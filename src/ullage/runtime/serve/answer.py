@@ -27,8 +27,9 @@ class Part(NamedTuple):
 class Answer:
     """Between the engine and what a client sees."""
 
-    def __init__(self, detokeniser: Detokeniser, stops: tuple[str, ...]) -> None:
-        self._detokeniser, self._stops = detokeniser, Stops(stops)
+    def __init__(self, detokeniser: Detokeniser, stops: tuple[str, ...], least: int = 0) -> None:
+        """``least``: no stop string ends the answer within so many tokens."""
+        self._detokeniser, self._stops, self._least = detokeniser, Stops(stops), least
         self._read = self._shown = 0  # characters that tokens made, and those of them that were shown
         self._pending: list[Said] = []
         self.tokens = 0
@@ -44,7 +45,7 @@ class Answer:
                 self._pending.append(Said(output.token, output.logprobs, self._read))
             piece = self._detokeniser.push(output.token)
             self._read += len(piece)
-            text = self._stops.push(piece)
+            text = self._stops.push(piece) if self.tokens > self._least else piece
         if output.finished is not None and self._stops.hit is None:
             text += self._stops.push(self._detokeniser.finish())
             if self._stops.hit is None:

@@ -32,6 +32,8 @@ class Asked:
     sampling: Sampling
     copies: int = 1
     max_tokens: int | None = None
+    min_tokens: int = 0
+    ignores_end: bool = False  # the model's own end of an answer ends none
     stops: tuple[str, ...] = ()
     stream: bool = False
     with_usage: bool = False
@@ -138,17 +140,28 @@ def _asked(
     options = fields.inner("stream_options") or Fields({})
     if fields.raw("stream_options") is not None and not fields.flag("stream"):
         raise WrongFieldError("stream_options", "is said without stream")
+    least = fields.whole("min_tokens", least=0) or 0
+    if max_tokens is not None and least > max_tokens:
+        raise WrongFieldError("min_tokens", f"is {least}, more than the {max_tokens} tokens that the answer may have")
+    schema = _schema(fields)
+    for name in ("min_tokens", "ignore_eos"):
+        if schema is not None and fields.raw(name):
+            raise WrongFieldError(
+                name, "and response_format contradict one another: the form says where the answer ends", "unsupported_value"
+            )
     return Asked(
         is_chat=is_chat,
         prompts=prompts,
         sampling=_sampling(fields, logprobs),
         copies=fields.whole("n", least=1, most=MOST_COPIES) or 1,
         max_tokens=max_tokens,
+        min_tokens=least,
+        ignores_end=fields.flag("ignore_eos"),
         stops=fields.words("stop", MOST_STOPS),
         stream=fields.flag("stream"),
         with_usage=options.flag("include_usage"),
         echo=echo,
-        schema=_schema(fields),
+        schema=schema,
     )
 
 

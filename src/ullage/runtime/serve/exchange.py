@@ -83,7 +83,8 @@ def _request(prompt: Prompt, asked: Asked, service: Service, client: str, copy: 
         prompt=prompt.ids,
         max_new_tokens=asked.max_tokens or max(1, service.longest_tokens - len(prompt.ids)),
         sampling=asked.sampling if seed is None or not copy else replace(asked.sampling, seed=seed + copy),
-        stop_tokens=service.language.tokenizer.eos_ids,
+        stop_tokens=frozenset() if asked.ignores_end else service.language.tokenizer.eos_ids,
+        min_new_tokens=asked.min_tokens,
         client=client,
     )
 
@@ -110,7 +111,7 @@ class Exchange:
         language = service.language
         self._prompts = [prompt for prompt in asked.prompts for _ in range(asked.copies)]
         streams = (language.tokenizer.stream(prompt_ids=prompt.ids) for prompt in self._prompts)
-        self._answers = [Answer(stream, asked.stops) for stream in streams]
+        self._answers = [Answer(stream, asked.stops, asked.min_tokens) for stream in streams]
         self._shape = Shape(
             is_chat=asked.is_chat,
             id=f"{'chatcmpl' if asked.is_chat else 'cmpl'}-{token_hex(12)}",
