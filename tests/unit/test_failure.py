@@ -68,7 +68,25 @@ def test_what_a_request_was_refused_for_is_no_reason_of_an_exit() -> None:
 
 def test_a_kill_by_the_kernel_is_out_of_host_memory_and_another_is_not() -> None:
     assert judge(exited(signal=9, killed=True), (), was_ready=True).kind is Kind.OUT_OF_MEMORY
-    assert judge(exited(signal=9), (), was_ready=True).kind is Kind.CRASHED
+    found = judge(exited(signal=9), (), was_ready=True)
+    assert (found.kind, found.reason) == (Kind.CRASHED, "killed by signal 9")
+
+
+@pytest.mark.parametrize("event", [exited(1, "KeyError: 'x'", killed=True), exited(signal=11, killed=True), exited(70, killed=True)])
+def test_who_was_not_killed_was_not_killed_by_the_kernel(event: Exited) -> None:
+    found = judge(event, (), was_ready=True)
+    assert (found.kind, found.limit) == (Kind.CRASHED, None)
+
+
+@pytest.mark.parametrize("event", [exited(137), exited(1, "Engine core proc died, exit code: -9"), exited(1, "worker 3 got SIGKILL")])
+def test_a_shell_and_a_front_tell_of_a_kill_in_their_own_words(event: Exited) -> None:
+    killed = Exited(at=event.at, code=event.code, log=event.log, killed_for_memory=True)
+    assert [judge(one, (), was_ready=True).kind for one in (killed, event)] == [Kind.OUT_OF_MEMORY, Kind.CRASHED]
+
+
+def test_its_own_words_about_memory_come_before_a_kill() -> None:
+    line = "RuntimeError: out of memory in the cache"
+    assert judge(exited(None, line, signal=9, killed=True), (), was_ready=True).reason == line
 
 
 def test_an_engine_that_ended_in_order_was_stopped_by_somebody() -> None:

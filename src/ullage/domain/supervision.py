@@ -148,9 +148,9 @@ class AnsweredARequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
-    """The process ended, with all that belonged to it. ``killed_for_memory``: the kernel killed something meanwhile to free memory.
+    """The process ended, with all that belonged to it. ``log`` are the last lines it wrote.
 
-    ``log`` are the last lines it wrote.
+    ``killed_for_memory``: shortly before the kernel killed something to free memory, which may have been this.
     """
 
     at: float

@@ -11,7 +11,7 @@ from ullage.frozen import dataclass
 from ullage.planning.diagnose_meaning import FAMILIES, KINDS, SUMMARIES, WRAPPERS, is_of_requests, limit_of
 from ullage.units import format_bytes
 
-_SIGILL, _SIGINT, _SIGTERM = 4, 2, 15
+_SIGILL, _SIGINT, _SIGKILL, _SIGTERM = 4, 2, 9, 15
 _SHELL = 128  # a shell reports a signal as this and its number
 _LONGEST = 300
 ERROR = "error."
@@ -22,6 +22,8 @@ _VAGUE = frozenset({"error.model_load", "error.context", "error.native", "error.
 _MEMORY_TEXT = re.compile(
     r"MemoryError|std::bad_alloc|[Oo]ut of memory|[Cc]annot allocate memory|OutOfMemoryError|not enough memory|failed to allocate", re.ASCII
 )
+# A front that says how a part of it ended.
+_KILLED_TEXT = re.compile(r"\bSIGKILL\b|\bsignal[ :=]{1,2}9\b|\bexit ?code[ :=]{1,3}(?:-9|137)\b", re.ASCII | re.IGNORECASE)
 _PROCESS = f"{ERROR}process_memory"
 _TOO_LITTLE = "the memory it may take does not even hold its libraries"
 _HOPELESS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -77,16 +79,21 @@ def judge(exited: Exited, facts: tuple[Fact, ...], *, was_ready: bool) -> Failur
     hopeless = _hopeless(exited, errors, was_ready=was_ready)
     if hopeless:
         return _failure(Kind.HOPELESS, exited, hopeless)
-    if exited.killed_for_memory:
-        return _failure(Kind.OUT_OF_MEMORY, exited, "the kernel killed it to free host memory", limit=Limit.HOST)
     told = next((line for line in reversed(exited.tail) if _MEMORY_TEXT.search(line)), None)
     if told is not None:
         return _failure(Kind.OUT_OF_MEMORY, exited, told.strip()[:_LONGEST], limit=Limit.HOST)
+    if exited.killed_for_memory and _was_killed(exited):
+        return _failure(Kind.OUT_OF_MEMORY, exited, "the kernel killed it to free host memory", limit=Limit.HOST)
     broke = next((fact for fact in facts if fact.name in WRAPPERS), None)
     if was_ready and _in_order(exited) and not (exited.code == 0 and (errors or broke)):
         return _failure(Kind.STOPPED, exited, "somebody else ended it")
     cause = errors[-1] if errors else broke  # a front may end in order, with 0, after what it stands before has died
     return _failure(Kind.CRASHED, exited, _told(cause) if cause is not None else _last(exited), cause)
+
+
+def _was_killed(exited: Exited) -> bool:
+    """Whether it, or a part of it by its own words, was killed as the kernel kills: a signal that cannot be caught."""
+    return _signal(exited) == _SIGKILL or any(_KILLED_TEXT.search(line) for line in exited.tail)
 
 
 def _is_cause(fact: Fact) -> bool:
@@ -168,6 +175,7 @@ def _detail(key: str, value: object) -> str:
 
 def _last(exited: Exited) -> str:
     """How it ended, and the last thing it said."""
-    how = f"signal {exited.signal}" if exited.signal is not None else f"exit code {exited.code}"
+    number = _signal(exited)
+    how = f"killed by signal {number}" if number is not None else f"exit code {exited.code}"
     line = next((line.strip() for line in reversed(exited.tail) if line.strip()), "")
     return f"{how}; its last line: {line[:_LONGEST]}" if line else how

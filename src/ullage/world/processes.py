@@ -9,17 +9,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Event as Happened
 from threading import Lock, Thread
 from typing import IO
 
 from ullage.domain.facts import Fact
 from ullage.domain.supervision import CouldNotStart, Event, Exited, Line, Started
+from ullage.world.drivers._kills import Kills
 from ullage.world.keeper import sweep
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _LONGEST_LINE = 64 << 10
 _LOG_LINES, _LOG_WIDTH = 200, 2000
 _JOIN_SECONDS = 5.0
+_LOOK_SECONDS = 0.25
 _MOST_ROUNDS, _ROUND_SECONDS = 200, 0.02
 _MARK = "ULLAGE_KEPT"
 
@@ -42,7 +45,8 @@ class Process:
     ) -> None:
         self._report, self._read_line, self._echo = report, read_line, echo
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
-        self._kills = _memory_kills()
+        self._kills, self._ended = Kills(), Happened()
+        self._pid: int | None = None
         self._lock = Lock()
         self._mark = f"{os.getpid()}.{time.monotonic_ns()}"
         orders, self._control = os.pipe()
@@ -64,6 +68,8 @@ class Process:
         self._reader = Thread(target=self._read_output, args=(self._keeper.stdout,), daemon=True)
         self._reader.start()
         Thread(target=self._read_status, args=(status,), daemon=True).start()
+        self._looker = Thread(target=self._look, daemon=True)
+        self._looker.start()
 
     @property
     def keeper(self) -> int:
@@ -121,9 +127,11 @@ class Process:
                 word, _, rest = line.decode(errors="replace").strip().partition(" ")
                 match word:
                     case "started":
-                        self._report(Started(at=time.monotonic(), pid=int(rest)))
+                        self._pid = int(rest)
+                        self._report(Started(at=time.monotonic(), pid=self._pid))
                     case "failed":
                         ended = True
+                        self._ended.set()
                         self._report(CouldNotStart(at=time.monotonic(), reason=f"it cannot be started: {rest}"))
                     case "holds":
                         held.add(rest)
@@ -136,7 +144,15 @@ class Process:
             sweep(held)
             self._exited(-signals.SIGKILL)
 
+    def _look(self) -> None:
+        """Until it has ended, so that a kill of long ago is none of its own."""
+        while not self._ended.wait(_LOOK_SECONDS):
+            self._kills.look(self._pid)
+
     def _exited(self, code: int) -> None:
+        self._ended.set()
+        self._looker.join()
+        self._kills.look()
         self._reader.join(timeout=_JOIN_SECONDS)
         self._report(
             Exited(
@@ -144,7 +160,7 @@ class Process:
                 code=code if code >= 0 else None,
                 signal=-code if code < 0 else None,
                 log=tuple(self._log),
-                killed_for_memory=_memory_kills() > self._kills,
+                killed_for_memory=self._kills.were_for_memory(),
             )
         )
 
@@ -166,12 +182,3 @@ def _is_marked(name: str, mark: bytes) -> bool:
         return mark in Path("/proc", name, "environ").read_bytes().split(b"\0")
     except OSError:
         return False
-
-
-def _memory_kills(path: Path = Path("/proc/vmstat")) -> int:
-    """How often the kernel has killed for memory; 0 where it does not say."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -7,13 +7,12 @@ from ullage.world.drivers._sysfs import stated, text
 
 _ROOT = "sys/fs/cgroup"
 _FILES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
+_KILLS = ("memory.oom_control", "memory.events")
 
 
 def read(root: Path, pid: int | None, total_bytes: int | None) -> tuple[GroupMemory | None, str]:
     """The group's memory, and its own pressure file's text where it has one; nothing where there are no groups."""
-    told = text(root / "proc" / ("self" if pid is None else str(pid)) / "cgroup")
-    lines = [line.split(":", 2) for line in told.splitlines() if line.count(":") > 1]
-    for version, top, path in _places(root, lines):
+    for version, top, path in _places(root, _lines(root, pid)):
         folders = _upwards(top, path)
         limit_name, current_name = _FILES[version]
         limits = [(limit, folder) for folder in folders if (limit := stated(folder / limit_name)) is not None]
@@ -23,6 +22,29 @@ def read(root: Path, pid: int | None, total_bytes: int | None) -> tuple[GroupMem
         if limit is not None or current is not None:
             return GroupMemory(version=version, limit_bytes=limit, current_bytes=current), text(folders[0] / "memory.pressure")
     return None, ""
+
+
+def own_folder(root: Path, pid: int | None) -> Path | None:
+    """The directory that tells of the memory of the process's own group; None where there is none."""
+    places = _places(root, _lines(root, pid))
+    return next((folder for _, top, path in places if (folder := _upwards(top, path)[0]).is_dir()), None)
+
+
+def kills(folder: Path) -> int | None:
+    """How often the kernel has killed in that group for memory; None where it does not count."""
+    told = (counted(text(folder / name)) for name in _KILLS)
+    return next((count for count in told if count is not None), None)
+
+
+def counted(told: str) -> int | None:
+    """The number on the line ``oom_kill 0``."""
+    words = (line.split() for line in told.splitlines())
+    return next((int(line[1]) for line in words if len(line) > 1 and line[0] == "oom_kill" and line[1].isdigit()), None)
+
+
+def _lines(root: Path, pid: int | None) -> list[list[str]]:
+    told = text(root / "proc" / ("self" if pid is None else str(pid)) / "cgroup")
+    return [line.split(":", 2) for line in told.splitlines() if line.count(":") > 1]
 
 
 def _places(root: Path, lines: list[list[str]]) -> list[tuple[int, Path, str]]:
