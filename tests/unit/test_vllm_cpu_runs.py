@@ -10,6 +10,7 @@ import pytest
 from tests.processor_cases import observed_case, refusal, shaped_case, tokens
 
 from ullage import wire
+from ullage.catalog import models
 from ullage.domain.case import Case
 from ullage.domain.ledger import Phase
 from ullage.domain.observation import Observation
@@ -21,37 +22,35 @@ from ullage.units import GiB, MiB
 FILE = Path(__file__).parents[1] / "data" / "observations" / f"{COMPILED_RECORD}.json"
 COMPILED = wire.from_wire(Observation, wire.loads(FILE.read_bytes()))
 BOUND = (("VLLM_CPU_OMP_THREADS_BIND", "0|1"),)
-QWEN3: dict[str, Any] = {
-    "model_type": "qwen3",
-    "architectures": ["Qwen3ForCausalLM"],
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 151936,
-    "max_position_embeddings": 40960,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "rms_norm_eps": 1e-6,
-}
-GEMMA3: dict[str, Any] = {
-    "model_type": "gemma3_text",
-    "architectures": ["Gemma3ForCausalLM"],
-    "hidden_size": 1152,
-    "intermediate_size": 6912,
-    "num_hidden_layers": 13,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 1,
-    "head_dim": 256,
-    "vocab_size": 65536,
-    "sliding_window": 512,
-    "sliding_window_pattern": 6,
-    "max_position_embeddings": 32768,
-    "torch_dtype": "bfloat16",
-    "query_pre_attn_scalar": 256,
-}
+
+
+def cut(name: str, **sizes: Any) -> dict[str, Any]:
+    """A bundled configuration with other sizes, unquantised."""
+    found = models.lookup(name)
+    assert found is not None
+    whole = wire.loads(models.configuration(found))
+    assert isinstance(whole, dict)
+    kept = {key: value for key, value in whole.items() if key != "quantization_config"}
+    layers = sizes["num_hidden_layers"]
+    kinds = whole.get("layer_types")
+    return {**kept, **({"layer_types": kinds[:layers]} if isinstance(kinds, list) else {}), **sizes}
+
+
+QWEN3 = cut("Qwen3-0.6B", num_hidden_layers=12)
+GEMMA3 = cut("gemma-3-1b-it", num_hidden_layers=13, vocab_size=65536)
+SMALL = {"hidden_size": 1024, "num_attention_heads": 16, "vocab_size": 49152}
+QWEN3_MOE = cut("Qwen3-30B-A3B", num_hidden_layers=4, num_experts=16, num_experts_per_tok=4, moe_intermediate_size=512, **SMALL)
+GPT_OSS = cut("gpt-oss-20b", num_hidden_layers=6, num_local_experts=8, intermediate_size=1024, num_key_value_heads=4, **SMALL)
+QWEN3_NEXT = cut(
+    "Qwen3-Next-80B-A3B-Instruct",
+    num_hidden_layers=8,
+    hidden_size=512,
+    num_experts=8,
+    num_experts_per_tok=2,
+    moe_intermediate_size=256,
+    shared_expert_intermediate_size=256,
+    vocab_size=49152,
+)
 EAGER: dict[str, Any] = {"enforce_eager": True, "max_model_len": 4096}
 SIZED: dict[str, Any] = {**EAGER, "kv_cache_memory_bytes": 256 * MiB}
 
@@ -108,6 +107,21 @@ class TestFamilies:
         assert tokens(case) == pytest.approx(191630, rel=0.005)
         assert promised(case, Phase.RESIDENT) == pytest.approx(4582.2, rel=0.02)
         assert promised(case, Phase.RESIDENT, Phase.PREFILL) == pytest.approx(4720.1, rel=0.02)
+
+    @pytest.mark.parametrize(
+        ("shape", "said", "started", "widest"),
+        [
+            pytest.param(QWEN3_MOE, 116096, 3140.3, 3246.7, id="experts"),
+            pytest.param(GPT_OSS, 132002, 3140.1, 3216.3, id="experts beside windows"),
+            pytest.param(QWEN3_NEXT, 64256, 3146.1, 3499.0, id="states"),
+        ],
+    )
+    def test_families_of_other_kinds_hold_what_was_seen(self, shape: dict[str, Any], said: int, started: float, widest: float) -> None:
+        """A share of 0.09: tokens as said, after the start, and at the widest of a prompt of 2,028 tokens."""
+        case = shaped_case(shape, context=2048, enforce_eager=True, gpu_memory_utilization=0.09, max_model_len=2048)
+        assert tokens(case) == pytest.approx(said, rel=0.02)
+        assert promised(case, Phase.RESIDENT) == pytest.approx(started, rel=0.02)
+        assert promised(case, Phase.RESIDENT, Phase.PREFILL) == pytest.approx(widest, rel=0.02)
 
     def test_logits_out_of_the_embeddings_own_module_need_no_table_of_a_head(self) -> None:
         buffers = [

@@ -1,7 +1,7 @@
 """How many bytes a worker on a processor takes beside its cache: its process, weights and their packed copies, and a step."""
 
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward
+from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, Layer, Recurrent
 from ullage.domain.case import Case
 from ullage.domain.checkpoint import Role
 from ullage.domain.ledger import NOTHING, Amount, amount_of
@@ -13,6 +13,8 @@ from ullage.formulas.sharding import ceil_div, padded_vocabulary
 from ullage.units import MiB
 
 _INNER, _HIDDEN = 12, 4  # bytes a token for each inner and each hidden element: gate and up, their product, in 16 bits and in fp32
+_CHOSEN = 4  # bytes a token for each element of what each chosen expert answers: fp32 until they are summed
+_STATE = 44  # bytes a token for each inner element of a layer with states: keys, queries and values of every head in fp32, by chunks
 SAMPLED = (2, 24, 24)  # bytes a logit: the greedy path, and sorting for top-k and top-p
 # Classes whose logits are products with the embedding's own module: there is no head to pack besides.
 _HEADLESS = frozenset({"Gemma2ForCausalLM", "Gemma3nForCausalLM", "CohereForCausalLM", "Cohere2ForCausalLM"})
@@ -55,15 +57,22 @@ def compiled(case: Case, weights: RankWeights) -> Amount:
 
 def step(case: Case, tokens: int) -> Amount:
     """What one step over so many tokens holds at its widest: eager it is strictly proportional to the tokens."""
-    hidden, inner = case.model.architecture.hidden_size, 0
-    for layer in kinds_of_layers(case.model):
-        feed = layer.feed_forward
-        if isinstance(feed, DenseFeedForward):
-            inner = max(inner, ceil_div(feed.intermediate, case.parallel.tensor))
-        elif isinstance(feed, ExpertFeedForward):
-            inner = max(inner, ceil_div(feed.experts_per_token * feed.intermediate + feed.shared_intermediate, case.parallel.tensor))
-    found = tokens * (_INNER * inner + _HIDDEN * hidden) * model_dtype(activation_dtype(case)).block_bytes // 2
+    hidden, tensor = case.model.architecture.hidden_size, case.parallel.tensor
+    widest = max((_widest(layer, hidden, tensor) for layer in kinds_of_layers(case.model)), default=0)
+    found = tokens * (widest + _HIDDEN * hidden) * model_dtype(activation_dtype(case)).block_bytes // 2
     return amount_of(STEP).map(lambda hundredths: found * hundredths // 100)
+
+
+def _widest(layer: Layer, hidden: int, tensor: int) -> int:
+    """Bytes a token of a layer's widest part, beside the hidden elements that lie there throughout."""
+    feed, found = layer.feed_forward, 0
+    if isinstance(feed, DenseFeedForward):
+        found = _INNER * ceil_div(feed.intermediate, tensor)
+    elif isinstance(feed, ExpertFeedForward):
+        inner = feed.experts_per_token * feed.intermediate + feed.shared_intermediate
+        found = _INNER * ceil_div(inner, tensor) + _CHOSEN * feed.experts_per_token * hidden
+    states = [ceil_div(mixer.inner_dim, tensor) for mixer in layer.mixers if isinstance(mixer, Recurrent)]
+    return max(found, _STATE * max(states, default=0))
 
 
 def held(case: Case, weights: RankWeights) -> Amount:
