@@ -145,6 +145,11 @@ class Log:
     requests: int = 0  # answered before the end
     advice: tuple[tuple[int, int, str], ...] = ()  # which sentence of the engine's advice stands where
 
+    @property
+    def is_unlike(self) -> bool:
+        """Whether a text was read of which no line is an engine's, a system's, or a command."""
+        return self.lines > 0 and not (self.engine or self.sightings or self.commands)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -212,6 +217,7 @@ class Change:
     says: str
     verdict: Verdict | None = None
     frees_bytes: int | None = None
+    is_direct: bool = False  # the very allocation that failed becomes so much smaller that it fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

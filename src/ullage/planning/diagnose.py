@@ -9,6 +9,7 @@ from ullage.planning.diagnose_budget import rebuild
 from ullage.planning.diagnose_cause import find_causes
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
 from ullage.planning.diagnose_remedy import changes, in_turn
+from ullage.planning.diagnose_rows import as_logits, asked_of
 from ullage.planning.fit import Outcome, evaluate
 from ullage.units import format_bytes
 
@@ -23,6 +24,9 @@ def diagnose(
         log, predicted_weight_bytes=_weights(outcome), fraction=outcome.case.settings.number("gpu_memory_utilization") if outcome else None
     )
     causes = tuple(_in_bytes(cause, log, outcome) for cause in find_causes(log, figures, fills_budget=aid.fills_budget))
+    if engine is not None and outcome is not None:
+        levers = engine.levers(outcome.case)
+        causes = tuple(as_logits(cause, asked_of(cause, log, outcome.case, levers)) for cause in causes)
     first = causes[0] if causes else None
     return Diagnosis(
         log=log,

@@ -5,17 +5,18 @@ from typing import Final
 
 from ullage.catalog.common_hints import AFTER, BEFORE
 from ullage.domain.case import Value
-from ullage.domain.cause import NAMED, Cause, Change, Family, FirstAid, Hint, Kind, Log, Stage
+from ullage.domain.cause import NAMED, Cause, Change, Family, FirstAid, Hint, Kind, Log
 from ullage.domain.engine import Engine
-from ullage.domain.ledger import NOTHING, Amount, Purpose
-from ullage.domain.plan import Lever, Limit, Verdict
+from ullage.domain.ledger import Purpose
+from ullage.domain.plan import Lever, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever, shown
-from ullage.planning.diagnose_evidence import MAY_BE_FREE
+from ullage.planning.diagnose_enough import FITS, SLACK, asked_after, is_met, is_surely_less, lacking, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures, detail
+from ullage.planning.diagnose_rows import Asked, asked_of, shrinks
 from ullage.planning.diagnose_told import is_named, stated
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import cache_gained, freed_bytes, is_reserving, pool_bytes, remedies, reserved_bytes
+from ullage.planning.remedy import remedies
 from ullage.units import format_bytes
 
 MOST = 8
@@ -30,11 +31,7 @@ _OURS: Final = {
 }
 _FRACTIONS: Final = frozenset({"gpu_memory_utilization", "mem_fraction_static", "max_memory_percent"})
 _MOST_FRACTION, _LEAST_FRACTION, _STEP = 0.98, 0.1, 0.01
-_SLACK = 1.1  # more than was missing, as the next allocation is not the last
-_FITS: Final = (Verdict.FITS, Verdict.TIGHT)
 _HALVES = 8
-_RUNNING: Final = frozenset({Stage.FIRST_PROMPT, Stage.UNDER_LOAD})
-_NOT_SETTINGS: Final = frozenset({Family.NOT_MEMORY})
 
 
 def changes(
@@ -42,8 +39,10 @@ def changes(
 ) -> tuple[Change, ...]:
     """The changes for one cause. With a case each is planned; what does not reach alone stands last."""
     present = _present(log, figures, outcome)
+    levers = engine.levers(outcome.case) if engine is not None and outcome is not None else ()
+    asked = asked_of(cause, log, outcome.case if outcome is not None else None, levers)
     made = [
-        _change(hint, cause, log, figures, present, engine, outcome)
+        _planned(hint, cause, engine, outcome, asked) or _change(hint, cause, log, figures, present)
         for hint in _ordered((*BEFORE, *aid.hints, *AFTER), cause, figures, stated(log))
         if not hint.only_from or str(present.get(hint.setting)) in hint.only_from
     ]
@@ -52,8 +51,8 @@ def changes(
     kept = {(change.setting, change.up): change for change in reversed(found)}
     # Of host memory most that an engine can set is planned: what is not comes after what is.
     unknown = 1 if outcome is not None and cause.family is Family.HOST else 0
-    weight: dict[Verdict | None, int] = {None: unknown, **dict.fromkeys(_FITS, 0)}
-    ordered = sorted(kept.values(), key=lambda change: (weight.get(change.verdict, 2), found.index(change)))
+    weight: dict[Verdict | None, int] = {None: unknown, **dict.fromkeys(FITS, 0)}
+    ordered = sorted(kept.values(), key=lambda change: (not change.is_direct, weight.get(change.verdict, 2), found.index(change)))
     return tuple(ordered)[:MOST]
 
 
@@ -97,6 +96,7 @@ def _present(log: Log, figures: Figures, outcome: Outcome | None) -> dict[str, V
     if outcome is not None:
         found.update({name: value for name, value in outcome.case.settings.items if value is not None})
         found["tensor"] = found["tensor_parallel_size"] = found["tp_size"] = outcome.case.parallel.tensor
+        found["concurrency"] = outcome.case.workload.concurrent_sequences
     for seen in log.sightings:
         for name in ("max_num_seqs", "max_model_len", "max_num_batched_tokens", "context_length", "context_tokens"):
             value = detail(seen.fact, name)
@@ -115,12 +115,8 @@ def _typed(text: str) -> Value:
         return text
 
 
-def _change(
-    hint: Hint, cause: Cause, log: Log, figures: Figures, present: dict[str, Value], engine: Engine | None, outcome: Outcome | None
-) -> Change | None:
-    planned = _planned(hint, cause, engine, outcome)
-    if planned is not None:
-        return planned
+def _change(hint: Hint, cause: Cause, log: Log, figures: Figures, present: dict[str, Value]) -> Change | None:
+    """A change by the log's own figures, or without a value."""
     now = present.get(hint.setting)
     value = hint.value if hint.value is not None else _guess(hint, now, cause, log, figures)
     if value == now and value is not None:
@@ -158,25 +154,25 @@ def _fraction(hint: Hint, now: float, cause: Cause, figures: Figures) -> Value:
     """The share that makes up for what was missing; a few hundredths where that is not known."""
     step = 0.05
     if cause.lacking_bytes and figures.total_bytes:
-        step = max(_STEP, round(_SLACK * cause.lacking_bytes / figures.total_bytes + _STEP / 2, 2))
+        step = max(_STEP, round(SLACK * cause.lacking_bytes / figures.total_bytes + _STEP / 2, 2))
     value = round(now + step if hint.up else now - step, 2)
     if hint.up and value > _MOST_FRACTION:
         return _MOST_FRACTION if now < _MOST_FRACTION else None
     return value if value >= _LEAST_FRACTION else None
 
 
-def _planned(hint: Hint, cause: Cause, engine: Engine | None, outcome: Outcome | None) -> Change | None:
+def _planned(hint: Hint, cause: Cause, engine: Engine | None, outcome: Outcome | None, asked: Asked | None) -> Change | None:
     """The smallest value that makes up for what was missing by our own plan; the last tried where none does."""
     if engine is None or outcome is None or cause.limit is None:
         return None
     best: Change | None = None
     for lever in _levers(hint, engine, outcome):
         for value in lever.values:
-            change = _tried(hint, lever, value, cause, engine, outcome)
+            change = _tried(hint, lever, value, cause, engine, outcome, asked)
             if change is None:
                 continue
             best = change
-            if change.verdict in _FITS:
+            if change.verdict in FITS:
                 return change
     return best
 
@@ -203,62 +199,45 @@ def _halved(hint: Hint, now: float | None, outcome: Outcome) -> Iterator[Lever]:
     yield Lever(setting=hint.setting, values=values, relieves=frozenset(), cost=hint.cost, cost_rank=2)
 
 
-def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine, outcome: Outcome) -> Change | None:
+def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine, outcome: Outcome, asked: Asked | None) -> Change | None:
     try:
         after = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
     except UllageError:
         return None
-    freed = _relief(cause, outcome, after)
-    explained = outcome.verdict not in _FITS and cause.family is not Family.HOST  # whose limit may be less than the memory there is
-    lacking = _lacking(cause, outcome)
-    reaches = lacking is None or freed >= lacking or explained
-    enough = after.verdict in _FITS and reaches and _is_surely_less(cause, outcome, after, freed)
-    verdict = after.verdict if enough else Verdict.DOES_NOT_FIT
+    freed, short, piece = relief(cause, outcome, after), lacking(cause, outcome), asked_after(asked, cause, outcome, after)
+    explained = outcome.verdict not in FITS and cause.family is not Family.HOST  # whose limit may be less than the memory there is
+    reaches = short is None or freed >= short or explained or is_met(asked, piece)
+    is_direct = asked is not None and asked.rows > 0 and is_met(asked, piece)
+    leads_to = verdict_after(cause, outcome, after)
+    if leads_to not in FITS and (piece == 0 or (is_direct and explained)):
+        leads_to = Verdict.TIGHT  # what was too much is not made at all; or the log tells more of it than a plan that took it for larger
+    enough = leads_to in FITS and reaches and is_surely_less(cause, outcome, after, freed)
     gain = f"frees {format_bytes(freed)}" if freed > 0 else "frees nothing by our plan"
-    tail = "; then it fits" if enough and verdict is Verdict.FITS else "; then it is tight" if enough else "; not enough alone"
+    if asked is not None and piece and enough:
+        gain = shrinks(asked, piece)
+    tail = "; then it fits" if enough and leads_to is Verdict.FITS else "; then it is tight" if enough else "; not enough alone"
     return Change(
         setting=hint.setting,
         value=value,
         up=hint.up,
         cost=lever.cost,
-        says=f"{lever.setting} = {shown(value)}: {gain}{tail}",
-        verdict=verdict,
+        says=f"{lever.setting} = {shown(value)}: {gain}{tail}{_reason(after, leads_to, short, reaches=reaches) if not enough else ''}",
+        verdict=leads_to if enough else Verdict.DOES_NOT_FIT,
         frees_bytes=freed,
+        is_direct=enough and is_direct,
     )
 
 
-def _lacking(cause: Cause, outcome: Outcome) -> int | None:
-    """What was missing; of a reservation nearly all of it may have been, whichever piece of it failed."""
-    if not is_reserving(cause):
-        return cause.lacking_bytes
-    pool = pool_bytes(outcome)
-    return max(cause.lacking_bytes or 0, pool - pool // MAY_BE_FREE)
-
-
-def _is_surely_less(cause: Cause, before: Outcome, after: Outcome, freed: int) -> bool:
-    """Whether a step that ran out of host memory takes less even at the high end than it did at the low end.
-
-    What a limit left for it is told by nobody, and the allocation that failed was one of many.
-    """
-    if cause.family is not Family.HOST or cause.term is None or cause.stage not in _RUNNING:
-        return True
-    was, becomes = _term(before, cause.term), _term(after, cause.term)
-    return was.high == 0 or becomes.high <= was.low or freed >= was.high
-
-
-def _term(outcome: Outcome, purpose: Purpose) -> Amount:
-    """What one purpose takes where it takes most."""
-    devices = {entry.device for entry in outcome.ledger.entries}
-    return max((outcome.ledger.of(device, purpose) for device in devices), key=lambda amount: amount.expected, default=NOTHING)
-
-
-def _relief(cause: Cause, before: Outcome, after: Outcome) -> int:
-    """Bytes gained for what failed: more cache or less need of it, less that is reserved, else a lower peak of the device."""
-    if is_reserving(cause):
-        return max(0, reserved_bytes(before) - reserved_bytes(after))
-    if cause.limit is Limit.CACHE:
-        return cache_gained(before, after)
-    return max(freed_bytes(before, after), before.peak_bytes - after.peak_bytes, 0)
+def _reason(after: Outcome, leads_to: Verdict, short: int | None, *, reaches: bool) -> str:
+    """Why a change is not enough."""
+    if not reaches and short:
+        return f", {format_bytes(short)} were missing"
+    if leads_to in FITS:
+        return ""
+    if leads_to is after.verdict:
+        return f": {after.binding}"
+    worst = max(after.devices, key=lambda seen: seen.peak.expected - seen.total_bytes)
+    return f": {worst.device} still needs {format_bytes(worst.peak.expected)} of {format_bytes(worst.total_bytes)}"
 
 
 def _more(cause: Cause, engine: Engine | None, outcome: Outcome | None, known: set[str]) -> list[Change]:
