@@ -94,6 +94,26 @@ def test_a_regression_gives_exit_1_only_where_that_was_asked_for_and_names_the_t
     assert (values["schema"], values["regression"]) == ("ullage.baselines.compare/1", True)
 
 
+def test_runs_of_which_nothing_was_seen_pass_no_gate(capsys: pytest.CaptureFixture[str]) -> None:
+    STORE.append(run_with(0, "0.19.0", GiB))
+    STORE.append(stored_run(1, "0.20.0"))
+    code, text = said(capsys, "baselines", "compare", "--fail-on-regression")
+    assert code == 1
+    assert "NOT COMPARED" in text
+    assert "nothing was seen of the memory of run-001" in " ".join(text.split())
+    assert json_of(capsys, "baselines", "compare")["compared"] is False
+    (line,) = (line for line in said(capsys, "baselines", "list")[1].splitlines() if "run-001" in line)
+    assert " - " in line
+
+
+def test_the_table_shows_what_was_seen_beside_what_was_to_be_expected(capsys: pytest.CaptureFixture[str]) -> None:
+    STORE.append(run_with(0, "0.19.0", GiB))
+    longer = run_with(1, "0.20.0", 3 * GiB, settings=stored_run().settings.with_(max_model_len=8192))
+    STORE.append(replace(longer, promised=(promised(3 * GiB, *PREFILL),)))
+    (line,) = (line for line in said(capsys, "baselines", "compare")[1].splitlines() if "prefill" in line)
+    assert line.split()[3:9] == ["1.00", "GiB", "3.00", "GiB", "3.00", "GiB"]
+
+
 def test_runs_are_carried_over_and_forgotten(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         STORE.append(run_with(number, "0.19.0", GiB))

@@ -257,6 +257,38 @@ def test_a_peak_that_only_the_later_run_reached_is_not_compared() -> None:
     assert PREFILL not in {(change.purpose, change.phase) for change in found.changes}
 
 
+def test_what_other_processes_held_is_no_growth_of_the_engine() -> None:
+    before, after = (
+        replace(run, promised=(promised(others, Purpose.OTHERS), promised(GiB + others, None)), seen=(seen(GiB + others, None),))
+        for run, others in zip(upgraded(0), (0, 3 * GiB), strict=True)
+    )
+    found = contrast([before], [after])
+    assert [change.grew_bytes for change in found.changes] == [0]
+    assert after.peak_bytes("gpu0") == before.peak_bytes("gpu0") == GiB
+
+
+def test_a_cache_that_stayed_empty_is_not_brought_to_another_question() -> None:
+    cache = (Purpose.KV_CACHE, Phase.RESIDENT)
+    before, after = (
+        replace(
+            run,
+            settings=Settings.of({"kv_cache_dtype": word}),
+            promised=(promised(full, *cache),),
+            seen=(seen(held, *cache, reached=False),),
+        )
+        for run, word, full, held in zip(upgraded(0), ("fp8", "auto"), (2 * GiB, 4 * GiB), (2 * GiB, MiB), strict=True)
+    )
+    assert contrast([before], [after]).is_empty
+    full = replace(after, seen=(seen(4 * GiB, *cache, reached=False),))
+    assert [change.base_bytes for change in contrast([before], [full]).changes] == [4 * GiB]
+
+
+def test_a_release_means_those_of_its_runs_that_tell_of_memory() -> None:
+    old, new, blind = stored_run(1, seen=(seen(GiB),)), stored_run(2, "0.20.0", seen=(seen(GiB),)), stored_run(3, "0.20.0")
+    found = sides([blind, new, old], ("vllm@0.19.0", "vllm@0.20.0"))
+    assert [[run.id for run in side] for side in found] == [["run-001"], ["run-002"]]
+
+
 def test_more_bytes_a_token_and_running_out_of_memory_are_regressions() -> None:
     one, other = (Growth(device="gpu0", bytes_per_token=size, from_tokens=0, to_tokens=9, points=9) for size in (1000.0, 1100.0))
     before, after = upgraded(0)
@@ -282,6 +314,8 @@ def test_runs_are_meant_by_id_by_its_beginning_and_by_release() -> None:
         (("nothing", "run-001"), "is no stored run"),
         (("a", "b", "c"), "takes two"),
         (("vllm@0.1", "run-001"), "is no stored run"),
+        (("last", "run-003"), "mean the same runs"),
+        (("vllm@0.19.0", "vllm@0.19.0"), "mean the same runs"),
     ],
 )
 def test_words_that_mean_no_two_runs_are_refused(words: tuple[str, ...], said: str) -> None:

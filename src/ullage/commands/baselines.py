@@ -53,7 +53,7 @@ def _show(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
 def _compare(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
     before, after = regress.sides(_stored(flags, world), words)
     found = regress.contrast(before, after, tolerance=_tolerance(flags))
-    exit_code = 1 if found.is_regression and flags.flag("fail_on_regression") else 0
+    exit_code = 1 if (found.is_regression or found.is_empty) and flags.flag("fail_on_regression") else 0
     if _wants_json(flags):
         from ullage.report.baselines_json import contrast_values  # noqa: PLC0415 - only one of the two writers is needed
 

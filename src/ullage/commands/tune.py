@@ -221,7 +221,8 @@ def _store(world: World, tuning: Tuning, point: Point, trial: Trial, measured: M
     seen: tuple[Seen, ...] = ()
     if measured.seen_bytes is not None:
         phase = words.peak_phase(outcome.ledger, measured.device)
-        found = summarise(measured.device, None, phase, (), peak_bytes=measured.seen_bytes, reached=True)
+        whole = measured.seen_bytes + made.others_bytes(measured.device)  # as a promise of everything counts them
+        found = summarise(measured.device, None, phase, (), peak_bytes=whole, reached=True)
         seen = () if found is None else (found,)
     figures = figures_of(measured.rounds, measured.seconds, measured.seen_bytes)
     note = f"trial {trial.number} of {tuning.name}"

@@ -145,9 +145,23 @@ class Run:
     note: str = ""
     log: tuple[str, ...] = ()
 
+    @property
+    def tells_memory(self) -> bool:
+        """Whether anything was seen of its memory, or it ran out of it."""
+        return bool(self.seen or self.growth or self.out_of_memory)
+
+    def others_bytes(self, device: str) -> int:
+        """What other processes held when it was planned, which everything on a device counts with."""
+        others = self.promise(device, Purpose.OTHERS, Phase.RESIDENT)
+        return others.expected if others is not None else 0
+
+    def own_bytes(self, seen: Seen) -> int:
+        """The most that was seen, without what other processes held."""
+        return seen.most_bytes if seen.purpose is not None else max(0, seen.most_bytes - self.others_bytes(seen.device))
+
     def peak_bytes(self, device: str) -> int:
-        """The most that was seen of everything on a device; 0 where that was not read."""
-        return max((one.most_bytes for one in self.seen if one.device == device and one.purpose is None), default=0)
+        """The most that was seen of everything of the engine's on a device; 0 where that was not read."""
+        return max((self.own_bytes(one) for one in self.seen if one.device == device and one.purpose is None), default=0)
 
     def promise(self, device: str, purpose: Purpose | None, phase: Phase) -> Amount | None:
         """What was promised of it, or None."""

@@ -8,7 +8,7 @@ from ullage.domain.ledger import Phase, Purpose
 from ullage.errors import InputError
 from ullage.frozen import dataclass
 from ullage.planning.calibrate import FEWEST_RUNS, deviation, median, student
-from ullage.planning.drift import RESOLUTION_BYTES
+from ullage.planning.drift import RESOLUTION_BYTES, Standing, judge_drift
 
 LAST = "last"
 TOLERANCE = 0.02  # of a term: what allocators and drivers round differently from start to start
@@ -58,6 +58,11 @@ class Contrast:
         return tuple(sorted(found, key=lambda change: (change.purpose is None, change.per_token, -change.grew_bytes)))
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be said, as no term was seen on both sides."""
+        return not self.changes and not self.failures
+
+    @property
     def is_regression(self) -> bool:
         """Whether anything grew beyond the bounds, or ran out of memory that did not before."""
         return bool(self.grown or self.failures)
@@ -101,11 +106,14 @@ def _differences(one: Run, other: Run) -> tuple[str, ...]:
 def _change(
     term: tuple[str, Purpose | None, Phase], before: Sequence[Run], after: Sequence[Run], tolerance: float, *, is_same: bool
 ) -> Change | None:
-    """One term; None where only one side saw it, or only the later one under the load that was planned."""
+    """One term; None where one side saw none of it, only the later one the load that was planned, or another question's was not filled."""
     earlier, later = (list(_readings(runs, term)) for runs in (before, after))
-    if not earlier or not later or (any(one.reached for one in later) and not any(one.reached for one in earlier)):
+    if not earlier or not later or (any(one.reached for _, one in later) and not any(one.reached for _, one in earlier)):
         return None
-    was, now = (round(median([one.most_bytes for one in side])) for side in (earlier, later))
+    were, are = ([run.own_bytes(one) for run, one in side] for side in (earlier, later))
+    was, now = (round(median(side)) for side in (were, are))
+    if not is_same and not all(_is_filled(run, one) for run, one in (*earlier, *later)):
+        return None
     base = was if is_same else max(0, was + _promised(after, term) - _promised(before, term))
     return Change(
         device=term[0],
@@ -114,16 +122,25 @@ def _change(
         before_bytes=was,
         after_bytes=now,
         base_bytes=base,
-        allowed_bytes=max(RESOLUTION_BYTES, round(tolerance * base), _scatter([one.most_bytes for one in earlier])),
+        allowed_bytes=max(RESOLUTION_BYTES, round(tolerance * base), _scatter(were)),
     )
 
 
-def _readings(runs: Iterable[Run], term: tuple[str, Purpose | None, Phase]) -> Iterable[Seen]:
-    return (one for run in runs for one in run.seen if (one.device, one.purpose, one.phase) == term)
+def _readings(runs: Iterable[Run], term: tuple[str, Purpose | None, Phase]) -> Iterable[tuple[Run, Seen]]:
+    return ((run, one) for run in runs for one in run.seen if (one.device, one.purpose, one.phase) == term)
+
+
+def _is_filled(run: Run, seen: Seen) -> bool:
+    """Whether as much was held as was promised: what the rules say of another question does not tell of a cache that stayed empty."""
+    promised = run.promise(seen.device, seen.purpose, seen.phase)
+    return promised is None or seen.reached or judge_drift(promised, seen.most_bytes).standing is not Standing.BELOW
 
 
 def _promised(runs: Sequence[Run], term: tuple[str, Purpose | None, Phase]) -> int:
-    amounts = [amount.expected for run in runs if (amount := run.promise(*term)) is not None]
+    """The median of what was promised, without other processes."""
+    others = [run.others_bytes(term[0]) if term[1] is None else 0 for run in runs]
+    found = zip((run.promise(*term) for run in runs), others, strict=True)
+    amounts = [amount.expected - beside for amount, beside in found if amount is not None]
     return round(median(amounts)) if amounts else 0
 
 
@@ -171,6 +188,11 @@ def sides(runs: Sequence[Run], words: Sequence[str]) -> tuple[tuple[Run, ...], t
         raise InputError("no run is stored yet: `ullage serve` and `ullage tune` store theirs, `ullage baselines import FILE` adds others")
     after = meant(runs, words[1]) if len(words) == 2 else (runs[0],)  # noqa: PLR2004 - as above
     before = meant(runs, words[0]) if words else _earlier(runs, runs[0])
+    if {run.id for run in before} == {run.id for run in after}:
+        raise InputError(
+            f"{words[0][:60]} and {words[-1][:60]} mean the same runs: name two that differ (`ullage baselines list` shows them)"
+        )
+    before, after = (tuple(run for run in side if run.tells_memory) or side for side in (before, after))
     for key in (question_of, _load_of):
         shared = [key(run) for run in after if key(run) in {key(one) for one in before}]
         if shared:

@@ -31,6 +31,7 @@ _CHANGES = (
     doc.Column("purpose"),
     doc.Column("phase"),
     doc.Column("before", is_number=True),
+    doc.Column("expected", is_number=True),
     doc.Column("after", is_number=True),
     doc.Column("allowed", is_number=True),
     doc.Column(""),
@@ -53,7 +54,7 @@ def list_document(runs: Sequence[Run], engine: str = "") -> doc.Document:
             f"{run.started_at:%Y-%m-%d %H:%M}",
             f"{run.engine} {run.version}",
             run.exit.value.replace("_", " "),
-            format_gib(max((run.peak_bytes(one.device) for one in run.seen), default=0)),
+            format_gib(peak) if (peak := max((run.peak_bytes(one.device) for one in run.seen), default=0)) else "-",
             f"{run.model.name} as {run.model.scheme}",
         )
         for run in runs
@@ -85,6 +86,9 @@ def _facts(run: Run) -> Iterator[str]:
     yield f"on {', '.join(one.name for one in run.machine.devices) or 'the host'}{driver}"
     context, load = run.workload.context_tokens, run.workload.concurrent_sequences
     yield f"planned for {format_count(load)} at once of {format_count(context) if context is not None else 'the whole length in'} tokens"
+    for device in dict.fromkeys(one.device for one in run.seen if one.purpose is None):
+        if others := run.others_bytes(device):
+            yield f"everything on {device} counts {format_bytes(others)} of other processes, as they were when it was planned"
     for one in run.growth:
         yield f"{one.device} grew by {one.bytes_per_token:,.0f} bytes a token, from {one.from_tokens:,} to {one.to_tokens:,} tokens"
     for event in run.out_of_memory:
@@ -131,9 +135,16 @@ def _side(runs: Sequence[Run]) -> str:
 def _verdict(contrast: Contrast) -> doc.Verdict:
     if contrast.failures:
         return doc.Verdict("REGRESSION", "; ".join(contrast.failures), "bad")
+    if contrast.is_empty:
+        return doc.Verdict("NOT COMPARED", f"no term of memory was seen on both sides{_unseen(contrast)}", "bad")
     if not contrast.grown:
         return doc.Verdict("NO REGRESSION", f"none of {len(contrast.changes)} terms grew beyond its bounds", "good")
     return doc.Verdict("REGRESSION", _grew(contrast.grown[0]), "bad")
+
+
+def _unseen(contrast: Contrast) -> str:
+    blind = [run.id for run in (*contrast.before, *contrast.after) if not run.tells_memory]
+    return f": nothing was seen of the memory of {', '.join(blind)}; name other runs (`ullage baselines list`)" if blind else ""
 
 
 def _grew(change: Change) -> str:
@@ -147,6 +158,6 @@ def _grew(change: Change) -> str:
 
 def _change(change: Change) -> tuple[str, ...]:
     write = format_count if change.per_token else format_bytes
-    sizes = (write(nbytes) for nbytes in (change.base_bytes, change.after_bytes, change.allowed_bytes))
+    sizes = (write(nbytes) for nbytes in (change.before_bytes, change.base_bytes, change.after_bytes, change.allowed_bytes))
     sign = "grew" if change.is_regression else "less" if change.grew_bytes < -change.allowed_bytes else "same"
     return (change.device, _purpose(change), change.phase.value, *sizes, sign)

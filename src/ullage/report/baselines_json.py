@@ -87,6 +87,7 @@ def contrast_values(contrast: Contrast) -> dict[str, Json]:
         "schema": "ullage.baselines.compare/1",
         "before": [run.id for run in contrast.before],
         "after": [run.id for run in contrast.after],
+        "compared": not contrast.is_empty,
         "regression": contrast.is_regression,
         "differences": list(contrast.differences),
         "grown": [_change(change) for change in contrast.grown],
