@@ -322,3 +322,19 @@ def test_what_a_chat_template_adds_is_counted_and_can_be_said_instead(folder: Pa
     assert by_template["prompt_tokens"]["min"] == bare["prompt_tokens"]["min"] + 2 + 2
     assert said["prompt_tokens"]["min"] == bare["prompt_tokens"]["min"] + 5 + 5
     assert any("chat template adds 2 tokens around each message and 2 once" in note for note in by_template["notes"])
+
+
+def test_a_dialogue_with_a_system_message_of_its_own_is_not_counted_with_the_template_s(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default = "{% if messages[0].role != 'system' %}<|end|>aaaaaaaa{% endif %}"
+    (folder / "chat_template.jinja").write_text(default + "{% for message in messages %}<|end|>{{ message.content }}{% endfor %}")
+    turns = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "a"}]
+    for name, leading in (("bare", []), ("led", [{"role": "system", "content": "a"}])):
+        (folder / f"{name}.jsonl").write_text(json.dumps({"messages": [*leading, *turns]}) + "\n")
+    (_, bare), (_, led) = (
+        answer(capsys, "workload", str(folder / f"{name}.jsonl"), "--tokenizer", str(folder), "--json") for name in ("bare", "led")
+    )
+    # Its default of nine tokens makes way for a message of one, with the token that stands before each.
+    assert bare["prompt_tokens"]["min"] - led["prompt_tokens"]["min"] == 9 - 2
+    assert any("9 once for each request, 0 where that has a system message of its own" in note for note in led["notes"])

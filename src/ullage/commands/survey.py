@@ -44,7 +44,8 @@ def survey(order: Order, world: World) -> Survey:
     found = find_counter(order.tokenizer, order.model, world, nbytes=data.nbytes)
     counter = found.counter
     if order.by_template:
-        order = order._replace(rules=order.rules._replace(message_tokens=found.message_tokens, begin_tokens=found.begin_tokens))
+        each, begin, led = found.message_tokens, found.begin_tokens, found.led_tokens
+        order = order._replace(rules=order.rules._replace(message_tokens=each, begin_tokens=begin, led_tokens=led))
     shears = Shears(lambda text: counter.count([text])[0], counter.boundaries)
     desk = _Desk(order, data, Writer(order.limits, order.rules, shears, order.overlap_tokens))
     for reads, counts in counter.count_batches(_lists(data)):

@@ -9,6 +9,7 @@ from ullage.commands.model import is_path
 from ullage.domain.weight_format import NeedMore
 from ullage.errors import InputError, UllageError, WorldError
 from ullage.formats.gguf import read_whole
+from ullage.planning.dialogues import SYSTEM
 from ullage.ports import Counter, ModelFolder, World
 from ullage.text.boundaries import spaces
 from ullage.text.chat import chat_template, chat_template_from_gguf, render
@@ -42,11 +43,15 @@ class Estimate:
 
 
 class Found(NamedTuple):
-    """What counts, what the model's chat template adds (tokens around each message, and once), and what to say of both."""
+    """What counts, what the model's chat template adds (tokens around each message, and once), and what to say of both.
+
+    ``led_tokens`` are added once where a system message leads; None where the template takes none.
+    """
 
     counter: Counter
     message_tokens: int = 0
     begin_tokens: int = 0
+    led_tokens: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -91,7 +96,18 @@ def _with_template(opened: _Opened) -> Found:
     each = max(0, (long - short - 2 * word) // 2)
     begin = max(0, short - word - each)
     said = f"the chat template adds {each} tokens around each message and {begin} once for each request"
-    return Found(counter, each, begin, (said,))
+    led = _led_tokens(counter, template, 2 * (word + each))
+    said = said if led in (None, begin) else f"{said}, {led} where that has a system message of its own"
+    return Found(counter, each, begin, led, (said,))
+
+
+def _led_tokens(counter: Counter, template: str, own: int) -> int | None:
+    """What the template adds once to a chat that a system message leads, ``own`` tokens being its two messages'; None if it takes none."""
+    try:
+        text = render(template, ({**_CHAT[0], "role": SYSTEM}, _CHAT[0]))
+    except UllageError:
+        return None
+    return max(0, counter.count([text])[0] - own)
 
 
 def _open(word: str, world: World, nbytes: int) -> _Opened | None:

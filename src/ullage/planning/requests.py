@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ullage.errors import InputError
-from ullage.planning.dialogues import ASSISTANT, Dialogue
+from ullage.planning.dialogues import ASSISTANT, SYSTEM, Dialogue
 
 EVERY, FIRST, LAST = "every", "first", "last"
 WHICH = (EVERY, FIRST, LAST)
@@ -20,13 +20,15 @@ class Asked(NamedTuple):
 class Rules(NamedTuple):
     """Which replies of a dialogue are requests, and the answer of a record that has none.
 
-    A chat's template adds ``message_tokens`` around each message, and ``begin_tokens`` once: before the first and where the answer begins.
+    A chat's template adds ``message_tokens`` around each message, and ``begin_tokens`` once: before the first and where the answer begins;
+    ``led_tokens`` instead where the first is a system message, in place of which many templates bring their own (None: the same).
     """
 
     which: str = EVERY
     message_tokens: int = 0
     begin_tokens: int = 0
     answer_tokens: int = 0
+    led_tokens: int | None = None
 
 
 class Limits(NamedTuple):
@@ -41,7 +43,9 @@ class Limits(NamedTuple):
 
 def requests_of(dialogue: Dialogue, counts: Sequence[int], rules: Rules) -> tuple[Asked, ...]:
     """Every reply with a message before it is a request, whose prompt is all that stands before; a record without one is one request."""
-    each, begin = (rules.message_tokens, rules.begin_tokens) if dialogue.is_chat else (0, 0)
+    is_led = bool(dialogue.messages) and dialogue.messages[0].role == SYSTEM and rules.led_tokens is not None
+    begin = (rules.led_tokens or 0) if is_led else rules.begin_tokens
+    each, begin = (rules.message_tokens, begin) if dialogue.is_chat else (0, 0)
     found, before = [], 0
     for message, count in zip(dialogue.messages, counts, strict=True):
         if message.role == ASSISTANT and before:
