@@ -55,6 +55,8 @@ def _perform(verb: Verb, flags: Flags) -> int:
         answer = verb.run(flags, world)
         if answer.looks is not None:
             return _follow(answer.looks, as_json=flags.flag("json"))
+        for remark in answer.remarks:
+            _complain(f"ullage: {remark}")
         path = flags.text("output")
         if path in (None, "-"):  # a dash is standard output, as everywhere
             _print(answer)

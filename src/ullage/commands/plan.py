@@ -20,7 +20,7 @@ from ullage.commands.remembered import remembering
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
-from ullage.domain.plan import Plan, Verdict
+from ullage.domain.plan import Plan
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.answer import answer
@@ -125,8 +125,7 @@ def _remedied(plan: Plan, number: int) -> Case:
 
 def report(plan: Plan, flags: Flags) -> Answer:
     """The plan for people or for programs, and the exit code it means."""
-    runs = plan.verdict in {Verdict.FITS, Verdict.TIGHT} and not any(finding.wrong for finding in plan.findings)
-    exit_code = 0 if runs else 1
+    exit_code = 0 if plan.runs else 1
     if flags.flag("json") or (flags.text("output") or "").endswith(".json"):
         from ullage.report.as_json import plan_values  # noqa: PLC0415 - only one of the two writers is needed
 

@@ -6,12 +6,12 @@ from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, TOKENI
 from ullage.commands.serve_guard import OPTIONS as GUARD
 from ullage.commands.serve_guard import open_door
 from ullage.commands.serve_record import Recorder, RecordingDoor
-from ullage.commands.serving import Serving, key_of, prepared, read_serving, readied
+from ullage.commands.serving import Serving, key_of, lacking_weights, prepared, read_serving, readied
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
-from ullage.domain.plan import Command, Verdict
+from ullage.domain.plan import Command, Plan
 from ullage.domain.supervision import Action, Event, Launch, Phase, Policy, Run, Say, State
 from ullage.engines import first_aid
-from ullage.errors import InputError
+from ullage.errors import InputError, WorldError
 from ullage.frozen import replace
 from ullage.planning.launch import LOCAL, listen
 from ullage.planning.step_down import adviser, next_remedy
@@ -82,9 +82,11 @@ def run(flags: Flags, world: World) -> Answer:
     if form is not None:
         from ullage.report.export import export  # noqa: PLC0415 - starting an engine has no need of it
 
-        return _files(flags, world, export(form, _deployment(flags, world, serving, form)))
+        return _files(flags, world, serving, export(form, _deployment(flags, world, serving, form)))
     if flags.flag("dry_run"):
-        return _shown(flags, serving, listen(serving.command, serving.server, serving.host, serving.port))
+        lacking = lacking_weights(serving, world)
+        shown = listen(serving.command, serving.server, serving.host, serving.port)
+        return _shown(flags, serving, shown, (lacking,) if lacking else ())
     if serving.plan is not None and not _may_start(serving, flags):
         from ullage.commands.plan import report  # noqa: PLC0415 - as above
 
@@ -94,7 +96,16 @@ def run(flags: Flags, world: World) -> Answer:
 
 def _may_start(serving: Serving, flags: Flags) -> bool:
     """A plan that does not fit is started only when asked; a command of theirs is theirs to try."""
-    return serving.is_theirs or flags.flag("anyway") or (serving.plan is not None and serving.plan.verdict in {Verdict.FITS, Verdict.TIGHT})
+    return serving.is_theirs or flags.flag("anyway") or (serving.plan is not None and serving.plan.runs)
+
+
+def _misfit(plan: Plan | None) -> tuple[str, ...]:
+    """What is said before a start although the plan says that it does not fit."""
+    if plan is None or plan.runs:
+        return ()
+    from ullage.report.serve_verdict import verdict_lines  # noqa: PLC0415 - as above
+
+    return (*verdict_lines(plan), "it is started all the same, as asked")
 
 
 def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Run, ...]]:
@@ -103,6 +114,8 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
     host, port = (LOCAL, world.processes.free_port()) if is_guarded else (serving.host, serving.port)
     ready = readied(serving, flags, world, host, port, is_private=is_guarded or host == LOCAL)
     launch = Launch(command=ready(serving.command), case=serving.case)  # before a guard is opened, which may take a while
+    if lacking := lacking_weights(serving, world):
+        raise WorldError(lacking)
     door, guarded = open_door(flags, world, serving)
     next_step: NextStep = no_step
     if serving.case is not None:
@@ -121,7 +134,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         return step(state, event, next_step)
 
     care = Care(
-        begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *guarded, _door_sign(serving))),
+        begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *_misfit(serving.plan), *guarded, _door_sign(serving))),
         decide=decide,
         read_line=serving.engine.read_log_line,
         record=record,
@@ -158,12 +171,19 @@ def policy(flags: Flags) -> Policy:
     )
 
 
-def _shown(flags: Flags, serving: Serving, command: Command) -> Answer:
+def _shown(flags: Flags, serving: Serving, command: Command, lacking: tuple[str, ...]) -> Answer:
     from ullage.report.serve_document import command_document, command_values  # noqa: PLC0415 - only a dry run is shown
+    from ullage.report.serve_verdict import verdict_lines  # noqa: PLC0415 - as above
 
+    exit_code, remarks = _exit_code(serving.plan), (*verdict_lines(serving.plan), *lacking)
     if flags.flag("json"):
-        return Answer(0, json=command_values(command))
-    return Answer(0, document=command_document(command, serving.notes))
+        return Answer(exit_code, json=command_values(command, serving.plan, (*serving.notes, *lacking)), remarks=remarks)
+    return Answer(exit_code, document=command_document(command, serving.notes), remarks=remarks)
+
+
+def _exit_code(plan: Plan | None) -> int:
+    """As of ``plan`` and ``check``; a command that nobody could plan is none that does not fit."""
+    return 0 if plan is None or plan.runs else 1
 
 
 def _served(flags: Flags, state: State, runs: tuple[Run, ...]) -> Answer:
@@ -175,15 +195,17 @@ def _served(flags: Flags, state: State, runs: tuple[Run, ...]) -> Answer:
     return Answer(exit_code, document=served_document(state, runs))
 
 
-def _files(flags: Flags, world: World, files: tuple[tuple[str, str], ...]) -> Answer:
+def _files(flags: Flags, world: World, serving: Serving, files: tuple[tuple[str, str], ...]) -> Answer:
     into = flags.text("into")
     for name, text in files if into is not None else ():
         world.desk.write(name, text, into=into or "/")
     from ullage.report.serve_document import files_document, files_values  # noqa: PLC0415 - only an export is shown
+    from ullage.report.serve_verdict import verdict_lines  # noqa: PLC0415 - as above
 
+    exit_code, remarks = _exit_code(serving.plan), verdict_lines(serving.plan)
     if flags.flag("json"):
-        return Answer(0, json=files_values(files))
-    return Answer(0, document=files_document(files))
+        return Answer(exit_code, json=files_values(files, serving.plan, serving.notes), remarks=remarks)
+    return Answer(exit_code, document=files_document(files), remarks=remarks)
 
 
 def _deployment(flags: Flags, world: World, serving: Serving, form: str) -> "Deployment":

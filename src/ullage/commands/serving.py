@@ -147,6 +147,21 @@ def with_program(flags: Flags, command: Command) -> Command:
     return command if program is None else replace(command, argv=(*split_line(program), *command.argv[1:]))
 
 
+def lacking_weights(serving: Serving, world: World) -> str:
+    """What is missing before an engine that fetches nothing may start, and what to do; empty where nothing is."""
+    if serving.engine.profile.fetches or serving.case is None:
+        return ""
+    model, title = serving.case.model, serving.engine.profile.title
+    here = world.models.local(model.path) if model.path else None
+    if here is not None and here.weights:
+        return ""
+    where = f"{model.path} holds no weights" if here is not None else f"the weights of {model.name} are not on this machine"
+    local = model.name.rpartition("/")[2]
+    fetched = f"; `hf download {model.name} --local-dir {local}` fetches them, and `ullage serve ./{local}` serves them"
+    how = "give a directory with .safetensors files, or a .gguf file"
+    return f"{where}, and {title} fetches nothing: {how}{fetched if here is None and '/' in model.name else ''}"
+
+
 def readied(serving: Serving, flags: Flags, world: World, host: str, port: int, *, is_private: bool) -> Ready:
     """What makes a command of this engine ready: where it listens, and where its program is. Raises WorldError when it is not installed."""
 

@@ -70,13 +70,14 @@ class Answer:
     """What a verb answers: the exit code, the report for people, and the same as JSON. One of the two may be left out when not asked.
 
     ``looks`` are answers that follow each other until they end or are interrupted; the last one's exit code counts. ``line`` says one of
-    them where lines are wanted.
+    them where lines are wanted. ``remarks`` are said on standard error.
     """
 
     exit_code: int
     document: "Document | None" = None
     json: Json = None
     line: str = ""
+    remarks: tuple[str, ...] = ()
     looks: "Iterator[Answer] | None" = None
 
 

@@ -73,6 +73,7 @@ class Profile:
     length_setting: str = ""  # the setting that bounds a sequence, where there is one
     growth: Growth = Growth.TOKEN  # when it gives a sequence its cache
     shares_processor: bool = False  # several ranks may lie on one processor
+    fetches: bool = True  # a model by its published name; else it loads what lies on its machine, by a path
     servers: tuple[Server, ...] = ()  # the first whose program a command names
 
 

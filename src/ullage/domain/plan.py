@@ -138,6 +138,11 @@ class Plan:
     findings: tuple[Finding, ...] = ()
     forecast: Forecast | None = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether the engine starts and serves what was asked."""
+        return self.verdict in {Verdict.FITS, Verdict.TIGHT}
+
     def __str__(self) -> str:
         """The verdict and what binds."""
         return f"{self.verdict.value.replace('_', ' ').upper()}: {self.binding}"

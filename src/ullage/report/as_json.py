@@ -44,7 +44,8 @@ def _capacity(capacity: Capacity) -> dict[str, Json]:
     }
 
 
-def _remedy(remedy: Remedy) -> dict[str, Json]:
+def remedy_as_values(remedy: Remedy) -> dict[str, Json]:
+    """A single change and what it leads to."""
     return {
         "changes": dict(remedy.changes),
         "frees_bytes": remedy.frees_bytes,
@@ -74,7 +75,7 @@ def plan_values(plan: Plan) -> dict[str, Json]:
         "devices": [_device(plan, verdict, names.get(verdict.device, verdict.device)) for verdict in plan.devices],
         "capacity": _capacity(plan.capacity) if plan.capacity is not None else None,
         "settings": dict(case.settings.items),
-        "remedies": [_remedy(remedy) for remedy in plan.remedies],
+        "remedies": [remedy_as_values(remedy) for remedy in plan.remedies],
         "command": command_as_values(plan.command),
         "notes": list(plan.notes),
     }

@@ -222,12 +222,14 @@ def quote(word: str) -> str:
 def _remedies(remedies: tuple[Remedy, ...]) -> tuple[doc.Block, ...]:
     if not remedies:
         return ()
-    said = tuple(
-        f"{', '.join(f'{name}={value}' for name, value in remedy.changes)}: frees {format_bytes(remedy.frees_bytes)}; "
-        f"costs {remedy.cost}; then {_WORDS[remedy.verdict][0]}"
-        for remedy in remedies
-    )
+    said = tuple(remedy_in_words(remedy) for remedy in remedies)
     return (doc.Heading("Single changes that help (--apply N shows the plan)"), doc.Items(said, numbered=True))
+
+
+def remedy_in_words(remedy: Remedy) -> str:
+    """The change, what it frees and costs, and what the plan says then."""
+    changes = ", ".join(f"{name}={value}" for name, value in remedy.changes)
+    return f"{changes}: frees {format_bytes(remedy.frees_bytes)}; costs {remedy.cost}; then {_WORDS[remedy.verdict][0]}"
 
 
 def _origins(plan: Plan) -> tuple[doc.Block, ...]:

@@ -3,10 +3,11 @@
 from difflib import SequenceMatcher
 
 from ullage.domain.hyperparameters import Json
-from ullage.domain.plan import Command
+from ullage.domain.plan import Command, Plan
 from ullage.domain.supervision import Phase, Run, State
 from ullage.report import document as doc
 from ullage.report.as_json import command_as_values
+from ullage.report.serve_verdict import verdict_values
 
 SCHEMA = "ullage.serve/1"
 _RUNS = (
@@ -33,9 +34,10 @@ def command_document(command: Command, notes: tuple[str, ...]) -> doc.Document:
     )
 
 
-def command_values(command: Command) -> dict[str, Json]:
-    """The same as JSON."""
-    return {"schema": SCHEMA, "outcome": "not started", "command": command_as_values(command)}
+def command_values(command: Command, plan: Plan | None, notes: tuple[str, ...]) -> dict[str, Json]:
+    """The same as JSON, with what the plan says of it."""
+    said: dict[str, Json] = {**verdict_values(plan), "notes": list(notes)}
+    return {"schema": SCHEMA, "outcome": "not started", "command": command_as_values(command), **said}
 
 
 def served_document(state: State, runs: tuple[Run, ...]) -> doc.Document:
@@ -95,9 +97,11 @@ def files_document(files: tuple[tuple[str, str], ...]) -> doc.Document:
     return tuple(block for name, text in files for block in (doc.Heading(name), doc.Code(text.rstrip("\n"))))
 
 
-def files_values(files: tuple[tuple[str, str], ...]) -> dict[str, Json]:
-    """The same as JSON."""
-    return {"schema": SCHEMA, "outcome": "exported", "files": [{"name": name, "content": text} for name, text in files]}
+def files_values(files: tuple[tuple[str, str], ...], plan: Plan | None, notes: tuple[str, ...]) -> dict[str, Json]:
+    """The same as JSON, with what the plan says of it."""
+    said: dict[str, Json] = {**verdict_values(plan), "notes": list(notes)}
+    written: list[Json] = [{"name": name, "content": text} for name, text in files]
+    return {"schema": SCHEMA, "outcome": "exported", "files": written, **said}
 
 
 def _verdict(state: State) -> tuple[str, str, str]:

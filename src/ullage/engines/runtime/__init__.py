@@ -27,6 +27,7 @@ ENGINE = Engine(
         package="ullage[runtime]",
         length_setting="max_len",
         growth=Growth.TOKEN,
+        fetches=False,
         servers=(Server(program="ullage.runtime", port=8000, key_flag="--api-key-file", key_is_a_file=True),),
     ),
     resolve=resolve,
