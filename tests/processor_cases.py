@@ -24,10 +24,11 @@ def cpu_case(name: str, version: str = "0.32.0", *, memory: tuple[float, float] 
     return ENGINE.resolve(on_processor(raw_vllm_case(name, version, **said), *memory))
 
 
-def shaped_case(configuration: Json, version: str = "0.32.0", total_gib: float = 23.54, **said: Any) -> Case:
-    """A model of that shape on a processor."""
-    raw = on_processor(raw_vllm_case("Qwen3-0.6B", version, **said), total_gib)
-    return ENGINE.resolve(replace(raw, model=_model(configuration)))
+def shaped_case(configuration: Json, version: str = "0.32.0", *, tiles: bool | None = None, **said: Any) -> Case:
+    """A model of that shape on a processor of 23.54 GiB, which has AMX or has it not where that is said."""
+    raw = on_processor(raw_vllm_case("Qwen3-0.6B", version, **said), 23.54)
+    devices = tuple(replace(device, multiplies_tiles=tiles) for device in raw.machine.devices)
+    return ENGINE.resolve(replace(raw, model=_model(configuration), machine=replace(raw.machine, devices=devices)))
 
 
 def observed_case(observation: Observation) -> Case:

@@ -51,6 +51,15 @@ QWEN3_NEXT = cut(
     shared_expert_intermediate_size=256,
     vocab_size=49152,
 )
+DEEPSEEK = cut(
+    "DeepSeek-V2-Lite",
+    num_hidden_layers=4,
+    hidden_size=1024,
+    n_routed_experts=16,
+    intermediate_size=2816,
+    moe_intermediate_size=512,
+    vocab_size=49152,
+)
 EAGER: dict[str, Any] = {"enforce_eager": True, "max_model_len": 4096}
 SIZED: dict[str, Any] = {**EAGER, "kv_cache_memory_bytes": 256 * MiB}
 
@@ -122,6 +131,22 @@ class TestFamilies:
         assert tokens(case) == pytest.approx(said, rel=0.02)
         assert promised(case, Phase.RESIDENT) == pytest.approx(started, rel=0.02)
         assert promised(case, Phase.RESIDENT, Phase.PREFILL) == pytest.approx(widest, rel=0.02)
+
+    def test_latents_without_tiles_hold_whole_scores_of_a_prompt(self) -> None:
+        """Blocks of 16, 202,336 tokens; 3,862 MiB at the widest of a prompt of 2,028 tokens, and 5,600 of one of 4,076."""
+        said: dict[str, Any] = {"enforce_eager": True, "gpu_memory_utilization": 0.09}
+        for length, widest in ((2048, 3862.0), (4096, 5600.4)):
+            case = shaped_case(DEEPSEEK, tiles=False, context=length, max_model_len=length, **said)
+            assert ranks(case)[0].pool.block_tokens == 16
+            assert tokens(case) == pytest.approx(202336, rel=0.03)
+            assert promised(case, Phase.RESIDENT, Phase.PREFILL) == pytest.approx(widest, rel=0.02)
+        assert ranks(shaped_case(DEEPSEEK, tiles=True, max_model_len=2048, **said))[0].pool.block_tokens == 128
+
+    def test_a_prompt_of_latents_is_one_batch_where_tiles_are_not_multiplied(self) -> None:
+        lengths = [
+            shaped_case(DEEPSEEK, tiles=tiles, max_model_len=8192).settings.integer("max_num_batched_tokens") for tiles in (False, True)
+        ]
+        assert lengths == [8192, 2048]
 
     def test_logits_out_of_the_embeddings_own_module_need_no_table_of_a_head(self) -> None:
         buffers = [

@@ -89,3 +89,18 @@ def test_this_machine_has_a_host_and_numbered_devices() -> None:
 def test_an_apple_chip_is_only_looked_for_on_its_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apple.sys, "platform", "linux")
     assert apple.read() == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "has"),
+    [
+        ("flags\t\t: fpu avx512f amx_tile\n", True),
+        ("processor : 0\nflags : fpu avx512f\n", False),
+        ("Features : asimd\n", False),
+        ("", None),
+    ],
+)
+def test_a_processor_is_asked_for_its_tiles(tmp_path: Path, *, told: str, has: bool | None) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(told)
+    assert host.multiplies_tiles(tmp_path) is has

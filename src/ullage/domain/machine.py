@@ -20,6 +20,7 @@ class Device:
     reserved_bytes: int = 0
     compute_capability: tuple[int, int] | None = None
     shares_memory_with: str | None = None
+    multiplies_tiles: bool | None = None  # a processor's AMX; None where nobody told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 from ullage.catalog.at_load import stand_in
-from ullage.domain.architecture import LatentAttention
 from ullage.domain.case import Case
 from ullage.domain.ledger import Ledger
 from ullage.engines.vllm import dual_chunk
 from ullage.engines.vllm.needed import need
-from ullage.engines.vllm.processor import READ_BY_KERNEL, THRESHOLD, keeps_pieces, on_processor
+from ullage.engines.vllm.processor import READ_BY_KERNEL, THRESHOLD, has_latents, keeps_pieces, on_processor, plain_latents
 from ullage.engines.vllm.resolve import rules
 from ullage.engines.vllm.versions import Accounting, Core
 from ullage.units import format_bytes
@@ -77,5 +76,7 @@ def _processor(case: Case) -> Iterator[str]:
         yield f"with {THRESHOLD}=262144 and MALLOC_TRIM_THRESHOLD_=131072 the allocator gives back what loading freed"
     if not case.settings.flag("enforce_eager"):
         yield "the first start compiles the model, which can take minutes; --enforce-eager does without"
-    if any(isinstance(mixer, LatentAttention) for layer in case.model.architecture.layers for mixer in layer.mixers):
-        yield "blocks are of 128 tokens where the processor multiplies tiles (AMX); on others the latent's are of 16 from 0.28 on"
+    if plain_latents(case):
+        yield "without AMX latent attention runs as written: whole scores of a prompt, which grow with the square of its length"
+    elif case.machine.devices[0].multiplies_tiles is None and has_latents(case):
+        yield "this plan is for a processor that multiplies tiles (AMX); others take blocks of 16 tokens and whole scores of a prompt"

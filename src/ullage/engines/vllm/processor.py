@@ -6,7 +6,7 @@ exact only to these. Earlier releases ran processors with an engine and a layout
 
 from enum import StrEnum
 
-from ullage.domain.architecture import CompressedAttention
+from ullage.domain.architecture import CompressedAttention, LatentAttention
 from ullage.domain.case import Case, Version
 from ullage.domain.machine import Device
 from ullage.errors import InputError, UnsupportedModelError
@@ -22,6 +22,7 @@ SEQUENCES, TOKENS = 128, 2048  # of the server, for each rank
 WIDE_STATES_SINCE = (0, 26)  # recurrent states are kept in float32 on processors that multiply bfloat16
 _SHARE_SINCE, _HALF_SINCE, _UNCHECKED_SINCE = (0, 20), (0, 14), (0, 33)
 READ_BY_KERNEL = frozenset({"auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"})  # formats of a cache; another is not refused
+_PLAIN_LATENTS_SINCE, _TILED_LATENTS_SINCE = (0, 28), (0, 30)
 _LONG_KERNELS_SINCE = (0, 30)  # 0.28 reads 16 at once
 _FIXED_BYTES = 4 * GiB
 
@@ -96,8 +97,23 @@ def world(case: Case) -> int:
     return case.parallel.tensor * case.parallel.pipeline
 
 
+def plain_latents(case: Case) -> bool:
+    """Whether latent attention runs as written, whole prompts at once: always at first, then where a processor is known to have no AMX."""
+    at, device = case.version.parts, case.machine.devices[0]
+    if at < _PLAIN_LATENTS_SINCE or (at >= _TILED_LATENTS_SINCE and device.multiplies_tiles is not False):
+        return False
+    return has_latents(case)
+
+
+def has_latents(case: Case) -> bool:
+    """Whether the model has layers of latent attention."""
+    return any(isinstance(mixer, LatentAttention) for layer in case.model.architecture.layers for mixer in layer.mixers)
+
+
 def block_tokens(case: Case) -> int:
-    """Tokens of one block: 128, with compressed attention 256."""
+    """Tokens of one block: 128, with compressed attention 256, with latents that run as written 16."""
+    if plain_latents(case):
+        return 16
     mixers = (mixer for layer in case.model.architecture.layers for mixer in layer.mixers)
     return 256 if any(isinstance(mixer, CompressedAttention) for mixer in mixers) else 128
 

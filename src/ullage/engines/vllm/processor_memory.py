@@ -1,11 +1,11 @@
 """How many bytes a worker on a processor takes beside its cache: its process, weights and their packed copies, and a step."""
 
 from ullage.catalog.tensor_formats import model_dtype
-from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, Layer, Recurrent
+from ullage.domain.architecture import DenseFeedForward, ExpertFeedForward, LatentAttention, Layer, Recurrent
 from ullage.domain.case import Case
 from ullage.domain.checkpoint import Role
 from ullage.domain.ledger import NOTHING, Amount, amount_of
-from ullage.engines.vllm.processor import keeps_pieces
+from ullage.engines.vllm.processor import keeps_pieces, plain_latents
 from ullage.engines.vllm.processor_figures import COMPILED, COMPILED_LAYER, PIECES, STEP, WORKER, WORKER_SHARED
 from ullage.engines.vllm.resolve import activation_dtype, kinds_of_layers
 from ullage.engines.vllm.shards import RankWeights
@@ -15,6 +15,7 @@ from ullage.units import MiB
 _INNER, _HIDDEN = 12, 4  # bytes a token for each inner and each hidden element: gate and up, their product, in 16 bits and in fp32
 _CHOSEN = 4  # bytes a token for each element of what each chosen expert answers: fp32 until they are summed
 _STATE = 44  # bytes a token for each inner element of a layer with states: keys, queries and values of every head in fp32, by chunks
+_SCORE = 8  # bytes of a score: of the products and of what they are scaled or drawn to
 SAMPLED = (2, 24, 24)  # bytes a logit: the greedy path, and sorting for top-k and top-p
 # Classes whose logits are products with the embedding's own module: there is no head to pack besides.
 _HEADLESS = frozenset({"Gemma2ForCausalLM", "Gemma3nForCausalLM", "CohereForCausalLM", "Cohere2ForCausalLM"})
@@ -60,6 +61,8 @@ def step(case: Case, tokens: int) -> Amount:
     hidden, tensor = case.model.architecture.hidden_size, case.parallel.tensor
     widest = max((_widest(layer, hidden, tensor) for layer in kinds_of_layers(case.model)), default=0)
     found = tokens * (widest + _HIDDEN * hidden) * model_dtype(activation_dtype(case)).block_bytes // 2
+    if plain_latents(case):
+        found = max(found, _latent_scores(case, tokens))
     return amount_of(STEP).map(lambda hundredths: found * hundredths // 100)
 
 
@@ -73,6 +76,17 @@ def _widest(layer: Layer, hidden: int, tensor: int) -> int:
         found = _INNER * ceil_div(inner, tensor) + _CHOSEN * feed.experts_per_token * hidden
     states = [ceil_div(mixer.inner_dim, tensor) for mixer in layer.mixers if isinstance(mixer, Recurrent)]
     return max(found, _STATE * max(states, default=0))
+
+
+def _latent_scores(case: Case, tokens: int) -> int:
+    """Bytes of one prompt's whole scores in fp32, twice, and of keys, queries and values of every head and token."""
+    prompt = min(tokens, case.workload.context_tokens or tokens)
+    latents = [mixer for layer in kinds_of_layers(case.model) for mixer in layer.mixers if isinstance(mixer, LatentAttention)]
+    found = 0
+    for mixer in latents:
+        heads, width = ceil_div(mixer.query_heads, case.parallel.tensor), 2 * (mixer.nope_dim + mixer.rope_dim) + mixer.value_dim
+        found = max(found, heads * (_SCORE * prompt**2 + _INNER * width * tokens))
+    return found
 
 
 def held(case: Case, weights: RankWeights) -> Amount:

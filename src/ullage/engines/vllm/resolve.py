@@ -126,6 +126,8 @@ def _is_roomy(case: Case) -> bool:
 def _batched_tokens(case: Case, rule: Rules, length: int, sequences: int, *, chunked: bool) -> int:
     if rule.core is Core.V0:
         return rule.chunked_default_tokens if chunked else max(length, 2048)
+    if processor.on_processor(case) and processor.plain_latents(case):
+        return max(length, processor.TOKENS)
     if processor.on_processor(case):
         tokens = processor.TOKENS * processor.world(case)
     elif _is_roomy(case):

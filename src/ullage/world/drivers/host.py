@@ -25,6 +25,12 @@ def limit_bytes(paths: tuple[Path, ...] = _LIMITS) -> int | None:
     return None
 
 
+def multiplies_tiles(root: Path = Path("/")) -> bool | None:
+    """Whether the processor has AMX; None where the system does not list what it has."""
+    flags = next((line for line in text(root / "proc/cpuinfo").splitlines() if line.startswith(("flags", "Features"))), None)
+    return None if flags is None else "amx_tile" in flags.split()
+
+
 def read() -> Device:
     """Total memory, and what is in use now as reserved. Raises WorldError."""
     import psutil
@@ -41,6 +47,7 @@ def read() -> Device:
         name="host memory" if total == memory.total else "host memory (container limit)",
         total_bytes=total,
         reserved_bytes=min(total, memory.total - memory.available),
+        multiplies_tiles=multiplies_tiles(),
     )
 
 
