@@ -29,12 +29,16 @@ _SYSTEM: Final = (
             r"ray-oom-prevention|RAY_memory_(?:usage_threshold|monitor_refresh)",
             r"killed it to free host memory|oom_kill event|OOM[- ][Kk]ill(?:ed|er)\b|invoked oom-killer|earlyoom|systemd-oomd",
             rf"{_EXIT}(?:137|-9)\b|signal: killed|\bsignal[ :=]{{1,2}}9\b|SIGKILL|\bstatus=9/KILL|exitcode *: ?-9\b",
+            r"proc\(s\): .{0,200}: -9\b",
             r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
         ),
     ),
     (
         "error.illegal_instruction",
-        (r"[Ii]llegal instruction|SIGILL|trap invalid opcode", rf"{_EXIT}(?:132|-4|0xc000001d)\b|exitcode *: ?-4\b"),
+        (
+            r"[Ii]llegal instruction|SIGILL|trap invalid opcode",
+            rf"{_EXIT}(?:132|-4|0xc000001d)\b|exitcode *: ?-4\b|proc\(s\): .{0, 200}: -4\b",
+        ),
     ),
     (
         "error.shared_memory",
@@ -42,7 +46,7 @@ _SYSTEM: Final = (
             r"[Bb]us error|SIGBUS|insufficient shared memory|Error while creating shared memory segment",
             r"(?:posix_fallocate|shm|shared memory).{0,60}No space left on device|ncclShmOpen.{0,80}(?:rror|ailed)",
             r"No space left on device.{0,80}dev/shm|dev/shm.{0,80}(?:No space left|not enough|too small)",
-            rf"{_EXIT}(?:135|-7)\b|\bsignal[ :=]{{1,2}}7\b",
+            rf"{_EXIT}(?:135|-7)\b|\bsignal[ :=]{{1,2}}7\b|proc\(s\): .{{0,200}}: -7\b",
         ),
     ),
 )
@@ -164,7 +168,7 @@ _FRAMEWORK: Final = (
             r"RuntimeError: invalid argument|ggml_\w+: not enough space in the (?:buffer|context's memory pool)",
             r"(?:free|malloc|realloc)\(\): |double free or|corrupted (?:size|double-linked)|stack smashing|Watchdog timeout \(self",
             r"illegal memory access|device-side assert|misaligned address|[Ss]egmentation fault|SIGSEGV",
-            rf"{_EXIT}(?:139|-11|0xc0000005)\b",
+            rf"{_EXIT}(?:139|-11|0xc0000005)\b|proc\(s\): .{{0,200}}: -11\b",
         ),
     ),
     (

@@ -115,7 +115,7 @@ _SOURCE: Final = tuple(
         (
             Purpose.LOGITS,
             (
-                r"(?<![a-z]_)logits\s*=(?!\s*(?:self\.)?\w*model\w*(?:\.\w+)?\()|\blm_head\(|log_?softmax\(|\blogprobs?\w*\s*=|softmax\(\s*(?:next_token_)?(?:logits|scores)"
+                r"(?<![a-z]_)logits\s*=\s*(?:torch\.|F\.|logits\b|self\.(?:\w*logits\w*|output\w*|head|embed_out)\()|\blm_head\(|log_?softmax\(|\blogprobs?\w*\s*=|softmax\(\s*(?:next_token_)?(?:logits|scores)"
                 r"|logits\.(?:float|to|sort|clone)\(|multinomial\("
             ),
         ),

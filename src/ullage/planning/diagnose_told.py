@@ -11,6 +11,7 @@ _NOT_FIRST: Final = re.compile(r"(?:^|[A-Za-z:])[1-9]\d?$")  # of several device
 # What errors, the functions above them and their source tell beside figures.
 _TOLD: Final = {
     "dispatched": re.compile(r"dispatch|several (?:GPUs|devices)"),  # layers are laid on several devices
+    "plain_attention": re.compile(r"eager_attention|softmax\(\s*attn_|attn_(?:weights|scores) = torch\.matmul|baddbmm"),
     "pictures": re.compile(r"_(?:image|video|mm|multimodal)_|[Vv]ision|[Vv]isual|multimodal_embeddings|/(?:clip|siglip)\.py|pixel_values"),
 }
 

@@ -2,9 +2,11 @@
 
 from typing import Final
 
-from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
 
 _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
+# Stages at which there is a cache that could be smaller, or may be.
+_SIZED: Final = frozenset(Stage) - {Stage.PROFILE, Stage.LOAD}
 _SERVED: Final = frozenset({Kind.CACHE_PRESSURE, Kind.SAMPLER, Kind.GRAPHS})
 _STEP: Final = frozenset({Kind.WORKSPACE, Kind.ACTIVATIONS, Kind.CACHE_ALLOCATION})
 
@@ -19,7 +21,7 @@ FIRST_AID = FirstAid(
         Hint(kinds=frozenset({Kind.CACHE_TOO_SMALL}), setting="max_model_len", cost="shorter sequences"),
         Hint(kinds=_CACHE, setting="gpu_memory_utilization", cost="less room for a step", up=True),
         Hint(kinds=_CACHE | {Kind.WEIGHTS}, setting="tensor_parallel_size", cost="more cards", up=True),
-        Hint(kinds=_STEP, setting="gpu_memory_utilization", cost="a smaller cache"),
+        Hint(kinds=_STEP, setting="gpu_memory_utilization", cost="a smaller cache", stages=_SIZED),
         Hint(kinds=_STEP | {Kind.ONE_BLOCK}, setting="max_num_batched_tokens", cost="slower prompts"),
         Hint(kinds=frozenset({Kind.ONE_BLOCK}), setting="max_model_len", cost="shorter sequences", names=("prompt length", "input length")),
         Hint(kinds=_STEP, setting="max_num_seqs", cost="fewer sequences at once"),

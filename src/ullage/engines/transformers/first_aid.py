@@ -40,6 +40,7 @@ FIRST_AID = FirstAid(
             value="less for GPU 0",
             stated="dispatched",
         ),
+        Hint(kinds=_GROWS, setting="attn_implementation", cost="another kernel has to be there", value="sdpa", stated="plain_attention"),
         Hint(kinds=_WEIGHTS, setting="quantization", cost="fewer bits a weight: some quality", value="int4", names=("load_in_4bit",)),
         Hint(kinds=_WEIGHTS, setting="torch_dtype", cost="16 bits for what was 32", value="auto", names=("dtype",)),
         Hint(kinds=_WEIGHTS, setting="device_map", cost="layers on more devices, or on the host and slow", value="auto"),

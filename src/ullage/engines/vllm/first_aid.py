@@ -9,6 +9,7 @@ _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
 _STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE})
 _OVER: Final = frozenset({Kind.GRAPHS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
 _RUNNING: Final = frozenset({Stage.FIRST_PROMPT, Stage.UNDER_LOAD})
+_AFTER_LOADING: Final = frozenset(Stage) - {Stage.LOAD}  # or nobody knows
 _SIZING: Final = frozenset({Stage.CACHE, *_RUNNING})
 _SEQUENCES: Final = frozenset({Kind.SAMPLER, Kind.ACTIVATIONS, Kind.GRAPHS})
 
@@ -81,8 +82,8 @@ _HINTS: Final = (
     _during(_RUNNING, "max_num_seqs", "fewer sequences at once"),
     _during(_SIZING, "kv_cache_memory_bytes", "a smaller cache; only where the processor serves"),
     _during(_SIZING, "VLLM_CPU_KVCACHE_SPACE", "a smaller cache; only where the processor serves"),
-    _hint(Kind.HOST, "swap_space", "no swapped blocks"),
-    _hint(Kind.HOST, "gpu_memory_utilization", "a smaller cache, where host and device share one memory"),
+    _during(_AFTER_LOADING, "swap_space", "no swapped blocks"),
+    _during(_AFTER_LOADING, "gpu_memory_utilization", "a smaller cache, where host and device share one memory"),
     Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="swap_space", cost="host memory", up=True, stated="swap"),
     _hint(Kind.CACHE_PRESSURE, "max_num_seqs", "fewer sequences at once"),
     _hint(Kind.CACHE_PRESSURE, "gpu_memory_utilization", "less room for what the profile does not see", up=True),
