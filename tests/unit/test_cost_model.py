@@ -148,3 +148,11 @@ def test_more_sequences_than_the_cache_holds_are_told_how_many_it_holds() -> Non
     refused = next(effect for effect in effects if isinstance(effect, Refuse))
     assert "11 sequences of 4 tokens" in refused.what
     assert "the cache holds 10 of them; ask for fewer" in refused.what
+
+
+def test_a_text_that_was_not_counted_to_its_end_needs_at_least_so_many() -> None:
+    cost = CostModel(pool_bytes=1000, steps=((16, 100), (64, 400)), longest_tokens=64, most_sequences=16)
+    _, effects = step(begin(cost), Arrived(id="a", client="b", prompts=(500,), answer_tokens=1, at=0.0, is_least=True))
+    refused = next(effect for effect in effects if isinstance(effect, Refuse))
+    assert "needs at least 501 tokens" in refused.what
+    assert "shorten the prompt by at least 437 tokens" in refused.what

@@ -10,7 +10,7 @@ from ullage.errors import InputError
 from ullage.text.chat import chat_template_from_gguf, render
 from ullage.world.proxy import asked
 from ullage.world.proxy.asked import CHAT, COMPLETIONS, EMBEDDINGS
-from ullage.world.proxy.counting import PromptCounter, counter_of
+from ullage.world.proxy.counting import LONG_CHARACTERS, SPARE_CHARACTERS, Count, PromptCounter, counter_of
 
 BOUND = PromptCounter()
 
@@ -28,15 +28,15 @@ def test_a_chat_has_the_tokens_of_its_rendered_text() -> None:
     template = chat_template_from_gguf(smollm2_metadata())
     assert template is not None
     whole = render(template, messages, bos_token="<|im_start|>", eos_token="<|im_end|>")  # noqa: S106 - tokens of a text
-    assert exact().count(read(CHAT, messages=messages, n=3)) == ((len(smollm2().encode(whole)),) * 3, True)
+    assert exact().count(read(CHAT, messages=messages, n=3)) == Count((len(smollm2().encode(whole)),) * 3, True)
 
 
 def test_texts_and_token_ids_are_counted_each_for_itself() -> None:
     counter = exact()
     one, two = (len(smollm2().encode(text, add_special=True)) for text in ("one text", "and another"))
     assert counter.count(read(COMPLETIONS, prompt=["one text", "and another"], n=2)).prompts == (one, two, one, two)
-    assert counter.count(read(COMPLETIONS, prompt=[[1, 2, 3], [4]])) == ((3, 1), True)
-    assert BOUND.count(read(EMBEDDINGS, input=[5, 6, 7])) == ((3,), True)
+    assert counter.count(read(COMPLETIONS, prompt=[[1, 2, 3], [4]])) == Count((3, 1), True)
+    assert BOUND.count(read(EMBEDDINGS, input=[5, 6, 7])) == Count((3,), True)
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,3 +121,19 @@ def test_a_response_with_calls_of_tools_is_bounded_with_what_they_said() -> None
 def test_a_response_that_nobody_here_can_count_is_refused_with_the_reason(body: bytes, word: str) -> None:
     with pytest.raises(InputError, match=word):
         asked.read(asked.RESPONSES, body)
+
+
+def test_of_a_text_that_can_never_fit_no_more_is_counted_than_tells_so() -> None:
+    """All of it would take more memory than the guard has: a token takes some 250 bytes while it is counted."""
+    counter, longest = exact(), 100
+    words = "word " * SPARE_CHARACTERS
+    found = counter.count(read(COMPLETIONS, prompt=words), longest)
+    assert found.is_least
+    assert longest < found.prompts[0] < len(words) // 5 // 2
+    assert not counter.count(read(COMPLETIONS, prompt=words)).is_least
+
+
+def test_a_long_text_of_few_tokens_is_counted_to_its_end() -> None:
+    words = " " * (100 * LONG_CHARACTERS + 2 * SPARE_CHARACTERS)
+    whole = len(smollm2().encode(words, add_special=True))
+    assert exact().count(read(COMPLETIONS, prompt=words), whole) == Count((whole,), True)

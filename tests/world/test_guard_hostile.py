@@ -196,7 +196,7 @@ async def test_a_broken_request_leaves_no_key_in_any_log(capfd: pytest.CaptureFi
 @on_a_loop
 async def test_what_goes_wrong_in_the_guard_is_answered_in_the_usual_form_and_said_once(capfd: pytest.CaptureFixture[str]) -> None:
     class Broken(PromptCounter):
-        def count(self, asked: Any) -> Any:
+        def count(self, asked: Any, _longest: Any = None) -> Any:
             raise KeyError(asked)
 
     async with loopback_engine() as engine, guarded(engine, counter=Broken()) as guard, aiohttp.ClientSession() as session:

@@ -122,7 +122,10 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """A request, counted. ``exact`` False: ``prompts`` are bounds. ``answer_tokens`` None: it does not say."""
+    """A request, counted. ``exact`` False: ``prompts`` are bounds; ``is_least``: they are so long at least.
+
+    ``answer_tokens`` None: it does not say.
+    """
 
     id: str
     client: str
@@ -130,6 +133,7 @@ class Arrived:
     answer_tokens: int | None
     at: float
     exact: bool = True
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

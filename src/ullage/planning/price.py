@@ -62,6 +62,7 @@ def again(cost: CostModel, limits: Limits, ticket: Ticket) -> Ticket | Refuse:
 
 def _too_long(cost: CostModel, asked: Arrived, need: int, longest: int) -> Refuse:
     count = len(asked.prompts)
+    least = "at least " if asked.is_least else ""
     many = f"{format_count(count)} sequences of " if count > 1 else ""
     whole = max(asked.prompts, default=0)
     answer = need - whole
@@ -71,10 +72,13 @@ def _too_long(cost: CostModel, asked: Arrived, need: int, longest: int) -> Refus
     elif count > 1 and need <= cost.longest_tokens:
         held, hint = f"the cache holds {format_count(cost.pool_bytes // cost.cost_bytes(need))} of them", "ask for fewer in one request"
     else:
-        held, hint = f"{format_count(longest)} is the longest that fits", f"shorten the prompt by {format_count(need - longest)} tokens"
+        held, hint = (
+            f"{format_count(longest)} is the longest that fits",
+            f"shorten the prompt by {least}{format_count(need - longest)} tokens",
+        )
     what = (
-        f"This request needs {many}{format_count(need)} tokens ({format_count(whole)} of prompt and {format_count(answer)} of answer), "
-        f"and {held}; {hint}"
+        f"This request needs {least}{many}{format_count(need)} tokens "
+        f"({format_count(whole)} of prompt and {format_count(answer)} of answer), and {held}; {hint}"
     )
     return Refuse(id=asked.id, status=400, what=f"{what}.", unit="tokens", need=need, have=longest, longest_tokens=longest)
 

@@ -12,11 +12,16 @@ MESSAGE_TOKENS = 16  # markup around one message, in the bound
 TEMPLATE_TOKENS = 256  # what a template may say of itself, in the bound
 
 
+LONG_CHARACTERS, SPARE_CHARACTERS = 8, 1 << 16  # of a text: for each token that fits, and beside these, before its end is left uncounted
+_CUT_TOKENS = 64  # that the end of a text could take from the tokens before it
+
+
 class Count(NamedTuple):
-    """Tokens of each sequence's prompt; not ``is_exact``: at most so many."""
+    """Tokens of each sequence's prompt; not ``is_exact``: at most so many; ``is_least``: so many and more, as the rest was not counted."""
 
     prompts: tuple[int, ...]
     is_exact: bool
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,18 +34,18 @@ class PromptCounter:
     eos_token: str | None = None
     item_tokens: int = 0
 
-    def count(self, asked: Asked) -> Count:
-        """The prompts of all sequences that the engine would run, copies among them."""
-        exact = self._exactly(asked) if self.tokenizer is not None and not asked.items else None
-        prompts = (*(_bounds(asked, self.item_tokens) if exact is None else exact), *asked.exact_tokens)
+    def count(self, asked: Asked, longest: int | None = None) -> Count:
+        """The prompts of all sequences that the engine would run, copies among them; of a text far beyond ``longest`` tokens its begin."""
+        exact = self._exactly(asked, longest) if self.tokenizer is not None and not asked.items else None
+        counts = _bounds(asked, self.item_tokens) if exact is None else tuple(count for count, _ in exact)
         is_exact = exact is not None or not (asked.texts or asked.messages)
-        return Count(prompts * asked.copies, is_exact)
+        is_least = exact is not None and any(is_least for _, is_least in exact)
+        return Count((*counts, *asked.exact_tokens) * asked.copies, is_exact, is_least)
 
-    def _exactly(self, asked: Asked) -> tuple[int, ...] | None:
+    def _exactly(self, asked: Asked, longest: int | None) -> tuple[tuple[int, bool], ...] | None:
         """None where the template does not take these messages: then the engine's own answer is better than ours."""
-        assert self.tokenizer is not None  # noqa: S101 - asked by the caller
         if not asked.messages:
-            return tuple(len(self.tokenizer.encode(text, add_special=True)) for text in asked.texts)
+            return tuple(self._tokens(text, longest, add_special=True) for text in asked.texts)
         if self.template is None:
             return None
         from ullage.text import chat
@@ -58,7 +63,17 @@ class PromptCounter:
             )
         except (UllageError, TypeError):
             return None
-        return (len(self.tokenizer.encode(text)),)  # one text is quicker in this thread than handed to others
+        return (self._tokens(text, longest, add_special=False),)
+
+    def _tokens(self, text: str, longest: int | None, *, add_special: bool) -> tuple[int, bool]:
+        """How many, and whether there are more: all tokens of a text that can never fit would take more memory than the guard has."""
+        assert self.tokenizer is not None  # noqa: S101 - asked by the caller
+        begin = len(text) if longest is None else longest * LONG_CHARACTERS + SPARE_CHARACTERS
+        if begin < len(text):
+            least = len(self.tokenizer.encode(text[:begin], add_special=add_special)) - _CUT_TOKENS
+            if longest is not None and least > longest:
+                return least, True
+        return len(self.tokenizer.encode(text, add_special=add_special)), False  # one text is quicker here than in another thread
 
 
 def _bounds(asked: Asked, item_tokens: int) -> tuple[int, ...]:

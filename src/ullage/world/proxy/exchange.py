@@ -51,12 +51,12 @@ class Engine(NamedTuple):
     is_well: Callable[[], Awaitable[bool]]
 
 
-async def read(path: str, body: bytes, counter: PromptCounter) -> tuple[Asked, Count]:
+async def read(path: str, body: bytes, counter: PromptCounter, longest: int) -> tuple[Asked, Count]:
     """What it asks for, and its tokens; large ones do not hold up the others. Raises InputError."""
 
     def both() -> tuple[Asked, Count]:
         found = requests.read(path, body)
-        return found, counter.count(found)
+        return found, counter.count(found, longest)
 
     return both() if len(body) <= INLINE_BYTES else await asyncio.get_running_loop().run_in_executor(None, both)
 
@@ -67,7 +67,7 @@ async def exchange(
     """The answer to one gated request."""
     path = request.path
     try:
-        asked, count = await read(path, body, counter)
+        asked, count = await read(path, body, counter, gate.state.cost.longest_tokens)
     except InputError as error:
         return said.error(400, str(error), code="invalid_body")
     slot = gate.enter(client, path, count, asked.answer_tokens)
