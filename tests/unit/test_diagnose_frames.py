@@ -133,3 +133,49 @@ def test_a_traceback_in_a_box_tells_as_much_as_a_plain_one() -> None:
     )
     found = diagnosed(box + OOM + "\n")
     assert (found.log.engine, found.causes[0].stage, found.causes[0].term) == ("transformers", Stage.FIRST_PROMPT, Purpose.LOGITS)
+
+
+V, S, X = "/lib/vllm/v1/worker/gpu_model_runner.py", "/lib/sglang/srt/model_executor/model_runner.py", "/lib/exllamav3/cache/fp16.py"
+DEATHS = (
+    (V, "profile_run", "outputs = self.model(", Stage.PROFILE, Purpose.ACTIVATIONS),
+    (V, "capture_model", "self._dummy_run(", Stage.CAPTURE, Purpose.GRAPHS),
+    (V, "_allocate_kv_cache_tensors", "tensor = torch.zeros(size, dtype=torch.int8)", Stage.CACHE, Purpose.KV_CACHE),
+    (V, "load_model", "process_weights_after_loading(model)", Stage.LOAD, Purpose.WEIGHTS),
+    ("/lib/vllm/lora/layers.py", "create_lora_weights", "torch.zeros(", Stage.LOAD, Purpose.WEIGHTS),
+    (V, "execute_model", "logits = self.compute_logits(hidden)", Stage.FIRST_PROMPT, Purpose.LOGITS),
+    (S, "init_memory_pool", "self.pool = MHATokenToKVPool(", Stage.CACHE, Purpose.KV_CACHE),
+    (S, "forward_extend", "return self.model.forward(", Stage.FIRST_PROMPT, Purpose.WORKSPACE),
+    ("/lib/sglang/srt/model_executor/cuda_graph_runner.py", "replay", "self.graphs[bs].replay()", Stage.FIRST_PROMPT, Purpose.WORKSPACE),
+    (X, "alloc", "self.k = torch.zeros(self.shape, dtype = torch.half)", Stage.CACHE, Purpose.KV_CACHE),
+    ("/lib/exllamav3/modules/linear.py", "load_exl3", "suh = stc.get_tensor(key)", Stage.LOAD, Purpose.WEIGHTS),
+    ("/lib/transformers/cache_utils.py", "lazy_initialization", "self.keys = torch.zeros(shape)", Stage.CACHE, Purpose.KV_CACHE),
+    ("/lib/ktransformers/util/utils.py", "chunk_prefill", "logits = model(", Stage.FIRST_PROMPT, Purpose.ACTIVATIONS),
+)
+
+
+@pytest.mark.parametrize(("file", "name", "source", "stage", "term"), DEATHS)
+def test_where_a_run_died_and_of_what_follows_from_its_innermost_function(
+    file: str, name: str, source: str, stage: Stage, term: Purpose
+) -> None:
+    first = diagnosed(f'Traceback (most recent call last):\n  File "{file}", line 9, in {name}\n    {source}\n{OOM}\n').causes[0]
+    assert (first.stage, first.term) == (stage, term)
+
+
+def test_attention_that_is_spelt_out_is_changed_first() -> None:
+    above = 'Traceback (most recent call last):\n  File "/lib/transformers/models/qwen2/modeling_qwen2.py", line 3, in forward\n'
+    plain = diagnosed(above + "    attn_weights = nn.functional.softmax(attn_weights, dim=-1)\n" + OOM).changes
+    other = diagnosed(above + "    hidden = self.mlp(hidden)\n" + OOM).changes
+    assert (plain[0].setting, other[0].setting) == ("attn_implementation", "context")
+
+
+def test_what_a_smaller_cache_cannot_help_is_not_told_to_make_it_smaller() -> None:
+    died = 'Traceback (most recent call last):\n  File "/lib/ipex_llm/vllm/xpu/worker.py", line 3, in {}\n    self.model(x)\n' + OOM
+    assert "gpu_memory_utilization" not in [change.setting for change in diagnosed(died.format("profile_run")).changes]
+    assert diagnosed(died.format("execute_model")).changes[0].setting == "gpu_memory_utilization"
+
+
+@pytest.mark.parametrize(("number", "kind"), [(-9, Kind.HOST), (-4, Kind.ILLEGAL_INSTRUCTION), (-7, Kind.SHARED_MEMORY), (-11, Kind.BUG)])
+def test_a_worker_is_known_by_the_number_that_ended_it(number: int, kind: Kind) -> None:
+    said = f"RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{'EngineCore_DP0': {number}}}\n"
+    assert diagnosed(said).causes[0].kind is kind
+    assert not diagnosed(said.replace(str(number), "1")).causes

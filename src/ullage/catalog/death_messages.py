@@ -37,7 +37,7 @@ _SYSTEM: Final = (
         "error.illegal_instruction",
         (
             r"[Ii]llegal instruction|SIGILL|trap invalid opcode",
-            rf"{_EXIT}(?:132|-4|0xc000001d)\b|exitcode *: ?-4\b|proc\(s\): .{0, 200}: -4\b",
+            rf"{_EXIT}(?:132|-4|0xc000001d)\b|exitcode *: ?-4\b|proc\(s\): .{{0,200}}: -4\b",
         ),
     ),
     (
