@@ -140,6 +140,7 @@ class TestFamilies:
             assert ranks(case)[0].pool.block_tokens == 16
             assert tokens(case) == pytest.approx(202336, rel=0.03)
             assert promised(case, Phase.RESIDENT, Phase.PREFILL) == pytest.approx(widest, rel=0.02)
+        assert refusal(shaped_case(DEEPSEEK, tiles=False, disable_hybrid_kv_cache_manager=True, **SIZED)) == ""
         assert ranks(shaped_case(DEEPSEEK, tiles=True, max_model_len=2048, **said))[0].pool.block_tokens == 128
 
     def test_a_prompt_of_latents_is_one_batch_where_tiles_are_not_multiplied(self) -> None:

@@ -9,6 +9,7 @@ from ullage.engines.vllm.processor import (
     SPACE,
     Sizing,
     checks_start,
+    has_latents,
     kernel_tokens,
     share_bytes,
     sizing,
@@ -68,7 +69,7 @@ def blocks_unread(case: Case, rank: Rank) -> Iterator[Objection]:
     """The attention kernel reads whole multiples of a number of tokens, and no other block of full attention."""
     multiple = kernel_tokens(case)
     odd = next((group.block_tokens for group in rank.pool.groups if group.kind == "full" and group.block_tokens % multiple), None)
-    if odd is None or case.version.parts < _WHOLE_BLOCKS_SINCE:
+    if odd is None or case.version.parts < _WHOLE_BLOCKS_SINCE or has_latents(case):
         return
     named = f" (CPU_ATTN: [MultipleOf({multiple})])" if case.version.parts >= _NAMED_BACKENDS_SINCE else ""
     yield Objection(
