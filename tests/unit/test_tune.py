@@ -17,13 +17,14 @@ from ullage.domain.case import Settings
 from ullage.domain.ledger import Amount
 from ullage.domain.load import Answered, Asked, Load, Round
 from ullage.domain.plan import Verdict
-from ullage.domain.tuning import Ask, Dial, Estimate, Objective, Study, Told
+from ullage.domain.tuning import Ask, Dial, Estimate, Objective, Shown, Study, Told
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.answer import answer
-from ullage.planning.tune import ALONE, ask
+from ullage.planning.tune import AGAIN, ALONE, ask
+from ullage.planning.tune_compare import estimate
 from ullage.planning.tune_journal import figure, figures_of, point_of, speed_of, told_of
-from ullage.planning.tune_words import asked, in_words, judged
+from ullage.planning.tune_words import asked, holds, in_words, judged, shows
 from ullage.report.as_text import Look, plain_text
 from ullage.report.pareto_svg import svg
 from ullage.report.pareto_text import drawn
@@ -95,6 +96,50 @@ def test_a_step_too_near_to_tell_is_measured_again_beside_the_best_and_says_so()
 
 def told(speed: float, point: tuple[int, int] = (0, 0)) -> Told:
     return Told(point=point, state=TrialState.DONE, speed=Estimate(mean=speed, deviation=1, count=5), seconds=1.0)
+
+
+def test_a_row_says_of_its_own_settings_whether_they_stay() -> None:
+    study = Study(sizes=(3, 2), start=(0, 0), unrest=0.3, least_gain=0.03, most_trials=20)
+    so_far = (told(100.0), told(106.0, (1, 0)))
+    again = Ask(point=(0, 0), base=(0, 0), stage=AGAIN, rival=(1, 0))
+    is_kept, brought, fate = judged(study, Objective.THROUGHPUT, (*so_far, told(120.0)), again)
+    assert (is_kept, fate) == (True, "too near to tell, kept")
+    assert brought.startswith("the other -")
+    is_kept, _, fate = judged(study, Objective.THROUGHPUT, (*so_far, told(80.0)), again)
+    assert (is_kept, fate) == (False, "rolled back")
+
+
+def test_a_tuning_is_one_where_something_was_compared() -> None:
+    study = Study(sizes=(3, 2), start=(0, 0))
+    assert shows(study, (told(100.0),), (0, 0)) is Shown.ALONE
+    assert shows(study, (told(100.0), told(120.0, (1, 0))), (1, 0)) is Shown.BEST
+    near = (told(100.0), told(101.0, (1, 0)))
+    assert shows(replace(study, unrest=0.3), near, (0, 0)) is Shown.NEAR
+    assert shows(replace(study, ranked=((0, 0), (1, 0))), (told(100.0),), (0, 0)) is Shown.BEST
+    assert shows(replace(study, ranked=((1, 0), (0, 0))), (told(100.0),), (0, 0)) is Shown.ALONE
+    one = result(trial(1, (0, 0), 10, 10))._replace(shown=Shown.ALONE)
+    text = plain_text(tuned_document(one), Look(120, is_ascii=True))
+    assert "NOT TUNED" in text
+    assert "more --budget" in " ".join(text.split())
+
+
+def test_how_many_trials_a_budget_holds_is_said_by_the_longest_so_far() -> None:
+    study = Study(sizes=(3, 2), start=(0, 0), budget_s=120.0)
+    assert "at most 8 trials of 15 s" in holds(study, (), 15.0)
+    long = replace(told(100.0), seconds=50.0)
+    assert holds(study, (long,), 15.0) == "70 s of the budget left, enough for 1 trial as long as the longest, 50 s"
+
+
+def test_settings_that_were_measured_twice_are_one_point_with_all_their_rounds() -> None:
+    found = marks(result(trial(1, (0, 0), 10, 12, seen=50), trial(2, (1, 0), 9, 9, seen=70), trial(3, (0, 0), 20, 22, seen=60)))
+    assert [(one.numbers, one.nbytes, one.tokens_per_s, one.is_best) for one in found] == [
+        ((1, 3), 60, pytest.approx(16.0), True),
+        ((2,), 70, pytest.approx(9.0), False),
+    ]
+    whole = speed_of(found[0].trial, Objective.THROUGHPUT)
+    assert whole is not None
+    both = estimate([10.0, 12.0, 20.0, 22.0])
+    assert (whole.mean, whole.deviation, whole.count) == (pytest.approx(both.mean), pytest.approx(both.deviation), 4)
 
 
 def test_a_journal_is_read_back_as_what_the_search_was_told() -> None:

@@ -185,18 +185,14 @@ def _try(flags: Flags, world: World, tuning: Tuning, journal: _Journal, wanted: 
     trial = replace(journal.opened(wanted.point, TrialState.STARTED, step), peak=fullest.peak)
     journal.put(trial)
     launch = Launch(command=command, case=outcome.asked)
-    said = f"trial {trial.number} of at most {most_trials(tuning.study)}: {step}; {_left(tuning, journal)} of the budget left"
+    said = (
+        f"trial {trial.number} of at most {most_trials(tuning.study)}: {step}; {words.holds(tuning.study, journal.told(), tuning.trial_s)}"
+    )
     enough = Enough(tuning.objective, tuning.trial_s, journal.speed(wanted.base))
     measured = run_trial(tuning, launch, world, port, patience(flags.whole("start_seconds")), said, fullest.device, enough)
     if not (measured.was_stopped and measured.problem):
         journal.put(_told(world, tuning, journal, wanted, trial, measured))
     return measured
-
-
-def _left(tuning: Tuning, journal: _Journal) -> str:
-    spent = sum(one.value for trial in journal.trials.values() for one in trial.figures if one.name == "seconds")
-    left = max(0.0, tuning.study.budget_s - spent)
-    return f"{left / 60:.0f} min" if left >= 120 else f"{left:.0f} s"  # noqa: PLR2004 - two minutes
 
 
 def _told(world: World, tuning: Tuning, journal: _Journal, wanted: Ask, trial: Trial, measured: Measured) -> Trial:
@@ -255,6 +251,7 @@ def _result(tuning: Tuning, journal: _Journal, ended: Ended, taken: int) -> Tune
         taken=taken,
         load=tuning.load,
         notes=tuning.notes,
+        shown=words.shows(tuning.study, journal.told(), ended.best),
     )
 
 

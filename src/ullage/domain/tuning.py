@@ -25,6 +25,14 @@ class Objective(StrEnum):
         return self in {Objective.CONTEXT, Objective.MEMORY}
 
 
+class Shown(StrEnum):
+    """What a tuning's trials show of its winner."""
+
+    BEST = "best"
+    NEAR = "too near to tell"  # from all others that were measured
+    ALONE = "compared with nothing"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
     """One setting that is tried in steps: its values from the safest to the most daring; None is the engine's own default.

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from math import sqrt
 
 from ullage.domain.baseline import Figure, Trial, TrialState
 from ullage.domain.case import Case
 from ullage.domain.load import Load, Round
 from ullage.domain.tuning import Dial, Estimate, Objective, Point, Told
 from ullage.errors import InputError
+from ullage.frozen import replace
 from ullage.planning.change import apply_change
 from ullage.planning.record import mark_machine, mark_model
 from ullage.planning.tune_compare import estimate
@@ -69,6 +71,29 @@ def speed_of(trial: Trial, objective: Objective) -> Estimate | None:
     if trial.state is not TrialState.DONE or mean is None or not rounds:
         return None
     return Estimate(mean=mean, deviation=deviation or 0.0, count=int(rounds))
+
+
+def pooled(trials: Sequence[Trial]) -> Trial:
+    """Trials of the same settings as one, the first: all their rounds together, the latest of the late and the most bytes."""
+    first, *others = trials
+    if not others:
+        return first
+    found = []
+    for one in first.figures:
+        parts = [(figure(trial, one.name), figure(trial, "rounds") or 0.0, figure(trial, f"{one.name}_deviation")) for trial in trials]
+        told = [(value, rounds, deviation or 0.0) for value, rounds, deviation in parts if value is not None]
+        count = sum(rounds for _, rounds, _ in told)
+        mean = sum(value * rounds for value, rounds, _ in told) / count if count else one.value
+        if one.name in {"seconds", "rounds"}:
+            found.append(replace(one, value=sum(value for value, _, _ in told)))
+        elif one.name in {"ttft_p95", "seen_bytes"}:
+            found.append(replace(one, value=max(value for value, _, _ in told)))
+        elif not one.name.endswith("_deviation"):
+            squares = sum((rounds - 1) * deviation**2 + rounds * (value - mean) ** 2 for value, rounds, deviation in told)
+            found.append(replace(one, value=mean))
+            if figure(first, f"{one.name}_deviation") is not None:
+                found.append(Figure(name=f"{one.name}_deviation", value=sqrt(squares / max(1.0, count - 1)), unit=one.unit))
+    return replace(first, figures=tuple(found))
 
 
 def point_of(trial: Trial, dials: Sequence[Dial]) -> Point:

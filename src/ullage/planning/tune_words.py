@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from ullage.domain.case import Value
 from ullage.domain.ledger import Ledger, Phase
-from ullage.domain.tuning import Ask, Dial, Ended, Objective, Point, Study, Told
+from ullage.domain.tuning import Ask, Dial, Ended, Objective, Point, Shown, Study, Told
 from ullage.planning.fit import Outcome
 from ullage.planning.tune import ask, keeps_up
-from ullage.planning.tune_duel import Standing, standing, verdict
+from ullage.planning.tune_duel import Standing, Verdict, standing, verdict
 from ullage.units import counted, format_bytes
 
 _TWO = 2  # one start of each
@@ -75,12 +75,38 @@ def judged(study: Study, objective: Objective, told: Sequence[Told], wanted: Ask
     after = ask(study, told)
     best = after.best if isinstance(after, Ended) else after.base
     brought = gain(objective, found) + (f" over {found.starts} starts" if found.starts > _TWO else "")
+    brought = brought if other == wanted.point else f"the other {brought}"
     is_kept = best == wanted.point
     if isinstance(after, Ask) and after.rival is not None and {after.point, after.rival} == {base, other}:
         return is_kept, brought, "too near to tell: measured again"
-    if study.ranked:
-        return is_kept, brought, "kept" if keeps_up(study, found) else f"slower by more than {1 - study.keeps:.0%}, rolled back"
-    return is_kept, brought, "kept" if best == other else f"{verdict(study, found)}, rolled back"
+    fate = "kept" if is_kept else "rolled back"
+    if best == other or (study.ranked and keeps_up(study, found)):
+        return is_kept, brought, fate
+    why = f"slower by more than {1 - study.keeps:.0%}" if study.ranked else str(verdict(study, found))
+    return is_kept, brought, f"{why}, {fate}"
+
+
+def shows(study: Study, told: Sequence[Told], best: Point | None) -> Shown:
+    """What the trials show of the best: that it is, that others are too near to tell, or nothing, as it was compared with none."""
+    others = {one.point for one in told if one.speed is not None} - {best}
+    if best is None or (study.ranked and best == study.ranked[0]):
+        return Shown.BEST
+    if not others:
+        return Shown.ALONE
+    if study.ranked or any(verdict(study, standing(study, told, best, other)) is not Verdict.OPEN for other in others):
+        return Shown.BEST
+    return Shown.NEAR
+
+
+def holds(study: Study, told: Sequence[Told], trial_s: float) -> str:
+    """How many more trials the budget holds, by the longest so far; by what one measures, before any was run."""
+    taken = [one.seconds for one in told if one.seconds]
+    left = max(0.0, study.budget_s - sum(taken))
+    time = f"{left / 60:.0f} min" if left >= 120 else f"{left:.0f} s"  # noqa: PLR2004 - two minutes
+    if not taken:
+        most = counted(int(left // trial_s) if trial_s else 0, "trial")
+        return f"{time} of the budget left, which hold at most {most} of {trial_s:.0f} s beside what starts take, of three rounds at least"
+    return f"{time} of the budget left, enough for {counted(int(left // max(taken)), 'trial')} as long as the longest, {max(taken):.0f} s"
 
 
 def stopped(rounds: int, *, is_kept: bool) -> str:

@@ -68,5 +68,6 @@ def _front(found: tuple[Mark, ...]) -> Iterator[str]:
 def _dot(tuned: Tuned, mark: Mark, found: tuple[Mark, ...]) -> str:
     x, y = _at(mark, found)
     colour = "#d33" if mark.is_best else "#2a7" if mark.is_front else "#89a"
-    said = f"trial {mark.trial.number}: {mark.tokens_per_s:,.1f} tokens/s, {format_bytes(mark.nbytes)}, {dials_text(tuned, mark.trial)}"
+    numbers = ", ".join(map(str, mark.numbers))
+    said = f"trial {numbers}: {mark.tokens_per_s:,.1f} tokens/s, {format_bytes(mark.nbytes)}, {dials_text(tuned, mark.trial)}"
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{7 if mark.is_best else 5}" fill="{colour}"><title>{_escaped(said)}</title></circle>'

@@ -2,6 +2,7 @@
 
 from ullage.domain.baseline import Trial, TrialState
 from ullage.domain.hyperparameters import Json
+from ullage.domain.tuning import Shown
 from ullage.planning.tune_journal import figure
 from ullage.report import document as doc
 from ullage.report.as_json import command_as_values, plan_values
@@ -11,6 +12,11 @@ from ullage.units import format_bytes
 
 SCHEMA = "ullage.tune/1"
 _FEWEST_DRAWN = 3  # the table shows as much of fewer
+_SHOWN = {
+    Shown.BEST: ("TUNED", "", "good"),
+    Shown.NEAR: ("NOT DECIDED", "; what else was measured is too near to tell: a longer --trial and --budget tell more", "warn"),
+    Shown.ALONE: ("NOT TUNED", "; nothing else was measured to compare it with: give more --budget", "warn"),
+}
 _STEPS = (doc.Column("trial", is_number=True), doc.Column("state"), doc.Column("kept"), doc.Column("step"))
 _FRONT = (
     doc.Column("trial", is_number=True),
@@ -50,9 +56,11 @@ def _verdict(tuned: Tuned) -> doc.Verdict:
     if tuned.best is None:
         ran = any(one.state in {TrialState.DONE, TrialState.FAILED, TrialState.STARTED} for one in tuned.trials)
         return doc.Verdict("NO RESULT" if ran else "NOTHING RAN", tuned.reason, "bad")
-    speed, first = figure(tuned.best, "throughput") or 0.0, figure(tuned.best, "ttft") or 0.0
+    measured = next((mark.trial for mark in marks(tuned) if mark.is_best), tuned.best)
+    speed, first = figure(measured, "throughput") or 0.0, figure(measured, "ttft") or 0.0
     said = f"{dials_text(tuned, tuned.best)}: {speed:,.1f} tokens/s, first token after {_seconds(first)} on average"
-    return doc.Verdict("TUNED", said, "good")
+    word, more, mood = _SHOWN[tuned.shown]
+    return doc.Verdict(word, said + more, mood)
 
 
 def _summary(tuned: Tuned) -> str:
@@ -70,7 +78,7 @@ def _row(tuned: Tuned, mark: Mark) -> tuple[str, ...]:
     first, late, between = (figure(mark.trial, name) for name in ("ttft", "ttft_p95", "between_tokens"))
     sign = ("*" if mark.is_front else "") + (" winner" if mark.is_best else "")
     return (
-        str(mark.trial.number),
+        ", ".join(map(str, mark.numbers)),
         format_bytes(mark.nbytes),
         f"{mark.tokens_per_s:,.1f}{_width(mark.trial)}",
         _seconds(first),
@@ -99,13 +107,14 @@ def _seconds(value: float | None) -> str:
 
 def tuned_values(tuned: Tuned) -> dict[str, Json]:
     """The same as JSON."""
-    front = {mark.trial.number for mark in marks(tuned) if mark.is_front}
+    front = {number for mark in marks(tuned) if mark.is_front for number in mark.numbers}
     return {
         "schema": SCHEMA,
         "study": tuned.name,
         "objective": str(tuned.objective),
         "reason": tuned.reason,
         "taken": tuned.taken,
+        "shown": None if tuned.best is None else str(tuned.shown),
         "best": None if tuned.best is None else tuned.best.number,
         "settings": None if tuned.best is None else dict(tuned.best.settings.items),
         "command": None if tuned.plan is None else command_as_values(tuned.plan.command),

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from ullage.domain.baseline import Trial, TrialState
 from ullage.domain.load import Load
 from ullage.domain.plan import Plan
-from ullage.domain.tuning import Dial, Objective
-from ullage.planning.tune_journal import figure
+from ullage.domain.tuning import Dial, Objective, Shown
+from ullage.planning.tune_journal import figure, pooled
 
 
 class Tuned(NamedTuple):
@@ -22,12 +22,14 @@ class Tuned(NamedTuple):
     taken: int
     load: Load
     notes: tuple[str, ...]
+    shown: Shown = Shown.BEST
 
 
 class Mark(NamedTuple):
-    """One trial that was measured: what it holds at its peak, and its tokens a second."""
+    """Settings that were measured: what they hold at their peak, and their tokens a second over all ``numbers`` of trials."""
 
     trial: Trial
+    numbers: tuple[int, ...]
     nbytes: int
     tokens_per_s: float
     is_front: bool  # nothing is faster with as little memory
@@ -35,15 +37,21 @@ class Mark(NamedTuple):
 
 
 def marks(tuned: Tuned) -> tuple[Mark, ...]:
-    """The measured trials, the smallest first. Memory is what was seen, in all of them or in none; else what was promised."""
-    done = [trial for trial in tuned.trials if trial.state is TrialState.DONE and figure(trial, "throughput") is not None]
+    """The measured settings, the smallest first. Memory is what was seen, in all of them or in none; else what was promised."""
+    runs = [trial for trial in tuned.trials if trial.state is TrialState.DONE and figure(trial, "throughput") is not None]
+    alike: dict[str, list[Trial]] = {}
+    for run in runs:
+        alike.setdefault(dials_text(tuned, run), []).append(run)
+    numbers = {same[0].number: tuple(one.number for one in same) for same in alike.values()}
+    done = [pooled(same) for same in alike.values()]
     is_seen = all(figure(trial, "seen_bytes") is not None for trial in done)
     points = [(trial, _nbytes(trial, is_seen=is_seen), figure(trial, "throughput") or 0.0) for trial in done]
     points.sort(key=lambda point: (point[1], -point[2]))
     found, fastest = list[Mark](), 0.0
     for trial, nbytes, speed in points:
-        is_best = tuned.best is not None and trial.number == tuned.best.number
-        found.append(Mark(trial, nbytes, speed, speed > fastest, is_best))
+        own = numbers[trial.number]
+        is_best = tuned.best is not None and tuned.best.number in own
+        found.append(Mark(trial, own, nbytes, speed, speed > fastest, is_best))
         fastest = max(fastest, speed)
     return tuple(found)
 
