@@ -7,8 +7,9 @@ from ullage import engines
 from ullage.catalog.unplanned import PROGRAMS
 from ullage.commands.check import split_environment
 from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_run, notes_of, request_of
+from ullage.commands.diagnose_said import candidates, device_said, first_question, with_said
 from ullage.commands.engine_pages import base_of, read_engine, shown
-from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version, read_question
+from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version
 from ullage.commands.running import processes_below
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case, Settings, Value
@@ -152,9 +153,9 @@ def _read(engine: Engine, argv: tuple[str, ...], environment: Mapping[str, str],
 
 def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request | None = None) -> tuple[Case | None, tuple[str, ...]]:
     """What the log and the options say of the question, and what they leave out."""
-    request = _request(engine, log, flags) or asked
-    model = flags.text("model") or (request.model if request is not None else None)
-    if not model:
+    request = with_said(engine, log, _request(engine, log, flags) or asked)
+    named = candidates(log, flags, request)
+    if not named:
         return None, ("nothing names the model: give --model, and --gpu, for a budget with predictions and changes that are planned",)
     given = {option.name: flags.text(option.name) for option in VERB.options if option.kind == "text"}
     words: dict[str, object] = {name: value for name, value in given.items() if value is not None}
@@ -167,10 +168,11 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
         words["gpu"] = _machine(log, request, notes)
     if words["gpu"] is None:
         return None, (*notes, "nothing says how large the devices are: give --gpu for a budget with predictions")
+    asked_as = tuple((model, VERB.flags({**words, "quant": scheme})) for model, scheme in named)
     try:
-        question = read_question(VERB.flags(words), world, engine, model, request)
+        question = first_question(asked_as, world, engine, request)
     except UllageError as error:
-        where = f" (a run keeps the name of its model alone: say with --model where {model} lies)" if asked is not None else ""
+        where = f" (a run keeps the name of its model alone: say with --model where {named[0][0]} lies)" if asked is not None else ""
         return None, (*notes, f"no case could be made of the log, so the budget holds only what it measured: {error}{where}")
     if log.version is not None and words["engine_version"] is None:
         notes.append(f"the log's release {log.version} is outside what is known; planned as {engine.profile.default}")
@@ -192,10 +194,10 @@ def _machine(log: Log, request: Request | None, notes: list[str]) -> str | None:
     """The devices as ``--gpu`` takes them: the sizes that the log reports, else the card it names."""
     count = request.parallel.devices if request is not None else 1
     total = figures_of(log).total_bytes
-    if total is None and not log.card:
+    one = f"{total / (1 << 30):.4f}GiB" if total is not None else log.card or device_said(log)
+    if one is None:
         return None
-    one = f"{total / (1 << 30):.4f}GiB" if total is not None else log.card
-    notes.append(f"the devices are taken from the log: {count} x {format_bytes(total) if total is not None else log.card}")
+    notes.append(f"the devices are taken from the log: {count} x {format_bytes(total) if total is not None else one}")
     return ",".join([one] * count)
 
 

@@ -8,6 +8,7 @@ from ullage.frozen import replace
 from ullage.planning.diagnose_budget import rebuild
 from ullage.planning.diagnose_cause import find_causes
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
+from ullage.planning.diagnose_free import with_free
 from ullage.planning.diagnose_remedy import changes, in_turn
 from ullage.planning.diagnose_rows import as_logits, asked_of
 from ullage.planning.fit import Outcome, evaluate
@@ -18,7 +19,7 @@ def diagnose(
     log: Log, *, engine: Engine | None = None, aid: FirstAid | None = None, case: Case | None = None, notes: tuple[str, ...] = ()
 ) -> Diagnosis:
     """The causes, the rebuilt budget and the changes. A case that cannot be planned is said in the notes and left out."""
-    aid = aid or FirstAid()
+    aid, log = aid or FirstAid(), with_free(log)
     outcome, complaint = _outcome(engine, case)
     figures = figures_of(
         log, predicted_weight_bytes=_weights(outcome), fraction=outcome.case.settings.number("gpu_memory_utilization") if outcome else None

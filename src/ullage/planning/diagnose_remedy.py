@@ -1,9 +1,11 @@
 """What to change: single changes in the direction that this failure needs, the smallest that is predicted to fit first."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from ullage.catalog.common_hints import AFTER, BEFORE
+from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.case import Value
 from ullage.domain.cause import NAMED, Cause, Change, Family, FirstAid, Hint, Kind, Log
 from ullage.domain.engine import Engine
@@ -14,6 +16,7 @@ from ullage.planning.change import apply_lever, shown
 from ullage.planning.diagnose_enough import FITS, SLACK, asked_after, is_met, is_surely_less, lacking, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_rows import Asked, asked_of, shrinks
+from ullage.planning.diagnose_said import settings_said
 from ullage.planning.diagnose_told import is_named, stated
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import remedies
@@ -31,7 +34,9 @@ _OURS: Final = {
 }
 _FRACTIONS: Final = frozenset({"gpu_memory_utilization", "mem_fraction_static", "max_memory_percent"})
 _MOST_FRACTION, _LEAST_FRACTION, _STEP = 0.98, 0.1, 0.01
+_LAYERS: Final = "n_gpu_layers"
 _HALVES = 8
+_OF_EXPERTS: Final = re.compile(r"moe|expert")  # settings of models that have such
 
 
 def changes(
@@ -40,11 +45,14 @@ def changes(
     """The changes for one cause. With a case each is planned; what does not reach alone stands last."""
     present = _present(log, figures, outcome)
     levers = engine.levers(outcome.case) if engine is not None and outcome is not None else ()
+    is_dense = outcome is not None and not any(
+        isinstance(one.feed_forward, ExpertFeedForward) for one in outcome.case.model.architecture.layers
+    )
     asked = asked_of(cause, log, outcome.case if outcome is not None else None, levers)
     made = [
         _planned(hint, cause, engine, outcome, asked) or _change(hint, cause, log, figures, present)
         for hint in _ordered((*BEFORE, *aid.hints, *AFTER), cause, figures, stated(log))
-        if not hint.only_from or str(present.get(hint.setting)) in hint.only_from
+        if (not hint.only_from or str(present.get(hint.setting)) in hint.only_from) and not (is_dense and _OF_EXPERTS.search(hint.setting))
     ]
     found = [change for change in made if change is not None]
     found += _more(cause, engine, outcome, {change.setting for change in found})
@@ -92,7 +100,7 @@ def _largest(figures: Figures) -> Purpose | None:
 
 def _present(log: Log, figures: Figures, outcome: Outcome | None) -> dict[str, Value]:
     """What settings are: as the case resolves them, as the log repeats them, as the error says them."""
-    found: dict[str, Value] = {name: _typed(value) for name, value in log.arguments}
+    found: dict[str, Value] = {**settings_said(log), **{name: _typed(value) for name, value in log.arguments}}
     if outcome is not None:
         found.update({name: value for name, value in outcome.case.settings.items if value is not None})
         found["tensor"] = found["tensor_parallel_size"] = found["tp_size"] = outcome.case.parallel.tensor
@@ -145,9 +153,19 @@ def _guess(hint: Hint, now: Value, cause: Cause, log: Log, figures: Figures) -> 
         return None
     if hint.setting in _FRACTIONS:
         return _fraction(hint, float(now), cause, figures)
+    if hint.setting == _LAYERS and cause.lacking_bytes and (layers := _layers(int(now), cause, figures)) is not None:
+        return layers
     if isinstance(now, int) or float(now).is_integer():
         return int(now) * 2 if hint.up else max(1, int(now) // 2)
     return None
+
+
+def _layers(now: int, cause: Cause, figures: Figures) -> int | None:
+    """How many layers the device can hold, by what those there take of it; None where the log does not tell."""
+    held = sum(one.nbytes for one in figures.measured if one.purpose in {Purpose.WEIGHTS, Purpose.KV_CACHE})
+    more = (figures.requested_bytes or 0) if cause.term is Purpose.KV_CACHE else 0
+    short = int((cause.lacking_bytes or 0) * SLACK)
+    return max(0, now - -(-short * now // (held + more))) if held and now else None
 
 
 def _fraction(hint: Hint, now: float, cause: Cause, figures: Figures) -> Value:
@@ -205,8 +223,9 @@ def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine,
     except UllageError:
         return None
     freed, short, piece = relief(cause, outcome, after), lacking(cause, outcome), asked_after(asked, cause, outcome, after)
+    is_told = asked is not None and asked.free_bytes is not None  # so what was missing is known, and not only what was asked for
     explained = outcome.verdict not in FITS and cause.family is not Family.HOST  # whose limit may be less than the memory there is
-    reaches = short is None or freed >= short or explained or is_met(asked, piece)
+    reaches = short is None or freed >= short or (explained and not is_told) or is_met(asked, piece)
     is_direct = asked is not None and asked.rows > 0 and is_met(asked, piece)
     leads_to = verdict_after(cause, outcome, after)
     if leads_to not in FITS and (piece == 0 or (is_direct and explained)):

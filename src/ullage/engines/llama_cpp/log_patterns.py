@@ -150,6 +150,11 @@ FACTS: tuple[Pattern, ...] = (
     *_patterns("context_tokens", r"n_ctx\s*=\s*(?P<context_tokens_count>\d{1,12})\s*$"),
     *_patterns("step_tokens", r"n_ubatch\s*=\s*(?P<step_tokens_count>\d{1,12})\s*$"),
     *_patterns("model_length_tokens", r"n_ctx_train\s*=\s*(?P<model_length_tokens_count>\d{1,12})\s*$"),
+    *_patterns("model_scheme", r"file type\s*=\s*(?P<model_scheme_text>[A-Z][A-Z0-9_]{1,12}(?: - (?:Small|Medium|Large))?)(?![\w ])"),
+    *_patterns("model_name", r"general\.name\s+(?:str\s+)?=\s+(?P<model_name_text>\S.{0,100})$"),
+    *_patterns(
+        "model_file", r"loading model '(?P<model_file_text>[^']{1,300}\.gguf)'", r" tensors from (?P<model_file_text>\S{1,300}\.gguf) \("
+    ),
     *_patterns("build", r"build: (?P<build_count>\d{1,6}) \(", r"version: (?P<build_count>\d{3,6}) \("),
     *_patterns("ready", r"server is listening on", r"all slots are idle"),
 )
