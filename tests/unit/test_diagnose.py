@@ -317,10 +317,29 @@ class TestFiles:
     def test_a_text_of_which_no_line_is_an_engines_is_called_so(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path = tmp_path / "text"
         path.write_text("root:x:0:0:root:/root:/bin/bash\n")
-        assert cli.main(("diagnose", str(path))) == 0
-        said = capsys.readouterr().out
-        assert "does not look like the log of an engine: 1 line\n" in said
+        assert cli.main(("diagnose", str(path))) == 2
+        said = " ".join(capsys.readouterr().out.split())
+        assert "NO LOG this does not look like the log of an engine: 1 line" in said
+        assert "none is a command that starts an engine: give what it wrote, `COMMAND 2>&1 | tee LOG`" in said
         assert "vllm" not in said
+
+    def test_prose_about_deaths_is_no_log_and_the_same_with_one_line_that_a_program_wrote_is(self, tmp_path: Path) -> None:
+        prose = "\n".join(
+            f"# Chapter {'i' * number}\n\nWhen vllm runs out of memory, as some of {'many' * number} cards do, its process is killed by "
+            "the container and says so.\nThen SGLang and llama.cpp take less memory than what their documents tell."
+            for number in range(30)
+        )
+        path = tmp_path / "README.md"
+        path.write_text(prose)
+        assert cli.main(("diagnose", str(path))) == 2
+        assert cli.main(("diagnose", str(path), "--json")) == 2
+        path.write_text(f"{prose}\n\nvllm serve Qwen/Qwen3-8B\n")
+        assert cli.main(("diagnose", str(path), "--offline")) != 2
+        for line in ("Killed", "ERROR 11-21 08:00:00 [core.py:1] x", "CUDA out of memory. Tried to allocate 2.00 GiB"):
+            path.write_text(f"{prose}\n\n{line}\n")
+            assert cli.main(("diagnose", str(path), "--offline")) == 1, line
+        path.write_text(prose.split("\n\n")[1])  # what somebody says in a few words is a report
+        assert cli.main(("diagnose", str(path), "--offline")) == 1
 
     def test_what_is_not_there_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(WorldError, match="cannot be read"):

@@ -39,7 +39,10 @@ _MODEL_KEYS: Final = ("model_tag", "model", "model_path")
 _NAMELESS: Final = "the log does not tell which engine wrote it: settings are named as {} names them; say it with --engine"
 _SCRIPT: Final = "transformers"  # asks for more than a device has in one piece, where servers measure beforehand
 _UNPLANNED: Final = "nothing is planned for {}: its settings are named as it names them, without a budget"
-_UNLIKE: Final = "this does not look like the log of an engine: no line is one that an engine or a system writes of its work"
+_UNLIKE: Final = (
+    "no line is one that an engine, a framework or a system writes, and none is a command that starts an engine: give what it wrote, "
+    "`COMMAND 2>&1 | tee LOG`, `docker logs NAME`, `kubectl logs POD --previous` or `journalctl -u UNIT`, or name the engine with --engine"
+)
 _DEGREES: Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "tp_size", "pp_size", "dp_size")
 _ALSO: Final = ("dtype", "quantization", "kv_cache_dtype", "max_model_len", "context_length", "max_seq_len")
 
@@ -89,7 +92,7 @@ def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = Non
         found = diagnose(log, aid=engines.first_aid(likest))
         if not log.lines:
             return replace(found, notes=("nothing tells which engine this is: say it with --engine",))
-        return replace(found, notes=(_UNLIKE if not (log.sightings or log.commands) else _NAMELESS.format(likest),))
+        return replace(found, notes=(_UNLIKE if log.is_unlike else _NAMELESS.format(likest),))
     case, notes = _case(flags, world, known[name], log, asked)
     return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
 
@@ -202,8 +205,8 @@ def _machine(log: Log, request: Request | None, notes: list[str]) -> str | None:
 
 
 def report(diagnosis: Diagnosis, flags: Flags) -> Answer:
-    """For people or for programs; exit code 1 when there is a cause."""
-    exit_code = 1 if diagnosis.found else 0
+    """For people or for programs; exit code 1 when there is a cause, and that of a wrong request for what is no log."""
+    exit_code = 1 if diagnosis.found else InputError.exit_code if diagnosis.log.is_unlike and not diagnosis.healthy else 0
     if flags.flag("json") or (flags.text("output") or "").endswith(".json"):
         from ullage.report.diagnosis_json import diagnosis_values  # noqa: PLC0415 - only one of the two writers is needed
 

@@ -18,6 +18,7 @@ from ullage.planning.diagnose_asked import FIRST, LAST, RECENT, Asked, Kept, ask
 from ullage.planning.diagnose_command import arguments_of, command_of, continues
 from ullage.planning.diagnose_frames import Frames, Trace
 from ullage.planning.diagnose_lines import Bare, goes_on, is_cut, is_of_request, pieces_of
+from ullage.planning.diagnose_prose import Prose
 from ullage.planning.diagnose_sieve import ANSWERED, BLANK, DULL, READ, Sieve, Worth, with_forms
 
 _SHOWN = 240  # letters of a line that are kept
@@ -51,7 +52,7 @@ class _Reader:
         self._least: dict[str, Kept] = {}
         self._stages: list[tuple[Stage, int]] = []
         self._commands: list[tuple[int, tuple[str, ...]]] = []
-        self._frames = Frames()
+        self._frames, self._prose = Frames(), Prose()
         self._sieve = Sieve()
         self._dull: set[int] = set()  # shapes, by their hash: a shape can be as long as a line
         self._counted: set[int] = set()
@@ -61,8 +62,7 @@ class _Reader:
         self._read_lines = 0
         self._is_between = True  # what the next line says does not hang on the last one
         self._open: Bare | None = None  # an allocator's sentence cut by a terminal's width
-        self._joined = 0
-        self._shell = ""
+        self._joined, self._shell = 0, ""
         self._lines = self._answered = 0
         self._card = ""
 
@@ -83,8 +83,7 @@ class _Reader:
 
     def _pass(self, number: int, line: str, worth: Worth) -> None:
         """Note a line by what those of its form come to."""
-        if worth.is_line:
-            self._lines = number
+        self._lines = number if worth.is_line else self._lines
         self._answered += worth.answers
         if worth.stage is not None:
             self._reach(worth.stage, number)
@@ -99,7 +98,7 @@ class _Reader:
             return known
         pieces = pieces_of(number, line)
         worths = [self.take(piece) for piece in pieces]
-        self._is_between = self._open is None and not self._frames.waits
+        self._is_between = self._open is None and not self._frames.waits and not self._shell
         if len(pieces) > 1 or not (was_between and self._is_between) or self._frames.took:  # what was taken is not the line alone
             self._answered += sum(worth.answers for worth in worths)
             return READ if pieces else BLANK
@@ -113,6 +112,7 @@ class _Reader:
         line = self._whole(line)
         file = self._frames.take(line)
         if file is not None:
+            self._prose.is_written = True
             self._sign(file)
             return READ
         if line.before:
@@ -122,6 +122,7 @@ class _Reader:
         if is_of_request(line.text):
             return READ
         shape = hash(_NUMBERED.sub("0", line.text))
+        self._prose.take(line, shape)
         if shape in self._dull:
             return DULL
         if self._often.get(shape, 0) >= _OFTEN:
@@ -274,6 +275,8 @@ class _Reader:
         seen = [seen for kept in tables for one in kept.values() for seen in (*one.first, *one.last)]
         if not any(seen.fact.name.startswith("error.") for seen in seen):
             seen += [seen for one in self._least.values() for seen in (*one.first, *one.last)]
+        if not (self._wanted or self._commands or self._answered) and self._prose.is_all(seen):
+            return Log(lines=self._lines, engine=None, version=None, sightings=())
         seen = [self._with_frames_below(one) for one in seen]
         return Log(
             lines=self._lines,

@@ -65,7 +65,7 @@ def pieces_of(number: int, line: str) -> list[Bare]:
     for piece in text.split("\n") if "\r" not in text else re.split(r"[\r\n]+", text):
         text, rank = bare(piece)
         if text:
-            found.append(Bare(number, text, rank, piece[: min(_LONGEST_PREFIX, max(0, len(piece) - len(text)))]))
+            found.append(Bare(number, text, rank, piece[: min(_LONGEST_PREFIX, max(0, len(piece.rstrip()) - len(text)))]))
     return found
 
 

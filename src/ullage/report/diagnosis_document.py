@@ -71,8 +71,8 @@ def _nothing(found: Diagnosis) -> doc.Verdict:
     lines = counted(log.lines, "line")
     if found.healthy:
         return doc.Verdict("HEALTHY", f"{found.healthy} answers, and nothing that it measures is a failure", "good")
-    if not (log.engine or log.sightings or log.commands):
-        return doc.Verdict("NOTHING FOUND", f"this does not look like the log of an engine: {lines}", "warn")
+    if log.is_unlike:
+        return doc.Verdict("NO LOG", f"this does not look like the log of an engine: {lines}", "warn")
     return doc.Verdict("NOTHING FOUND", f"no failure that this program knows in {lines}", "good")
 
 
