@@ -19,6 +19,7 @@ from ullage.planning.launch import listen
 from ullage.report.as_yaml import yaml_text
 from ullage.report.deployment import Deployment, deployment
 from ullage.report.export import FORMS, export
+from ullage.units import GiB
 from ullage.world import real
 
 PLANS: dict[str, dict[str, Any]] = {
@@ -187,3 +188,36 @@ def test_what_no_package_installs_is_said_where_to_get(capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert "install llama.cpp by brew" in said
     assert "pip install" not in said
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("llama_cpp", "Qwen3-0.6B-Q8_0.gguf"), ("exllamav3", "Qwen/Qwen3-8B")])
+def test_what_an_engine_does_not_fetch_is_mounted_and_said(name: str, wanted: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    what = planned(**PLANS[name])
+    assert what.wanted == (wanted,)
+    assert {"/models", f"/models/{wanted}"} & set(what.inside.argv)
+    text = dict(export("compose", what))["compose.yaml"]
+    assert f"# Put into ./models before it starts: {wanted}" in text
+    assert "./models:/models:ro" in yaml.safe_load(text)["services"]["engine"]["volumes"]
+    (_, unit), *_ = export("systemd", what)
+    assert f"WorkingDirectory=/var/lib/{what.name}" in unit
+    assert wanted in unit.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_pod_asks_for_memory_keeps_its_model_and_takes_a_token_that_need_not_be(name: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    what = planned(**PLANS[name])
+    objects = {one["kind"]: one for one in yaml.safe_load_all(dict(export("k8s", what))["k8s.yaml"])}
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    asked = container["resources"]["requests"]["memory"]
+    assert asked == (what.host_bytes if what.host_bytes is not None else what.request_bytes) >= what.shared_bytes
+    assert container["resources"].get("limits", {}).get("memory") == what.host_bytes
+    storage = objects["PersistentVolumeClaim"]["spec"]["resources"]["requests"]["storage"]
+    assert int(storage.removesuffix("Gi")) * GiB > what.model_bytes
+    secrets = [one["valueFrom"]["secretKeyRef"] for one in container.get("env", []) if one["name"] == "HF_TOKEN"]
+    assert secrets == ([{"name": "huggingface", "key": "token", "optional": True}] if what.is_fetched else [])
+    assert "emptyDir" in next(one for one in [*pod["volumes"]] if one["name"] == "shared-memory")
+    local = replace(what, model_path="/srv/model")
+    assert "PersistentVolumeClaim" not in dict(export("k8s", local))["k8s.yaml"]

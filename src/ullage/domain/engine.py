@@ -55,6 +55,7 @@ class Server:
     behind: tuple[Extra, ...] = ()
     settings: tuple[tuple[str, Value], ...] = ()  # what makes a plan of the engine such a server
     images: tuple[tuple[str, str], ...] = ()  # container image by kind of device, with {version}
+    folder_flag: str = ""  # names the folder in which it looks for a published model, which it does not fetch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,14 @@ from ullage.domain.ledger import Purpose
 from ullage.domain.machine import HOST
 from ullage.domain.plan import Command, Plan
 from ullage.errors import InputError
-from ullage.frozen import dataclass, field
+from ullage.frozen import dataclass, replace
 from ullage.planning.launch import LOCAL, listen
 from ullage.units import GiB, MiB
 
 _START_SECONDS = 3600
 _BYTES_A_SECOND = 200 * MiB  # of weights from a slow disk, which a start must be given time for
 _SHARED_BASE, _SHARED_RANK = 1 * GiB, 1 * GiB
+MODELS = "/models"  # inside a container
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, whose port is published to one address
 
 
@@ -32,13 +33,26 @@ class Deployment:
     pipeline: int
     data: int
     model_path: str  # a folder or file of this machine that has to be seen inside; empty for a published name
+    model_bytes: int = 0
+    wanted: tuple[str, ...] = ()  # files and folders that have to be put into ``MODELS`` first, as the engine fetches none
     image: str = ""
     package: str = ""  # what installs the engine
     shared_bytes: int = _SHARED_BASE
     host_bytes: int | None = None
+    request_bytes: int = (
+        _SHARED_BASE  # of host memory: that, or a device's share of the files, which pass through it, where the plan says nothing
+    )
     start_seconds: int = _START_SECONDS
     nodes: int = 1
-    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the engine gets the model from the hub."""
+        return not self.model_path and not self.wanted
+
+    def head(self, folder: str) -> str:
+        """The comment above a file: what it is, and what has to be put into ``folder`` first."""
+        return f"{self.title}\nPut into {folder} before it starts: {', '.join(self.wanted)}" if self.wanted else self.title
 
 
 def deployment(
@@ -55,11 +69,16 @@ def deployment(
     known = dict(server.images).get(kind, "").format(version=version)
     path = case.model.path
     shared = _SHARED_BASE + _SHARED_RANK * (max(1, case.parallel.devices) - 1)
+    wanted = _wanted(command, server, case.model.name, path)
+    inside = listen(command, server, _EVERYWHERE, port)
+    words = tuple(f"{MODELS}/{word}" if word in wanted else word for word in inside.argv)
+    told = (server.folder_flag, MODELS) if wanted and server.folder_flag else ()
+    on_host = _host_bytes(plan, shared)
     return Deployment(
         name=_name(f"{profile.name}-{case.model.name.rsplit('/', 1)[-1]}"),
         title=f"{profile.title} {version}: {case.model.name}, planned by ullage",
         command=command,
-        inside=listen(command, server, _EVERYWHERE, port),
+        inside=replace(inside, argv=(*(words if not server.folder_flag else inside.argv), *told)),
         server=server,
         host=LOCAL if host in {"", "localhost"} else host,
         port=port,
@@ -69,13 +88,23 @@ def deployment(
         pipeline=case.parallel.pipeline,
         data=case.parallel.data,
         model_path=path if path.startswith("/") else "",
+        model_bytes=case.model.checkpoint.nbytes,
+        wanted=wanted,
         image=image or known,
         package=profile.package if " " not in profile.package else "",
         shared_bytes=shared,
-        host_bytes=_host_bytes(plan, shared),
+        host_bytes=on_host,
+        request_bytes=shared + case.model.checkpoint.nbytes // max(1, len(devices)) if on_host is None else on_host,
         start_seconds=max(600, 300 + case.model.checkpoint.nbytes // _BYTES_A_SECOND),
         nodes=nodes or 1,
     )
+
+
+def _wanted(command: Command, server: Server, model: str, path: str) -> tuple[str, ...]:
+    """What the command names by its place in a folder of its own, or the model where the engine looks for it in one."""
+    if server.folder_flag:
+        return () if path.startswith("/") else (model,)
+    return tuple(word for word in command.argv if word.endswith(".gguf") and not word.startswith(("-", "/")))
 
 
 def needs_image(deployment: Deployment) -> str:
@@ -89,10 +118,15 @@ def needs_image(deployment: Deployment) -> str:
 
 
 def _host_bytes(plan: Plan, shared: int) -> int | None:
-    """What the plan says that the engine takes of the host at most, and shared memory; None where it says nothing of the host."""
-    if not plan.ledger.on(HOST):
+    """What the plan says that the engine takes of the host at most, and shared memory; None where it says nothing of the host.
+
+    The memory of a processor that computes is the host's.
+    """
+    places = dict.fromkeys((HOST, *(one.id for one in plan.case.devices if one.kind == "cpu")))
+    found = [place for place in places if plan.ledger.on(place)]
+    if not found:
         return None
-    return plan.ledger.peak(HOST).high - plan.ledger.of(HOST, Purpose.OTHERS).expected + shared
+    return shared + sum(plan.ledger.peak(place).high - plan.ledger.of(place, Purpose.OTHERS).expected for place in found)
 
 
 def _name(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from ullage.domain.hyperparameters import Json
 from ullage.report.as_yaml import yaml_text
-from ullage.report.deployment import Deployment, needs_image
+from ullage.report.deployment import MODELS, Deployment, needs_image
 
 _PROBE = "import sys, urllib.request as u; sys.exit(u.urlopen('http://127.0.0.1:{port}{path}', timeout=9).status != 200)"
 _GROUPS = {"rocm": ["video", "render"], "xpu": ["render"]}
@@ -11,10 +11,12 @@ _NODES = {"rocm": ["/dev/kfd", "/dev/dri"], "xpu": ["/dev/dri"]}
 
 def compose_files(what: Deployment) -> tuple[tuple[str, str], ...]:
     """``compose.yaml`` and the files that the command needs. Raises InputError where no image is known."""
+    token: dict[str, Json] = {"HF_TOKEN": None} if what.is_fetched else {}  # that of the shell, where it has one
+    environment = {**token, **{name: _escaped(value) for name, value in what.inside.environment}}
     service: dict[str, Json] = {
         "image": needs_image(what),
         "entrypoint": [_escaped(word) for word in _words(what)],
-        **({"environment": {name: _escaped(value) for name, value in what.inside.environment}} if what.inside.environment else {}),
+        **({"environment": environment} if environment else {}),
         "ports": [f"{what.host}:{what.port}:{what.port}"],
         "volumes": list[Json](_volumes(what)),
         "shm_size": what.shared_bytes,
@@ -33,7 +35,9 @@ def compose_files(what: Deployment) -> tuple[tuple[str, str], ...]:
         "restart": "on-failure:5",
     }
     document: dict[str, Json] = {"name": what.name, "services": {"engine": service}, "volumes": {"models": None}}
-    return (("compose.yaml", yaml_text(document, head=what.title)), *what.inside.files)
+    if what.wanted:
+        del document["volumes"]
+    return (("compose.yaml", yaml_text(document, head=what.head("./models"))), *what.inside.files)
 
 
 def _probe(what: Deployment) -> str:
@@ -48,7 +52,8 @@ def _words(what: Deployment) -> tuple[str, ...]:
 def _volumes(what: Deployment) -> tuple[str, ...]:
     """The model where it lies here, a cache for what is fetched, and the command's own files."""
     model = (f"{what.model_path}:{what.model_path}:ro",) if what.model_path else ()
-    return ("models:/root/.cache/huggingface", *model, *(f"./{name}:/etc/ullage/{name}:ro" for name, _ in what.inside.files))
+    models = f"./models:{MODELS}:ro" if what.wanted else "models:/root/.cache/huggingface"
+    return (models, *model, *(f"./{name}:/etc/ullage/{name}:ro" for name, _ in what.inside.files))
 
 
 def _devices(what: Deployment) -> dict[str, Json]:

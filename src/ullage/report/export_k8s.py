@@ -3,7 +3,8 @@
 from ullage.domain.hyperparameters import Json
 from ullage.errors import InputError
 from ullage.report.as_yaml import yaml_text
-from ullage.report.deployment import Deployment, needs_image
+from ullage.report.deployment import MODELS, Deployment, needs_image
+from ullage.units import GiB
 
 _RESOURCES = {"cuda": "nvidia.com/gpu", "rocm": "amd.com/gpu", "xpu": "gpu.intel.com/xe"}
 _EVERY_SECONDS, _FAILURES = 10, 6
@@ -13,13 +14,28 @@ def k8s_files(what: Deployment) -> tuple[tuple[str, str], ...]:
     """``k8s.yaml``: a deployment of one replica, its service, and its files. Raises InputError for more than one machine."""
     if what.nodes > 1:
         raise InputError("one pod lies on one machine: use --export ray for several")
-    objects = (*_config(what), _deployment(what), _service(what))
-    texts = [yaml_text(one, head=what.title if index == 0 else "") for index, one in enumerate(objects)]
+    objects = (*_claim(what), *_config(what), _deployment(what), _service(what))
+    head = what.head(f"the volume {what.name}-models")
+    texts = [yaml_text(one, head=head if index == 0 else "") for index, one in enumerate(objects)]
     return (("k8s.yaml", "---\n".join(texts)),)
 
 
 def _labels(what: Deployment) -> dict[str, Json]:
     return {"app.kubernetes.io/name": what.name}
+
+
+def _claim(what: Deployment) -> tuple[dict[str, Json], ...]:
+    """Where the model stays when the pod starts anew; none where it lies on the machine."""
+    if what.model_path:
+        return ()
+    spec: dict[str, Json] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": _storage(what.model_bytes)}}}
+    name: dict[str, Json] = {"name": f"{what.name}-models", "labels": _labels(what)}
+    return ({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": name, "spec": spec},)
+
+
+def _storage(model_bytes: int) -> str:
+    """Whole GiB for the files, and a tenth more for what lies beside them."""
+    return f"{-(-model_bytes * 11 // (10 * GiB))}Gi"
 
 
 def _config(what: Deployment) -> tuple[dict[str, Json], ...]:
@@ -47,9 +63,10 @@ def _deployment(what: Deployment) -> dict[str, Json]:
 def _pod(what: Deployment) -> dict[str, Json]:
     volumes: list[Json] = [
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": what.shared_bytes}},
-        {"name": "models", "emptyDir": {}},
+        {"name": "models", **({"emptyDir": {}} if what.model_path else {"persistentVolumeClaim": {"claimName": f"{what.name}-models"}})},
     ]
-    mounts: list[Json] = [{"name": "shared-memory", "mountPath": "/dev/shm"}, {"name": "models", "mountPath": "/root/.cache/huggingface"}]  # noqa: S108 - where shared memory is
+    place = MODELS if what.wanted else "/root/.cache/huggingface"
+    mounts: list[Json] = [{"name": "shared-memory", "mountPath": "/dev/shm"}, {"name": "models", "mountPath": place}]  # noqa: S108 - where shared memory is
     if what.model_path:
         volumes.append({"name": "model", "hostPath": {"path": what.model_path}})
         mounts.append({"name": "model", "mountPath": what.model_path, "readOnly": True})
@@ -67,6 +84,9 @@ def _pod(what: Deployment) -> dict[str, Json]:
 def _container(what: Deployment) -> dict[str, Json]:
     names = {name: f"/etc/ullage/{name}" for name, _ in what.inside.files}
     environment: list[Json] = [{"name": name, "value": value} for name, value in what.inside.environment]
+    if what.is_fetched and "HF_TOKEN" not in dict(what.inside.environment):
+        secret: dict[str, Json] = {"name": "huggingface", "key": "token", "optional": True}
+        environment.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": secret}})
     probe: dict[str, Json] = {
         "httpGet": {"path": what.server.health, "port": "http"},
         "periodSeconds": _EVERY_SECONDS,
@@ -87,9 +107,8 @@ def _container(what: Deployment) -> dict[str, Json]:
 
 def _resources(what: Deployment) -> dict[str, Json]:
     limits: dict[str, Json] = {_RESOURCES[what.kind]: what.devices} if what.kind in _RESOURCES else {}
-    if what.host_bytes is None:
-        return {"limits": limits} if limits else {}
-    return {"limits": {**limits, "memory": what.host_bytes}, "requests": {"memory": what.host_bytes}}
+    limits |= {"memory": what.host_bytes} if what.host_bytes is not None else {}
+    return {**({"limits": limits} if limits else {}), "requests": {"memory": what.request_bytes}}
 
 
 def _service(what: Deployment) -> dict[str, Json]:

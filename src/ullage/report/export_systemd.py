@@ -13,7 +13,11 @@ def systemd_files(what: Deployment) -> tuple[tuple[str, str], ...]:
     program = words[0] if words[0].startswith("/") else f"/usr/bin/env {words[0]}"
     start = " ".join((program, *(_quoted(word) for word in words[1:])))
     url = f"http://{what.host}:{what.port}{what.server.health}"
+    state = f"/var/lib/{what.name}"
+    files = [word for word in words[1:] if word.endswith((".py", ".gguf")) and not word.startswith(("-", "/"))]
+    files += [f"models/{name}" for name in what.wanted if what.server.folder_flag]
     lines = [
+        *((f"# It reads these from {state}; where they lie elsewhere, change WorkingDirectory: {', '.join(files)}",) if files else ()),
         "[Unit]",
         f"Description={what.title.replace('%', '%%')}",
         "After=network-online.target",
@@ -23,6 +27,7 @@ def systemd_files(what: Deployment) -> tuple[tuple[str, str], ...]:
         "",
         "[Service]",
         "Type=exec",
+        *((f"StateDirectory={what.name}", f"WorkingDirectory={state}") if files else ()),
         f"ExecStart={start}",
         # The unit is started when the engine answers, so that what needs it comes after.
         f"ExecStartPost=/bin/sh -c 'until curl -fsS {url} >/dev/null 2>&1; do sleep 2; done'",

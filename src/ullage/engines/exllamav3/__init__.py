@@ -48,7 +48,7 @@ ENGINE = Engine(
         package="exllamav3",
         growth=Growth.REQUEST,
         length_setting="max_seq_len",
-        servers=(Server(program="main.py", port=5000, behind=(Extra(words=("--disable-auth", "true")),)),),
+        servers=(Server(program="main.py", port=5000, folder_flag="--model-dir", behind=(Extra(words=("--disable-auth", "true")),)),),
     ),
     resolve=resolve,
     objections=objections,
