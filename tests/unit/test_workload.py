@@ -338,3 +338,17 @@ def test_a_dialogue_with_a_system_message_of_its_own_is_not_counted_with_the_tem
     # Its default of nine tokens makes way for a message of one, with the token that stands before each.
     assert bare["prompt_tokens"]["min"] - led["prompt_tokens"]["min"] == 9 - 2
     assert any("9 once for each request, 0 where that has a system message of its own" in note for note in led["notes"])
+
+
+def test_a_part_of_a_long_question_keeps_the_length_of_its_reply_in_parquet(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    records = [one for one in json.loads((folder / "data.json").read_text()) if "conversations" in one]
+    parquet.write_table(arrow.Table.from_pylist(records), folder / "data.parquet")
+    given = ("--tokenizer", str(folder), "--max-prompt", "20", "--split", "overlap", "--json")
+    kept, as_json = str(folder / "kept.parquet"), str(folder / "kept.json")
+    _, seen = answer(capsys, "workload", str(folder / "data.parquet"), *given, "--kept", kept)
+    answer(capsys, "workload", str(folder / "data.json"), *given, "--kept", as_json)
+    assert seen["rewritten"] > 0
+    lengths = [one.get("output_tokens") for one in json.loads(Path(as_json).read_text())]
+    assert any(lengths)
+    assert parquet.read_table(kept).column("output_tokens").to_pylist() == lengths

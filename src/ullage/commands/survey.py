@@ -94,7 +94,7 @@ class _Desk:
     def __init__(self, order: Order, data: DataSet, writer: Writer) -> None:
         self.seen = Gathered()
         self._order, self._writer = order, writer
-        self._is_json = data.format in {"json", "jsonl"}  # where a record may have another key
+        self._has_keys = data.format != "text"
         self._kept: RecordWriter | None = data.writer(order.kept) if order.kept is not None else None
         self._dropped: RecordWriter | None = data.writer(order.dropped) if order.dropped is not None else None
 
@@ -115,7 +115,7 @@ class _Desk:
             dialogue = read.dialogue._replace(messages=part.messages)
             if part.answer_tokens is not None:
                 dialogue = dialogue._replace(answer_tokens=part.answer_tokens)
-                value = with_answer(value, dialogue) if self._is_json else value
+                value = with_answer(value, dialogue) if self._has_keys else value
             self._sort(Record(read.record.number, read.record.line, value), dialogue, part.counts)
 
     def close(self) -> None:

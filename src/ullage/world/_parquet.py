@@ -12,6 +12,7 @@ from ullage.world.progress import Progress
 from ullage.world.record_writers import Beside
 
 _ROWS = 256
+_ANSWER = "output_tokens"  # of a record that was rewritten without its answer
 
 
 def _pyarrow(part: str) -> Any:
@@ -58,6 +59,8 @@ class _Writer:
         if dropped and "dropped" not in self._schema.names:
             self._schema = self._schema.append(self._arrow.field("dropped", self._arrow.string()))
         row = record.value if isinstance(record.value, dict) else {}
+        if _ANSWER in row and _ANSWER not in self._schema.names:
+            self._widen()
         self._rows.append({**row, "dropped": dropped} if dropped else row)
         if len(self._rows) >= _ROWS:
             self._flush()
@@ -67,6 +70,20 @@ class _Writer:
         self._flush()
         self._file.close()
         self._beside.put()
+
+    def _widen(self) -> None:
+        """A column more for the length of the answer, empty in the rows that are written already."""
+        self._flush()
+        narrow = Path(f"{self._beside.path}.narrow")
+        self._file.close()
+        Path(self._beside.path).replace(narrow)
+        self._schema = self._schema.append(self._arrow.field(_ANSWER, self._arrow.int64()))
+        self._file = self._parquet.ParquetWriter(self._beside.path, self._schema)
+        with self._parquet.ParquetFile(narrow) as file:
+            for batch in file.iter_batches(batch_size=_ROWS):
+                self._rows = batch.to_pylist()
+                self._flush()
+        narrow.unlink()
 
     def _flush(self) -> None:
         try:
