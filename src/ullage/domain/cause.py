@@ -217,6 +217,7 @@ class Change:
     says: str
     verdict: Verdict | None = None
     frees_bytes: int | None = None
+    also: tuple[tuple[str, Value], ...] = ()  # what has to change with it
     is_direct: bool = False  # the very allocation that failed becomes so much smaller that it fits
 
 

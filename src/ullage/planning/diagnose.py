@@ -9,6 +9,8 @@ from ullage.planning.diagnose_budget import rebuild
 from ullage.planning.diagnose_cause import find_causes
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
 from ullage.planning.diagnose_free import with_free
+from ullage.planning.diagnose_load import with_filled
+from ullage.planning.diagnose_pair import with_others
 from ullage.planning.diagnose_remedy import changes, in_turn
 from ullage.planning.diagnose_rows import as_logits, asked_of
 from ullage.planning.fit import Outcome, evaluate
@@ -28,7 +30,10 @@ def diagnose(
     if engine is not None and outcome is not None:
         levers = engine.levers(outcome.case)
         causes = tuple(as_logits(cause, asked_of(cause, log, outcome.case, levers)) for cause in causes)
+    causes = tuple(with_filled(cause, log) for cause in causes)
     first = causes[0] if causes else None
+    if engine is not None and outcome is not None:
+        outcome = evaluate(engine, with_others(outcome.asked, first, figures))
     return Diagnosis(
         log=log,
         stage=_stage(log, first),

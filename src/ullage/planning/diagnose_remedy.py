@@ -13,8 +13,11 @@ from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Lever, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever, shown
-from ullage.planning.diagnose_enough import FITS, SLACK, asked_after, is_met, is_surely_less, lacking, relief, verdict_after
+from ullage.planning.diagnose_enough import FITS, asked_after, is_met, is_surely_less, lacking, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures, detail
+from ullage.planning.diagnose_guess import FRACTIONS, as_value, guess
+from ullage.planning.diagnose_load import fewer, filled_by, more_room
+from ullage.planning.diagnose_pair import of_share, pair
 from ullage.planning.diagnose_rows import Asked, asked_of, shrinks
 from ullage.planning.diagnose_said import settings_said
 from ullage.planning.diagnose_told import is_named, stated
@@ -32,9 +35,6 @@ _OURS: Final = {
     "torch_dtype": "dtype",
     "cache_type_k": "cache_type",
 }
-_FRACTIONS: Final = frozenset({"gpu_memory_utilization", "mem_fraction_static", "max_memory_percent"})
-_MOST_FRACTION, _LEAST_FRACTION, _STEP = 0.98, 0.1, 0.01
-_LAYERS: Final = "n_gpu_layers"
 _HALVES = 8
 _OF_EXPERTS: Final = re.compile(r"moe|expert")  # settings of models that have such
 
@@ -45,17 +45,23 @@ def changes(
     """The changes for one cause. With a case each is planned; what does not reach alone stands last."""
     present = _present(log, figures, outcome)
     levers = engine.levers(outcome.case) if engine is not None and outcome is not None else ()
+    filled = filled_by(cause, log) is not None
     is_dense = outcome is not None and not any(
         isinstance(one.feed_forward, ExpertFeedForward) for one in outcome.case.model.architecture.layers
     )
     asked = asked_of(cause, log, outcome.case if outcome is not None else None, levers)
     made = [
-        _planned(hint, cause, engine, outcome, asked) or _change(hint, cause, log, figures, present)
+        _of_kind(hint, cause, log, figures, present, engine, outcome)
+        if filled or (cause.kind is Kind.DEVICE_NOT_FREE and hint.setting in FRACTIONS)
+        else _planned(hint, cause, engine, outcome, asked) or guess(hint, cause, log, figures, present)
         for hint in _ordered((*BEFORE, *aid.hints, *AFTER), cause, figures, stated(log))
         if (not hint.only_from or str(present.get(hint.setting)) in hint.only_from) and not (is_dense and _OF_EXPERTS.search(hint.setting))
     ]
-    found = [change for change in made if change is not None]
-    found += _more(cause, engine, outcome, {change.setting for change in found})
+    found = [one for one in made if one is not None]
+    if not filled:
+        found += _more(cause, engine, outcome, {one.setting for one in found})
+    if engine is not None and outcome is not None and not any(one.verdict in FITS for one in found):
+        found += [both for both in (pair(cause, engine, outcome),) if both is not None]
     kept = {(change.setting, change.up): change for change in reversed(found)}
     # Of host memory most that an engine can set is planned: what is not comes after what is.
     unknown = 1 if outcome is not None and cause.family is Family.HOST else 0
@@ -100,7 +106,7 @@ def _largest(figures: Figures) -> Purpose | None:
 
 def _present(log: Log, figures: Figures, outcome: Outcome | None) -> dict[str, Value]:
     """What settings are: as the case resolves them, as the log repeats them, as the error says them."""
-    found: dict[str, Value] = {**settings_said(log), **{name: _typed(value) for name, value in log.arguments}}
+    found: dict[str, Value] = {**settings_said(log), **{name: as_value(value) for name, value in log.arguments}}
     if outcome is not None:
         found.update({name: value for name, value in outcome.case.settings.items if value is not None})
         found["tensor"] = found["tensor_parallel_size"] = found["tp_size"] = outcome.case.parallel.tensor
@@ -116,67 +122,20 @@ def _present(log: Log, figures: Figures, outcome: Outcome | None) -> dict[str, V
     return found
 
 
-def _typed(text: str) -> Value:
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        return text
-
-
-def _change(hint: Hint, cause: Cause, log: Log, figures: Figures, present: dict[str, Value]) -> Change | None:
-    """A change by the log's own figures, or without a value."""
-    now = present.get(hint.setting)
-    value = hint.value if hint.value is not None else _guess(hint, now, cause, log, figures)
-    if value == now and value is not None:
-        return None
-    return Change(setting=hint.setting, value=value, up=hint.up, cost=hint.cost, says=_says(hint, now, value))
-
-
-def _says(hint: Hint, now: Value, value: Value) -> str:
-    way = "raise" if hint.up else "lower"
-    if hint.value is not None:
-        return f"{hint.setting} = {shown(value)}"
-    if value is None:
-        return f"{way} {hint.setting}" + (f" (now {shown(now)})" if now is not None else "")
-    return f"{way} {hint.setting} to {shown(value)}" + (f" (now {shown(now)})" if now is not None else "")
-
-
-def _guess(hint: Hint, now: Value, cause: Cause, log: Log, figures: Figures) -> Value:
-    """A value by the log's own figures, or None."""
-    stated = next(
-        (detail(seen.fact, "estimated_max_model_len") for seen in log.sightings if detail(seen.fact, "estimated_max_model_len")), None
-    )
-    if hint.setting in {"max_model_len", "context_length"} and cause.kind is Kind.CACHE_TOO_SMALL:
-        tokens = next((detail(seen.fact, "kv_tokens") for seen in log.sightings if seen.fact.name == "error.kv_too_small"), None)
-        return stated or tokens
-    if isinstance(now, bool) or not isinstance(now, int | float):
-        return None
-    if hint.setting in _FRACTIONS:
-        return _fraction(hint, float(now), cause, figures)
-    if hint.setting == _LAYERS and cause.lacking_bytes and (layers := _layers(int(now), cause, figures)) is not None:
-        return layers
-    if isinstance(now, int) or float(now).is_integer():
-        return int(now) * 2 if hint.up else max(1, int(now) // 2)
-    return None
-
-
-def _layers(now: int, cause: Cause, figures: Figures) -> int | None:
-    """How many layers the device can hold, by what those there take of it; None where the log does not tell."""
-    held = sum(one.nbytes for one in figures.measured if one.purpose in {Purpose.WEIGHTS, Purpose.KV_CACHE})
-    more = (figures.requested_bytes or 0) if cause.term is Purpose.KV_CACHE else 0
-    short = int((cause.lacking_bytes or 0) * SLACK)
-    return max(0, now - -(-short * now // (held + more))) if held and now else None
-
-
-def _fraction(hint: Hint, now: float, cause: Cause, figures: Figures) -> Value:
-    """The share that makes up for what was missing; a few hundredths where that is not known."""
-    step = 0.05
-    if cause.lacking_bytes and figures.total_bytes:
-        step = max(_STEP, round(SLACK * cause.lacking_bytes / figures.total_bytes + _STEP / 2, 2))
-    value = round(now + step if hint.up else now - step, 2)
-    if hint.up and value > _MOST_FRACTION:
-        return _MOST_FRACTION if now < _MOST_FRACTION else None
-    return value if value >= _LEAST_FRACTION else None
+def _of_kind(
+    hint: Hint, cause: Cause, log: Log, figures: Figures, present: dict[str, Value], engine: Engine | None, outcome: Outcome | None
+) -> Change | None:
+    """A change where bytes that were missing tell nothing: a pool that sequences filled, a share of a device that others hold."""
+    filled = filled_by(cause, log)
+    if filled is not None and (bound := fewer(hint, filled)) is not None:
+        return bound
+    if engine is not None and outcome is not None:
+        levers = tuple(_levers(hint, engine, outcome))
+        if filled is None:
+            return of_share(hint.setting, hint.cost, figures, engine, outcome)
+        if levers:
+            return more_room(hint, levers, engine, outcome)
+    return guess(hint, cause, log, figures, present)
 
 
 def _planned(hint: Hint, cause: Cause, engine: Engine | None, outcome: Outcome | None, asked: Asked | None) -> Change | None:

@@ -49,6 +49,7 @@ def _change(change: Change) -> dict[str, Json]:
     return {
         "setting": change.setting,
         "value": change.value,
+        "also": dict(change.also),
         "direction": "raise" if change.up else "lower or set",
         "cost": change.cost,
         "says": change.says,
