@@ -262,6 +262,19 @@ def test_a_place_that_cannot_be_written_is_said_with_the_next_step(home: Path, m
             REMEMBERED.append(stored_run())
 
 
+def test_a_state_home_that_is_no_directory_is_said_and_not_taken_for_an_empty_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken" / "ullage" / "ullage.db").mkdir(parents=True)
+    for home in ("file", "taken"):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / home))
+        with pytest.raises(WorldError, match=r"the store .*ullage\.db cannot be read: .* set XDG_STATE_HOME"):
+            real.RealStore().runs()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "none"))
+    assert real.RealStore().runs() == ()
+
+
 def test_a_relative_state_home_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "somewhere")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -275,7 +288,7 @@ def test_a_read_only_file_system_can_still_be_read(home: Path) -> None:
         from tests.runs import stored_run
         from ullage.errors import WorldError
         from ullage.world.real import RealStore
-        print([run.id for run in RealStore().runs()])
+        print([run.id for run in real.RealStore().runs()])
         try:
             RealStore().append(stored_run(2))
         except WorldError as error:

@@ -12,5 +12,11 @@ def store_path() -> Path:
 
 
 def store_exists() -> bool:
-    """Whether anything was ever stored."""
-    return os.path.isfile(store_path())  # noqa: PTH113 - never raises
+    """Whether anything was ever stored, or something stands in the way of it, which whoever opens the store says."""
+    try:
+        os.stat(store_path())  # noqa: PTH116 - a plan asks for it before anything else is loaded
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ullage.errors import WorldError
 from ullage.world import _store_tables as tables
-from ullage.world._state_path import store_path
+from ullage.world._state_path import store_exists, store_path
 
 BUSY_S = 15.0  # a transaction here takes milliseconds; another writer is waited for that long
 _ELSEWHERE = "make it writable, or set XDG_STATE_HOME to a directory that is"
@@ -43,9 +43,10 @@ def reading() -> Iterator[sqlite3.Connection | None]:
     """The store as it stands, unchanged; None where nothing was ever stored. Raises WorldError."""
     path = store_path()
     try:
-        if not path.is_file():
+        if not store_exists():
             yield None
             return
+        path.stat()
         with closing(_readable(path)) as store:
             _check(store, path)
             yield store if _has_all(store, path) else None
