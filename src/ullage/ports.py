@@ -185,8 +185,8 @@ class Meters(Protocol):
     def host(self, at: float, pid: int | None) -> "HostReading":
         """The host, and the processes from ``pid`` down where one is given."""
 
-    def page(self, url: str) -> Page | None:
-        """What is at the address; None where nobody answers. Raises InputError for what is no address."""
+    def page(self, url: str, key_file: str = "") -> Page | None:
+        """What is at the address, shown a file's first key or else ULLAGE_API_KEY; None: nobody answers. Raises InputError, WorldError."""
 
     def listener(self, url: str) -> int | None:
         """The process of this machine that listens at the address; None where that is not told. Raises InputError."""
@@ -222,6 +222,9 @@ class Door(Protocol):
 
     def engine_gone(self) -> None:
         """The engine does not come back: hold nothing any more."""
+
+    def drain(self) -> bool:
+        """The engine is to end: refuse what comes from now on; returns whether there is still a request that came before."""
 
     def pulse(self, at: float, page: str) -> None:
         """The engine is well; ``page`` is its metrics, empty where it has none."""
@@ -266,10 +269,7 @@ class Guards(Protocol):
     def open(
         self, options: "GuardOptions", state: "Admission", step: "Step", documents: Mapping[str, bytes], metadata: Mapping[str, object]
     ) -> "Guard":
-        """One that does what ``step`` says. Raises WorldError.
-
-        Tokens are counted by ``documents``, the model's small files, or the ``metadata`` of its GGUF file; with neither they are bounded.
-        """
+        """One that does what ``step`` says, and counts tokens by ``documents`` or a GGUF file's ``metadata``. Raises WorldError."""
 
 
 class Logs(Protocol):

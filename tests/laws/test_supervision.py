@@ -10,13 +10,16 @@ from ullage.domain.supervision import (
     Action,
     AnsweredARequest,
     ApplyRemedy,
+    Close,
     CouldNotStart,
+    Drained,
     Event,
     Exited,
     GiveUp,
     Healthy,
     Kill,
     Launch,
+    Leave,
     Line,
     Open,
     Phase,
@@ -47,7 +50,7 @@ EXITS = st.builds(
 MOVES = st.lists(
     st.one_of(
         st.tuples(st.just("exit"), EXITS),
-        st.tuples(st.sampled_from(("well", "unwell", "answer", "tick", "tick", "tick", "stop", "oom", "refusal")), st.none()),
+        st.tuples(st.sampled_from(("well", "unwell", "answer", "tick", "tick", "tick", "stop", "drained", "oom", "refusal")), st.none()),
     ),
     max_size=60,
 )
@@ -106,6 +109,8 @@ class World:
             case "tick":
                 self.at += 5.0
                 self.tell(Tick(at=self.at))
+            case "drained":
+                self.tell(Drained(at=self.at))
             case "stop":
                 self.tell(StopAsked(at=self.at, signal=15))
             case "oom":
@@ -240,6 +245,46 @@ def test_a_second_request_to_stop_kills() -> None:
     state, second = step(state, StopAsked(at=2.0, signal=2))
     assert Stop(signal=2) in first
     assert Kill() in second
+
+
+def ready() -> State:
+    state, _ = begin(launch(), POLICY, 0.0)
+    state, _ = step(state, Started(at=0.0, pid=1))
+    state, _ = step(state, AnsweredARequest(at=0.5))
+    assert state.phase is Phase.READY
+    return state
+
+
+def test_requests_in_flight_end_before_the_engine_is_told_to() -> None:
+    state, first = step(ready(), StopAsked(at=1.0, signal=2))
+    assert not any(isinstance(action, Stop | Kill | Leave | Close) for action in first)
+    state, nothing = step(state, Tick(at=10.0))
+    assert nothing == ()
+    state, then = step(state, Drained(at=11.0))
+    assert then == (Leave(), Stop(signal=2))
+    state, _ = step(state, Exited(at=12.0, signal=2))
+    assert state.phase is Phase.STOPPED
+
+
+def test_requests_that_do_not_end_are_left_in_time_for_the_engine_to_end_within_the_grace() -> None:
+    state, _ = step(ready(), StopAsked(at=1.0, signal=15))
+    state, then = step(state, Tick(at=1.0 + 0.9 * POLICY.grace_seconds))
+    assert then[1:] == (Leave(), Stop(signal=15))
+    _, last = step(state, Tick(at=1.0 + POLICY.grace_seconds))
+    assert Kill() in last
+
+
+def test_asked_again_nothing_in_flight_is_waited_for() -> None:
+    state, _ = step(ready(), StopAsked(at=1.0, signal=2))
+    _, second = step(state, StopAsked(at=2.0, signal=2))
+    assert (second[0], second[-1]) == (Leave(), Kill())
+
+
+def test_who_is_held_while_it_starts_is_sent_away_when_it_is_to_stop() -> None:
+    state, _ = begin(launch(), POLICY, 0.0)
+    state, _ = step(state, Started(at=0.0, pid=1))
+    _, actions = step(state, StopAsked(at=1.0, signal=2))
+    assert Leave() in actions
 
 
 def test_an_engine_that_does_not_end_in_time_is_killed() -> None:

@@ -11,6 +11,7 @@ from ullage.domain.plan import Command
 from ullage.domain.reading import DeviceReading, HostReading, ProcessMemory
 from ullage.domain.supervision import (
     AnsweredARequest,
+    Drained,
     Exited,
     Healthy,
     Launch,
@@ -107,8 +108,9 @@ def test_the_engine_is_stopped_when_its_load_is_over_and_nobody_is_told_of_servi
     assert watcher.most_bytes == 4 * GIB
     loading.rounds, loading.is_over = rounds(10.0), True
     state, actions = watcher.decide(state, Tick(at=20.0))
-    assert any(isinstance(action, Stop) for action in actions)
     assert [action.text for action in actions if isinstance(action, Say)] == ["  1 round: 10 tokens/s"]
+    state, actions = watcher.decide(state, Drained(at=20.0))
+    assert any(isinstance(action, Stop) for action in actions)
     state, actions = watcher.decide(state, Exited(at=21.0, code=0))
     assert state.phase is Phase.STOPPED
     assert any(isinstance(action, RecordRun) for action in actions)
@@ -118,14 +120,16 @@ def test_the_engine_is_stopped_when_its_load_is_over_and_nobody_is_told_of_servi
 
 def test_a_trial_ends_before_the_host_runs_out() -> None:
     watcher, state, _ = ready(available=GIB)
-    _, actions = watcher.decide(state, Tick(at=3.0))
+    state, _ = watcher.decide(state, Tick(at=3.0))
+    _, actions = watcher.decide(state, Drained(at=3.0))
     assert any(isinstance(action, Stop) for action in actions)
     assert "1.00 GiB were left" in watcher.low
 
 
 def test_a_trial_ends_before_a_device_runs_out_and_a_reading_that_is_not_told_says_nothing() -> None:
     watcher, state, _ = ready(device="gpu0", free=100 << 20)
-    _, actions = watcher.decide(state, Tick(at=3.0))
+    state, _ = watcher.decide(state, Tick(at=3.0))
+    _, actions = watcher.decide(state, Drained(at=3.0))
     assert any(isinstance(action, Stop) for action in actions)
     assert "100.0 MiB were left on gpu0" in watcher.low
     watcher, state, _ = ready(device="gpu0", free=None)

@@ -251,6 +251,22 @@ async def test_an_engine_that_does_not_come_back_leaves_nobody_waiting() -> None
 
 
 @on_a_loop
+async def test_who_is_here_is_answered_and_who_comes_is_sent_away_while_the_engine_is_to_end() -> None:
+    async with loopback_engine(gap_s=0.1) as engine, guarded(engine) as guard, aiohttp.ClientSession() as session:
+        sent = asyncio.create_task(ask(session, guard.url, messages=HELLO, stream=True))
+        await until(lambda: len(guard.state().in_flight) == 1)
+        assert guard.drain()
+        await asyncio.sleep(0.05)
+        status, body = await ask(session, guard.url, messages=HELLO)
+        assert (status, error_of(body)["message"]) == (503, "The server is stopping.")
+        async with session.get(guard.url + "/health") as seen:
+            assert (seen.status, (await seen.json())["status"]) == (503, "stopping")
+        status, body = await sent
+        assert (status, body.endswith(b"data: [DONE]\n\n")) == (200, True)
+        await until(lambda: not guard.drain())
+
+
+@on_a_loop
 async def test_bodies_and_headers_beyond_their_limits_are_not_read() -> None:
     async with (
         loopback_engine() as engine,

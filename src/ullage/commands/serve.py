@@ -69,6 +69,10 @@ class NoDoor:
     def engine_gone(self) -> None:
         """As above."""
 
+    def drain(self) -> bool:
+        """Nobody knows of any: the engine does as it does when it is told to end."""
+        return False
+
     def pulse(self, at: float, page: str) -> None:
         """As above."""
 

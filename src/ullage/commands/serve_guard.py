@@ -63,6 +63,10 @@ class GuardDoor:
         """As the port says."""
         self._guard.engine_gone()
 
+    def drain(self) -> bool:
+        """As the port says."""
+        return self._guard.drain()
+
     def pulse(self, at: float, page: str) -> None:
         """The engine's own counters, and what is free on its fullest device."""
         said = {fact.name: fact.value for fact in self._engine.read_metrics(page)} if page else {}

@@ -152,6 +152,10 @@ class RecordingDoor:
         """As the port says."""
         self._door.engine_gone()
 
+    def drain(self) -> bool:
+        """As the port says."""
+        return self._door.drain()
+
     def pulse(self, at: float, page: str) -> None:
         """As the port says."""
         self._recorder.look(page)

@@ -75,6 +75,9 @@ class Guard(Protocol):
     def engine_gone(self) -> None:
         """The engine does not come back: nothing waits any more."""
 
+    def drain(self) -> bool:
+        """The engine is to end: what comes from now on is refused; returns whether there is still a request that came before."""
+
     def observe(self, event: Event) -> None:
         """A reading of the engine's pool or of a device."""
 

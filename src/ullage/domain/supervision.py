@@ -180,7 +180,14 @@ class StopAsked:
     signal: int
 
 
-Event = Started | CouldNotStart | Line | Healthy | Unhealthy | AnsweredARequest | Exited | Tick | StopAsked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """No request is in flight any more."""
+
+    at: float
+
+
+Event = Started | CouldNotStart | Line | Healthy | Unhealthy | AnsweredARequest | Exited | Tick | StopAsked | Drained
 
 
 # What is to be done.
@@ -227,6 +234,11 @@ class Close:
     """It is gone: hold requests back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """It ends and does not come back: hold nothing any more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
     """Tell the person who started it."""
@@ -255,7 +267,7 @@ class RecordRun:
     run: Run
 
 
-Action = Start | Stop | Kill | ProbeHealth | ProbeRequest | Open | Close | Say | ApplyRemedy | GiveUp | RecordRun
+Action = Start | Stop | Kill | ProbeHealth | ProbeRequest | Open | Close | Leave | Say | ApplyRemedy | GiveUp | RecordRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +290,8 @@ class State:
     last_failure: str = ""  # of this very launch, before it was ready
     steps: int = 0
     stop_asked: bool = False
+    stop_signal: int = 0
+    drain_until: float | None = None  # what is in flight may come to its end until then; answered by Drained
     kill_at: float | None = None
     restart_at: float = 0.0
     reason: str = ""

@@ -16,6 +16,7 @@ from ullage.domain.supervision import (
     ApplyRemedy,
     Close,
     CouldNotStart,
+    Drained,
     Event,
     Exited,
     GiveUp,
@@ -23,6 +24,7 @@ from ullage.domain.supervision import (
     Kill,
     Kind,
     Launch,
+    Leave,
     Line,
     Noted,
     Open,
@@ -51,6 +53,7 @@ NextStep = Callable[[Launch, tuple[Fact, ...], Limit | None], StepDown | None]
 
 _TERM = 15
 _MOST_NOTES = 256
+_DRAINING = 0.8  # of the grace is for requests, the rest for the engine to end
 _LOADED = frozenset({"requests_running", "kv_cache_usage", "preemptions", "retracted"})  # what an engine says under load
 
 
@@ -87,6 +90,8 @@ def step(state: State, event: Event, next_step: NextStep = no_step) -> Answer:  
             return _tick(state, event)
         case StopAsked():
             return _stop_asked(state, event)
+        case Drained():
+            return _leave(state) if state.drain_until is not None else (state, ())
         case _ as never:
             assert_never(never)
 
@@ -128,6 +133,9 @@ def _tick(state: State, event: Tick) -> Answer:
         case Phase.BACKING_OFF if event.at >= state.restart_at:
             begun = replace(state, phase=Phase.STARTING, since=event.at, started_at=event.at)
             return begun, (Start(launch=state.launch),)
+        case Phase.STOPPING if state.drain_until is not None and event.at >= state.drain_until:
+            left, actions = _leave(state)
+            return left, (Say(text="requests are still in flight; it is stopped all the same"), *actions)
         case Phase.STOPPING if state.kill_at is not None and event.at >= state.kill_at:
             return replace(state, kill_at=None), (Say(text="it did not end in time: killed with all it started"), Kill())
         case Phase.STARTING if state.is_running and event.at - state.started_at >= state.policy.start_seconds:
@@ -145,16 +153,28 @@ def _stop_unwell(state: State, at: float, reason: str) -> Answer:
 
 
 def _stop_asked(state: State, event: StopAsked) -> Answer:
-    closed = (Close(),) if state.phase is Phase.READY else ()
+    """New requests are refused; those in flight have most of the grace to end, unless it is asked again."""
     if not state.is_running and state.phase is Phase.BACKING_OFF:
-        return replace(state, phase=Phase.STOPPED, since=event.at, stop_asked=True), (Say(text="stopped; it is not started again"),)
+        stopped = replace(state, phase=Phase.STOPPED, since=event.at, stop_asked=True)
+        return stopped, (Leave(), Say(text="stopped; it is not started again"))
     if state.stop_asked:  # asked twice: at once
-        return replace(state, kill_at=None), (Say(text="killed with all it started"), Kill())
-    already = state.phase is Phase.STOPPING
-    kill_at = state.kill_at if already else event.at + state.policy.grace_seconds
-    stopping = replace(state, phase=Phase.STOPPING, since=event.at, stop_asked=True, kill_at=kill_at)
-    said = f"stopping; asked again it is killed, and so it is after {state.policy.grace_seconds:.0f} s"
-    return stopping, (*closed, Say(text=said), *(() if already else (Stop(signal=event.signal),)))
+        return replace(state, drain_until=None, kill_at=None), (Leave(), Say(text="killed with all it started"), Kill())
+    grace, already = state.policy.grace_seconds, state.phase is Phase.STOPPING
+    kill_at = state.kill_at if already else event.at + grace
+    stopping = replace(state, phase=Phase.STOPPING, since=event.at, stop_asked=True, stop_signal=event.signal, kill_at=kill_at)
+    if state.phase is Phase.READY:
+        until = event.at + _DRAINING * grace
+        said = (
+            f"stopping: what is in flight has {until - event.at:.0f} s to end; asked again it is killed, and so it is after {grace:.0f} s"
+        )
+        return replace(stopping, drain_until=until), (Say(text=said),)
+    said = f"stopping; asked again it is killed, and so it is after {grace:.0f} s"
+    return stopping, (Leave(), Say(text=said), *(() if already else (Stop(signal=event.signal),)))
+
+
+def _leave(state: State) -> Answer:
+    """Nothing is waited for any more."""
+    return replace(state, drain_until=None), (Leave(), Stop(signal=state.stop_signal))
 
 
 def _exited(state: State, event: Exited, next_step: NextStep) -> Answer:
@@ -167,9 +187,18 @@ def _exited(state: State, event: Exited, next_step: NextStep) -> Answer:
     else:
         failure = judge(event, recent, was_ready=was_ready)
     record = RecordRun(run=_run(state, event, failure))
-    closed = (Close(),) if state.phase is Phase.READY else ()
+    closed = (Close(),) if state.phase is Phase.READY else (Leave(),) if state.drain_until is not None else ()
     ended = replace(
-        state, is_running=False, is_probing=False, ready_at=None, kill_at=None, unwell_since=None, unwell_reason="", reason="", notes=()
+        state,
+        is_running=False,
+        is_probing=False,
+        ready_at=None,
+        drain_until=None,
+        kill_at=None,
+        unwell_since=None,
+        unwell_reason="",
+        reason="",
+        notes=(),
     )
     after, actions = _after(ended, event.at, failure, _telling(state, recent, failure), next_step, was_ready=was_ready)
     return after, (*closed, record, *actions)

@@ -30,5 +30,11 @@ def main() -> int:
         return error.exit_code
 
 
+_STOPPED = 130  # as a shell reports an interrupt
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while it loads; later it ends in order
+        print("ullage.runtime: stopped before it was ready", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(_STOPPED)

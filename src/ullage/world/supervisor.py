@@ -20,11 +20,13 @@ from ullage.domain.supervision import (
     ApplyRemedy,
     Close,
     CouldNotStart,
+    Drained,
     Event,
     GiveUp,
     Healthy,
     Kill,
     Launch,
+    Leave,
     Open,
     ProbeHealth,
     ProbeRequest,
@@ -69,7 +71,7 @@ class _Loop:
                 state, actions = self._care.decide(state, self._next())
                 self._perform(actions)
                 if not state.phase.is_end:
-                    state, actions = self._care.decide(state, Tick(at=time.monotonic()))
+                    state, actions = self._care.decide(state, self._now(state))
                     self._perform(actions)
             return state
         finally:
@@ -96,6 +98,12 @@ class _Loop:
             return self._events.get(timeout=_TICK_SECONDS)
         except Empty:
             return Tick(at=time.monotonic())
+
+    def _now(self, state: State) -> Event:
+        """What is so by itself: that time passes, or that the last request has ended."""
+        if state.drain_until is not None and not self._care.door.drain():
+            return Drained(at=time.monotonic())
+        return Tick(at=time.monotonic())
 
     def _perform(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
@@ -124,7 +132,7 @@ class _Loop:
             case RecordRun():
                 if told := self._care.record(action.run):
                     say(told)
-            case GiveUp():
+            case GiveUp() | Leave():
                 self._care.door.engine_gone()
             case ApplyRemedy():
                 pass  # the launch that follows holds the change

@@ -24,6 +24,8 @@ from ullage.world.proxy.keys import read_keys
 BODY_BYTES, HEADER_BYTES = 32 << 20, 32 << 10
 MOST_WAITING = 4096
 _RETRY_S = 5
+_CLIENT_CLOSED = 499  # as proxies write down a client that went away
+_GRACE_S = 20.0  # for requests that are here when it is told to end
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -33,6 +35,8 @@ class App:
     def __init__(self, service: Service, memory: Memory, keys: tuple[bytes, ...]) -> None:
         self._service, self._memory, self._keys = service, memory, keys
         self._created = int(time.time())
+        self._here = 0
+        self._empty, self._leaving = asyncio.Event(), False
         self._routes: dict[str, tuple[str, Handler]] = {
             "/v1/chat/completions": ("POST", self._generate),
             "/v1/completions": ("POST", self._generate),
@@ -49,12 +53,27 @@ class App:
         refused = self._objection(request)
         if refused is not None:
             return refused
+        self._here += 1
         try:
             return await self._routes[self._path(request)][1](request)
         except web.HTTPRequestEntityTooLarge:
             return said.error(413, f"The body is larger than {BODY_BYTES:,} bytes.", code="body_too_large", have=BODY_BYTES)
         except UllageError as error:
             return _wrong(error)
+        except ConnectionError:  # who asked is gone, and nobody reads what is answered
+            return web.Response(status=_CLIENT_CLOSED)
+        finally:
+            self._here -= 1
+            if not self._here:
+                self._empty.set()
+
+    async def drained(self, seconds: float) -> None:
+        """Take no new requests, and wait so long for those that are here."""
+        self._leaving = True
+        if self._here:
+            self._empty.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
 
     def _objection(self, request: web.Request) -> web.Response | None:
         """What is wrong with a request before its body is read."""
@@ -67,7 +86,9 @@ class App:
             known = ", ".join((*self._routes, "/health"))
             return said.error(404, f"There is nothing at {path[:200]}; there are {known}.", code="not_found")
         method = self._routes[path][0]
-        return None if request.method == method else said.error(405, f"{path} takes {method}.", code="method_not_allowed")
+        if request.method != method:
+            return said.error(405, f"{path} takes {method}.", code="method_not_allowed")
+        return said.error(503, "The server is stopping.", code="unavailable", retry_after_s=_RETRY_S) if self._leaving else None
 
     def _path(self, request: web.Request) -> str:
         return "/v1/models" if request.path == f"/v1/models/{self._service.model}" else request.path
@@ -147,8 +168,21 @@ def keys_of(key_file: str, variable: str) -> tuple[bytes, ...]:
     return read_keys(GuardOptions(keys_file=key_file))
 
 
-async def serve(app: App, host: str, port: int, stopping: asyncio.Event, listening: Callable[[str], None]) -> None:
-    """Answer until ``stopping``. Raises WorldError where the address cannot be listened on."""
+async def _drained(app: App) -> None:
+    """Requests come to their end, unless it is told once more."""
+    again = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, again.set)
+    ends = [asyncio.ensure_future(one) for one in (again.wait(), app.drained(_GRACE_S))]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for one in ends:
+        one.cancel()
+
+
+async def serve(
+    app: App, host: str, port: int, stopping: asyncio.Event, listening: Callable[[str], None], is_broken: Callable[[], bool]
+) -> None:
+    """Answer until ``stopping``, and then who has asked already, unless it is broken. Raises WorldError where it cannot listen."""
     inner = web.Application(client_max_size=BODY_BYTES)
     inner.router.add_route("*", "/{path:.*}", app.answer)
     runner = web.AppRunner(
@@ -163,6 +197,8 @@ async def serve(app: App, host: str, port: int, stopping: asyncio.Event, listeni
         at = f"[{host}]" if ":" in host else host
         listening(f"http://{at}:{runner.addresses[0][1]}")
         await stopping.wait()
+        if not is_broken():
+            await _drained(app)
     except OSError as error:
         raise refusal_of(host, port, error) from error
     finally:

@@ -57,7 +57,7 @@ async def _live(options: Options, ready: Ready, keys: tuple[bytes, ...], began: 
     _tell(options, ready)
     app = App(service, Memory(ready.promised), keys)
     try:
-        await serve(app, options.host, options.port, stopping, partial(_tell_listening, began))
+        await serve(app, options.host, options.port, stopping, partial(_tell_listening, began), lambda: bool(failures))
     finally:
         worker.stop()
     return _FAILED if failures else 0

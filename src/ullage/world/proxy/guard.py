@@ -83,7 +83,13 @@ class RealGuard:
 
     def engine_gone(self) -> None:
         """As the port says."""
-        self.observe(EngineGone(at=time.monotonic()))
+        self._tell(lambda: self._start_task(self._gone()))
+
+    def drain(self) -> bool:
+        """As the port says."""
+        self._tell(self._routes.drain)
+        state = self._gate.state
+        return bool(state.in_flight or state.waiting or state.replays)
 
     def observe(self, event: Event) -> None:
         """As the port says; others' clocks are not asked."""
@@ -113,6 +119,11 @@ class RealGuard:
     async def _died(self) -> None:
         self._told_dead = True
         self._gate.died()
+        await self._engine.close()
+
+    async def _gone(self) -> None:
+        self._told_dead = True
+        self._gate.dispatch(EngineGone(at=time.monotonic()))
         await self._engine.close()
 
     def _run(self) -> None:

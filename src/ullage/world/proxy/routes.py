@@ -43,12 +43,17 @@ class Routes:
         self._engine = Engine(send=upstream.send, lost=upstream.lost, is_well=upstream.answers)
         self._bodies = Bodies(options)
         self._told: set[str] = set()
+        self._leaving = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def drain(self) -> None:
+        """Take no new requests."""
+        self._leaving = True
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The answer to any request. What goes wrong here is said without anything of the request."""
@@ -68,7 +73,7 @@ class Routes:
         if request.path == "/health":
             return self._health()
         client = headers.client_of(request.headers, request.remote or "", self._keys)
-        refused = self._objection(request, is_known=client is not None)
+        refused = self._objection(request, is_known=client is not None) or self._refusal(request)
         if refused is not None:
             return refused
         if request.path == "/metrics":
@@ -102,6 +107,12 @@ class Routes:
             return said.error(405, f"{path[:200]} takes {wanted}.", code="method_not_allowed")
         return None
 
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """Why a request that is as it should be is not taken any more."""
+        if not self._leaving or request.path not in GATED:
+            return None
+        return said.error(503, "The server is stopping.", code="unavailable", retry_after_s=self._gate.state.limits.retry_s)
+
     async def _pass(self, request: web.Request, body: bytes) -> web.Response:
         try:
             async with self._upstream.ask(request, body) as seen:
@@ -112,11 +123,12 @@ class Routes:
     def _health(self) -> web.Response:
         state = self._gate.state
         seen: dict[str, Json] = {
-            "status": "ok" if state.up else "waiting for the engine",
+            "status": "stopping" if self._leaving else "ok" if state.up else "waiting for the engine",
             "in_flight": len(state.in_flight),
             "waiting": len(state.waiting),
         }
-        return web.Response(status=200 if state.up else 503, body=wire.dumps(seen).encode(), content_type="application/json")
+        is_well = state.up and not self._leaving
+        return web.Response(status=200 if is_well else 503, body=wire.dumps(seen).encode(), content_type="application/json")
 
     async def _metrics(self) -> web.Response:
         """The guard's page, and the engine's own after it."""
