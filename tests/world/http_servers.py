@@ -17,12 +17,13 @@ class Posted(NamedTuple):
 
 
 @contextmanager
-def served(pages: Mapping[str, tuple[int, str]], kept: list[Posted] | None = None, post_status: int = 204) -> Iterator[str]:
-    """The address of a server with these pages, which may change while it runs."""
+def served(pages: Mapping[str, tuple[int, str]], kept: list[Posted] | None = None, post_status: int = 204, key: str = "") -> Iterator[str]:
+    """The address of a server with these pages, which may change while it runs; with a key, for those who show it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, text = pages.get(self.path, (404, ""))
+            is_locked = bool(key) and self.headers["Authorization"] != f"Bearer {key}"
+            status, text = (401, "") if is_locked else pages.get(self.path, (404, ""))
             self.send_response(status)
             if status in {301, 302}:
                 self.send_header("Location", text)

@@ -41,7 +41,11 @@ def engine(name: str, health: int = 200) -> dict[str, tuple[int, str]]:
 
 
 def watch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ullage", "watch", *words]
+    return ullage("watch", *words, **environment)
+
+
+def ullage(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ullage", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **environment})
 
 
@@ -266,3 +270,42 @@ def test_an_exporter_is_for_this_machine_alone_unless_a_host_is_said(text: str, 
     assert read_address(text) == wanted
     with pytest.raises(InputError, match="write a port"):
         read_address(text + "x")
+
+
+WEB = {"/": (200, "<html></html>")}
+EVERYWHERE = dict.fromkeys(("/health", "/metrics", "/v1/models"), (200, "<!doctype html><html></html>"))
+
+
+@pytest.mark.parametrize("pages", [WEB, EVERYWHERE], ids=["nothing is there", "a page for people everywhere"])
+def test_a_web_server_is_no_healthy_engine(pages: dict[str, tuple[int, str]]) -> None:
+    with served(pages) as url:
+        code, told = values(url, "--once", "--json")
+        asked = ullage("diagnose", url)
+    assert (code, told["engine"]["healthy"]) == (1, False)
+    (alarm,) = (alarm for alarm in told["alarms"] if alarm["kind"] == "engine")
+    assert "no page of an engine does: /health" in alarm["text"]
+    assert (asked.returncode, asked.stdout) == (4, "")
+    assert "no page of an engine does: /health" in asked.stderr
+
+
+def test_an_engine_without_a_page_of_health_is_neither_well_nor_ill() -> None:
+    with served({"/v1/models": (200, MODELS)}) as url:
+        _, told = values(url, "--once", "--json")
+        asked = ullage("diagnose", url)
+    assert told["engine"]["healthy"] is None
+    assert asked.returncode == 0
+    assert "has no page that says whether it is well" in " ".join(asked.stdout.split())
+
+
+def test_a_key_is_taken_from_a_file_or_the_environment_and_its_absence_is_said(tmp_path: Path) -> None:
+    with served(engine("idle"), key="secret-1") as url:
+        said = [values(url, "--once", "--json")[1]]
+        (tmp_path / "key").write_text("# mine\nsecret-1\n")
+        said.append(values(url, "--once", "--json", "--api-key-file", str(tmp_path / "key"))[1])
+        said.append(json.loads(watch(url, "--once", "--json", ULLAGE_API_KEY="secret-1").stdout))
+        refused, asked = ullage("diagnose", url), ullage("diagnose", url, "--api-key-file", str(tmp_path / "key"))
+    assert ["asks for a key" in " ".join(one["notes"]) for one in said] == [True, False, False]
+    assert [one["engine"]["model"] for one in said] == [None, "smollm2-135m-shape", "smollm2-135m-shape"]
+    assert (refused.returncode, asked.returncode) == (4, 0)
+    assert "asks for a key" in refused.stderr
+    assert "secret-1" not in asked.stdout + asked.stderr

@@ -8,7 +8,7 @@ from ullage.catalog.unplanned import PROGRAMS
 from ullage.commands.check import split_environment
 from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_run, notes_of, request_of
 from ullage.commands.diagnose_said import candidates, device_said, first_question, with_said
-from ullage.commands.engine_pages import base_of, read_engine, shown
+from ullage.commands.engine_pages import API_KEY, base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version
 from ullage.commands.running import processes_below
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
@@ -22,8 +22,9 @@ from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import as_words
 from ullage.planning.diagnose_facts import detail, figures_of, is_over_device
 from ullage.planning.diagnose_live import log_of
+from ullage.planning.diagnose_pod import Described
 from ullage.ports import World
-from ullage.units import format_bytes
+from ullage.units import GiB, format_bytes
 
 _MODEL = Option("model", "text", "The model, where the log names it by a path that is not here, or not at all.", "MODEL", panel="Machine")
 _WHICH = Option("engine", "text", "The engine, where its words do not tell.", "NAME", panel="Engine")
@@ -52,7 +53,11 @@ def make_diagnosis(flags: Flags, lines: Iterable[str], world: World, argv: tuple
 
     Raises InputError for an engine that is not known; what the case lacks is said in the notes.
     """
-    log = gathered(lines, _wanted(flags) or _engine_of(argv))
+    described = Described()
+    log = gathered(described.passing(lines), _wanted(flags) or _engine_of(argv))
+    if described.image:
+        log = described.into(log)
+        log = replace(log, engine=log.engine or _engine_of(described.argv))
     return _diagnosed(replace(log, commands=(*log.commands, (0, argv))) if argv else log, flags, world)
 
 
@@ -64,13 +69,17 @@ def _wanted(flags: Flags) -> str | None:
 def live_diagnosis(flags: Flags, url: str, world: World) -> Diagnosis:
     """What a running engine's metrics show. Raises WorldError where nobody answers."""
     base = base_of(url)
-    reading = read_engine(world.meters, base, world.meters.now(), _wanted(flags), None)
-    if not reading.healthy and reading.facts is None:
+    reading = read_engine(world.meters, base, world.meters.now(), _wanted(flags), None, flags.text("api_key_file") or "")
+    if not reading.answers:
         raise WorldError(f"nobody answers at {shown(base)}: a dead engine is diagnosed from its log, ullage diagnose LOG")
+    if not reading.is_engine or (reading.locked and reading.facts is None and not reading.healthy):
+        raise WorldError(reading.no_engine or reading.wants_key)
     named = flags.with_(model=reading.model) if flags.text("model") is None and reading.model else flags
     found = _diagnosed(log_of(reading), named, world)
-    told = (f"{shown(base)} is {'healthy' if reading.healthy else 'not healthy: give its log'}",)
-    return replace(found, notes=(*told, *found.notes), model=found.model or reading.model, healthy=shown(base) if reading.healthy else "")
+    well = {True: "is healthy", False: "is not healthy: give its log", None: "answers, and has no page that says whether it is well"}
+    told = (f"{shown(base)} {well[reading.healthy]}", *((reading.wants_key,) if reading.locked else ()))
+    healthy = "" if reading.healthy is False else shown(base)
+    return replace(found, notes=(*told, *found.notes), model=found.model or reading.model, healthy=healthy)
 
 
 def stored_diagnosis(flags: Flags, word: str, world: World) -> Diagnosis:
@@ -171,6 +180,9 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
         words["gpu"] = _machine(log, request, notes)
     if words["gpu"] is None:
         return None, (*notes, "nothing says how large the devices are: give --gpu for a budget with predictions")
+    if log.host_limit_bytes is not None and words.get("host_memory") is None:
+        words["host_memory"] = f"{log.host_limit_bytes / GiB:.4f}GiB"
+        notes.append(f"the container's limit of memory is {format_bytes(log.host_limit_bytes)}")
     asked_as = tuple((model, VERB.flags({**words, "quant": scheme})) for model, scheme in named)
     try:
         question = first_question(asked_as, world, engine, request)
@@ -270,6 +282,6 @@ VERB = Verb(
     name="diagnose",
     help="Say why an engine died, from its log: the term that overflowed, the phase, ranked causes and the smallest changes that help.",
     run=run,
-    options=(_MODEL, *MACHINE, *PLACEMENT, *WORKLOAD, _WHICH, _PID, _RUN, *ENGINE, *FORMATS, *_OUTPUT),
+    options=(_MODEL, *MACHINE, *PLACEMENT, *WORKLOAD, _WHICH, _PID, _RUN, API_KEY, *ENGINE, *FORMATS, *_OUTPUT),
     argument=Argument("log", "maybe", "A log file, plain or packed (gz, bz2, xz, zst), - for standard input, or a running engine's URL."),
 )

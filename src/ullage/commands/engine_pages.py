@@ -4,14 +4,19 @@ import re
 from collections.abc import Callable
 
 from ullage import engines, wire
+from ullage.commands.verb import Option
 from ullage.domain.facts import Fact
 from ullage.domain.hyperparameters import Json
 from ullage.domain.reading import EngineReading
 from ullage.errors import InputError, MalformedFileError
 from ullage.ports import Meters, Page
 
-_OK, _NOT_FOUND = 200, 404
+_OK, _LOCKED = 200, frozenset({401, 403})
+_NO_PAGE = frozenset({404, 405, 501})
 _ADDRESS = re.compile(r"(?P<scheme>https?)://(?P<user>[^/@]*@)?(?P<rest>[^\s?#]+)")
+API_KEY = Option(
+    "api_key_file", "text", "A file with the key that the engine asks for; else the variable ULLAGE_API_KEY.", "FILE", panel="Engine"
+)
 _STARTED = ("weights_bytes", "kv_bytes", "kv_tokens")  # what a log says once, when the engine starts
 
 
@@ -35,42 +40,61 @@ def shown(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//", url)
 
 
-def read_engine(meters: Meters, base: str, at: float, named: str | None, before: EngineReading | None) -> EngineReading:
+def read_engine(meters: Meters, base: str, at: float, named: str | None, before: EngineReading | None, key_file: str = "") -> EngineReading:
     """The engine now. Its model is asked for until it has been told once; the engine is recognised by its metrics' names."""
-    health, metrics = meters.page(f"{base}/health"), meters.page(f"{base}/metrics")
+    asked = ("/health", "/metrics", *(() if before is not None and before.model is not None else ("/v1/models",)))
+    pages = {path: meters.page(f"{base}{path}", key_file) for path in asked}
+    health, metrics = pages["/health"], pages["/metrics"]
     engine, facts = named, None
     if metrics is not None and metrics.status == _OK:
         engine, facts = _facts(metrics.text, named)
     model, longest = (before.model, before.max_context_tokens) if before is not None else (None, None)
     if model is None:
-        model, longest = _model(meters.page(f"{base}/v1/models"))
+        model, longest = _model(pages["/v1/models"])
+    locked = tuple(f"{path} {page.status}" for path, page in pages.items() if page is not None and page.status in _LOCKED)
+    is_engine = bool(facts or model or locked or health is None or _is_page(health))
     return EngineReading(
         at=at,
         url=shown(base),
         engine=engine or (before.engine if before is not None else None),
-        healthy=_health(health, metrics),
+        healthy=_health(health) if is_engine else False,
         model=model,
         max_context_tokens=longest,
         facts=facts,
+        is_engine=is_engine,
+        answers=tuple(f"{path} {_said(page)}" for path, page in pages.items() if page is not None),
+        locked=locked,
     )
 
 
 def _facts(page: str, named: str | None) -> tuple[str | None, tuple[Fact, ...]]:
-    """The facts of a metrics page and whose they are: of the engine that was named, or of the one that reads the most out of it."""
-    if named is not None:
-        return named, engines.find(named).read_metrics(page)
+    """The facts of a metrics page and whose they are: of the engine that was named, or else of the one that reads the most out of it."""
+    told = engines.find(named).read_metrics(page) if named is not None else ()
+    if told:
+        return named, told
     found = {name: engine.read_metrics(page) for name, engine in engines.engines().items()}
     name = max(found, key=lambda one: len(found[one]))
-    return (name, found[name]) if found[name] else (None, ())
+    return (name, found[name]) if found[name] else (named, ())
 
 
-def _health(health: Page | None, metrics: Page | None) -> bool | None:
-    """A server without a page of health is judged by whether it answers at all."""
+def _health(health: Page | None) -> bool | None:
+    """What the page of health says; None where there is none, or it is shown to those with a key alone."""
     if health is None:
         return False
-    if health.status == _NOT_FOUND:
-        return None if metrics is None else True
-    return health.status == _OK
+    return health.status == _OK if _is_page(health) and health.status not in _LOCKED else None
+
+
+def _is_page(page: Page) -> bool:
+    """Whether an engine may have answered: with more than that there is nothing, and not with a page for people as web servers do."""
+    return page.status not in _NO_PAGE and not _is_for_people(page)
+
+
+def _is_for_people(page: Page) -> bool:
+    return page.text.lstrip()[:1] == "<"
+
+
+def _said(page: Page) -> str:
+    return f"{page.status}{', a page for people' if _is_for_people(page) else ''}"
 
 
 def _model(page: Page | None) -> tuple[str | None, int | None]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ullage import engines, wire
-from ullage.commands.engine_pages import base_of, check_webhook, read_engine, started_facts
+from ullage.commands.engine_pages import API_KEY, base_of, check_webhook, read_engine, started_facts
 from ullage.commands.held_to import held_to
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
@@ -31,6 +31,7 @@ _PROMISE = (
 )
 _WATCH = (
     Option("pid", "whole", "The engine's process; the one that listens at URL where it is not said.", "PID", panel="Watch"),
+    API_KEY,
     Option("log", "text", "The engine's log, for what it says when it starts.", "FILE", panel="Watch"),
     Option("interval", "text", "Seconds between two looks; 2 where it is not said.", "SECONDS", panel="Watch"),
     Option("count", "whole", "End after so many looks.", "N", panel="Watch"),
@@ -55,6 +56,7 @@ class _Task(NamedTuple):
     promise: Promise | None
     base: str | None
     engine: str | None
+    key_file: str
     pid: int | None
     started: tuple[Fact, ...]
     prometheus: str | None
@@ -107,6 +109,7 @@ def _task(flags: Flags, world: World) -> _Task:
         promise=promise,
         base=base,
         engine=engine,
+        key_file=flags.text("api_key_file") or "",
         pid=flags.whole("pid"),
         started=_started(flags, world, engine),
         prometheus=flags.text("prometheus"),
@@ -144,12 +147,23 @@ def _look(task: _Task, past: _Past) -> tuple[Answer, _Past]:
     seen = observe(task.promise, moment, past.history)
     notes = _tell(task, seen, past)
     exit_code = 1 if seen.alarms else 0
+    doubts = _doubts(moment)
     answer = (
-        Answer(exit_code, json=watch_values(seen, (*task.notes, *notes)))
+        Answer(exit_code, json=watch_values(seen, (*task.notes, *doubts, *notes)))
         if task.as_json
-        else Answer(exit_code, document=watch_document(seen, (*task.notes, *notes)), line="; ".join((watch_line(seen), *notes)))
+        else Answer(
+            exit_code,
+            document=watch_document(seen, (*task.notes, *doubts, *notes)),
+            line="; ".join((watch_line(seen), *(() if past.history else doubts), *notes)),
+        )
     )
     return answer, _Past(history=seen.history, engine=moment.engine, alarms=seen.alarms)
+
+
+def _doubts(moment: Moment) -> tuple[str, ...]:
+    """Why this look may not be what was meant."""
+    wants_key = moment.engine.wants_key if moment.engine is not None else ""
+    return (wants_key,) if wants_key else ()
 
 
 def _read(task: _Task, past: _Past) -> Moment:
@@ -158,7 +172,7 @@ def _read(task: _Task, past: _Past) -> Moment:
     engine = None
     pid = task.pid
     if task.base is not None:
-        engine = read_engine(meters, task.base, at, task.engine, past.engine)
+        engine = read_engine(meters, task.base, at, task.engine, past.engine, task.key_file)
         pid = pid or meters.listener(task.base)
         if engine.facts is not None or task.started:
             told = engine.facts or ()

@@ -90,7 +90,10 @@ class HostReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineReading:
-    """What an engine says of itself. ``healthy`` is None where it has no health page; ``facts`` is None where no metrics page answered."""
+    """What an engine says of itself. ``healthy`` is None where it has no health page; ``facts`` is None where no metrics page answered.
+
+    ``is_engine`` is False where something answers, and with no page of an engine.
+    """
 
     at: float
     url: str  # without credentials
@@ -99,6 +102,23 @@ class EngineReading:
     model: str | None = None
     max_context_tokens: int | None = None
     facts: tuple[Fact, ...] | None = None
+    is_engine: bool = True
+    answers: tuple[str, ...] = ()  # the pages that answered, with how they did: ``/health 200``
+    locked: tuple[str, ...] = ()  # the pages that asked for a key
+
+    @property
+    def no_engine(self) -> str:
+        """What answers in an engine's place; empty where it is one."""
+        if self.is_engine:
+            return ""
+        return f"something answers at {self.url}, but no page of an engine does: {'; '.join(self.answers)}; give the address of an engine"
+
+    @property
+    def wants_key(self) -> str:
+        """What to do where a page was not shown; empty where none was held back."""
+        if not self.locked:
+            return ""
+        return f"{self.url} asks for a key, or for another ({'; '.join(self.locked)}): give --api-key-file FILE, or set ULLAGE_API_KEY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ def alarms(seen: Watched) -> tuple[Alarm, ...]:
 def _engine(seen: Watched) -> Iterator[Alarm]:
     engine = seen.moment.engine
     if engine is not None and engine.healthy is False:
-        text = f"{engine.url} does not answer as healthy: look at the engine's log, `ullage diagnose` reads it"
+        text = engine.no_engine or f"{engine.url} does not answer as healthy: look at the engine's log, `ullage diagnose` reads it"
         yield Alarm(kind=AlarmKind.ENGINE, subject=engine.engine or "engine", text=text)
 
 

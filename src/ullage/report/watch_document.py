@@ -66,7 +66,10 @@ def _subject(seen: Watched) -> str:
     engine, promise = seen.moment.engine, seen.promise
     said = []
     if engine is not None:
-        said.append(f"{engine.engine or 'an engine'} at {engine.url}" + (f" with {engine.model}" if engine.model else ""))
+        said.append(
+            f"{(engine.engine or 'an engine') if engine.is_engine else 'something'} at {engine.url}"
+            + (f" with {engine.model}" if engine.model else "")
+        )
     if promise is not None:
         said.append(f"promised for {promise.model} with {promise.engine} {promise.version}")
     return "; ".join(said) or "this machine; give the address of an engine to watch it, and a plan to hold it to"

@@ -32,11 +32,11 @@ class RealMeters:
 
         return host.read_live(at, pid)
 
-    def page(self, url: str) -> Page | None:
+    def page(self, url: str, key_file: str = "") -> Page | None:
         """As the port says."""
         from ullage.world import pages
 
-        return pages.get(url)
+        return pages.get(url, pages.key(key_file))
 
     def listener(self, url: str) -> int | None:
         """As the port says."""

@@ -1,6 +1,7 @@
 """Pages of an engine fetched, and notes posted, over HTTP; addresses are never told with what is secret in them."""
 
 import base64
+import os
 from http.client import HTTPException, HTTPMessage
 from typing import IO
 from urllib import error, parse, request
@@ -10,6 +11,7 @@ from ullage.ports import Page
 
 _PATIENCE_S = 5.0
 _LARGEST_BYTES = 8 << 20
+_KEY_VARIABLE = "ULLAGE_API_KEY"  # as our own runtime takes its own
 
 
 class _NoRedirect(request.HTTPRedirectHandler):
@@ -30,6 +32,16 @@ def checked(url: str) -> parse.SplitResult:
     raise InputError(f"{without_secrets(url)[:80]!r} is no address: write http://HOST:PORT")
 
 
+def key(path: str) -> str | None:
+    """The first key of a file, or without one the environment's; None where there is neither. Raises WorldError."""
+    from ullage.domain.guard import GuardOptions
+    from ullage.world.proxy.keys import read_keys
+
+    if not path:
+        return os.environ.get(_KEY_VARIABLE, "").strip() or None
+    return read_keys(GuardOptions(keys_file=path))[0].decode("latin-1")
+
+
 def without_secrets(url: str) -> str:
     """Scheme, host and port; a path or a query may be as secret as a password."""
     scheme, mark, rest = url.partition("://")
@@ -37,21 +49,23 @@ def without_secrets(url: str) -> str:
     return f"{scheme}{mark}{host}" if mark else url.rpartition("@")[2].split("/", 1)[0].split("?", 1)[0]
 
 
-def _prepared(url: str, body: bytes | None = None) -> request.Request:
+def _prepared(url: str, body: bytes | None = None, key: str | None = None) -> request.Request:
     parts = checked(url)
     headers = {"Content-Type": "application/json"} if body is not None else {}
     if parts.username is not None:
         pair = f"{parse.unquote(parts.username)}:{parse.unquote(parts.password or '')}"
         headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    elif key is not None:
+        headers["Authorization"] = f"Bearer {key}"
     plain = parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return request.Request(plain, data=body, headers=headers)  # noqa: S310 - `checked` admits http and https alone
 
 
-def get(url: str) -> Page | None:
-    """The page, whatever its status; None where nobody answers. No proxy stands between. Raises InputError."""
+def get(url: str, key: str | None = None) -> Page | None:
+    """The page, whatever its status, for who shows the key; None where nobody answers. No proxy stands between. Raises InputError."""
     opener = request.build_opener(request.ProxyHandler({}), _NoRedirect)
     try:
-        with opener.open(_prepared(url), timeout=_PATIENCE_S) as answer:
+        with opener.open(_prepared(url, key=key), timeout=_PATIENCE_S) as answer:
             return Page(answer.status, answer.read(_LARGEST_BYTES).decode("utf-8", "replace"))
     except error.HTTPError as failed:
         with failed:
