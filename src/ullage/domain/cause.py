@@ -142,6 +142,7 @@ class Log:
     arguments: tuple[tuple[str, str], ...] = ()
     arguments_line: int = 0
     card: str = ""
+    host_limit_bytes: int | None = None  # of the container it ran in
     requests: int = 0  # answered before the end
     advice: tuple[tuple[int, int, str], ...] = ()  # which sentence of the engine's advice stands where
 

@@ -1,7 +1,8 @@
 """The budget of the device that failed, term by term: what the log measured in place of what we predict."""
 
-from ullage.domain.cause import Budget, Cause, Log, Term
+from ullage.domain.cause import Budget, Cause, Family, Log, Term
 from ullage.domain.ledger import Amount, Purpose
+from ullage.domain.machine import HOST
 from ullage.planning.diagnose_facts import Figures, Measured, detail
 from ullage.planning.fit import Outcome
 
@@ -9,8 +10,11 @@ from ullage.planning.fit import Outcome
 def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | None) -> Budget | None:
     """The device's terms, the one that overflowed marked; None when neither log nor case says anything of sizes."""
     device = _of_term(outcome, _device(figures, outcome), cause)
+    is_host = cause is not None and cause.family is Family.HOST and outcome is not None and not outcome.case.machine.is_processor
+    if is_host:
+        device, figures = HOST, Figures(device=HOST, total_bytes=log.host_limit_bytes, budget_bytes=None, fraction=None, measured=())
     predicted = _predicted(outcome, device)
-    measured = {one.purpose: one for one in (*_cache_in_bytes(log, outcome), *figures.measured)}
+    measured = {one.purpose: one for one in (*(() if is_host else _cache_in_bytes(log, outcome)), *figures.measured)}
     term = cause.term if cause is not None else None
     wanted = [purpose for purpose in Purpose if purpose in predicted or purpose in measured or purpose is term]
     if not predicted and not measured and figures.total_bytes is None and figures.requested_bytes is None:

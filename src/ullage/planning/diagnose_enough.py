@@ -4,6 +4,7 @@ from typing import Final
 
 from ullage.domain.cause import Cause, Family, Stage
 from ullage.domain.ledger import NOTHING, Amount, Purpose
+from ullage.domain.machine import HOST
 from ullage.domain.plan import Limit, Verdict
 from ullage.planning.diagnose_evidence import MAY_BE_FREE
 from ullage.planning.diagnose_rows import Asked, shrunk
@@ -68,6 +69,11 @@ def is_surely_less(cause: Cause, before: Outcome, after: Outcome, freed: int) ->
     return was.high == 0 or becomes.high <= was.low or freed >= was.high
 
 
+def is_beside_cards(cause: Cause, outcome: Outcome) -> bool:
+    """Whether host memory ran out that no device computes from."""
+    return cause.family is Family.HOST and not outcome.case.machine.is_processor
+
+
 def term_of(outcome: Outcome, purpose: Purpose) -> Amount:
     """What one purpose takes where it takes most."""
     devices = {entry.device for entry in outcome.ledger.entries}
@@ -78,6 +84,8 @@ def relief(cause: Cause, before: Outcome, after: Outcome) -> int:
     """Bytes gained for what failed: more cache or less need of it, less that is reserved, else a lower peak of the device."""
     if is_reserving(cause):
         return max(0, reserved_bytes(before) - reserved_bytes(after))
+    if is_beside_cards(cause, before):
+        return max(0, before.ledger.peak(HOST).expected - after.ledger.peak(HOST).expected)
     if cause.limit is Limit.CACHE:
         return cache_gained(before, after)
     return max(freed_bytes(before, after), before.peak_bytes - after.peak_bytes, 0)

@@ -13,7 +13,7 @@ from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Lever, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever, shown
-from ullage.planning.diagnose_enough import FITS, asked_after, is_met, is_surely_less, lacking, relief, verdict_after
+from ullage.planning.diagnose_enough import FITS, asked_after, is_beside_cards, is_met, is_surely_less, lacking, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_guess import FRACTIONS, as_value, guess
 from ullage.planning.diagnose_load import fewer, filled_by, more_room
@@ -50,12 +50,16 @@ def changes(
         isinstance(one.feed_forward, ExpertFeedForward) for one in outcome.case.model.architecture.layers
     )
     asked = asked_of(cause, log, outcome.case if outcome is not None else None, levers)
+    is_beside = log.host_limit_bytes is not None if outcome is None else is_beside_cards(cause, outcome)
+    of_devices = FRACTIONS if is_beside and cause.family is Family.HOST else frozenset()
     made = [
         _of_kind(hint, cause, log, figures, present, engine, outcome)
         if filled or (cause.kind is Kind.DEVICE_NOT_FREE and hint.setting in FRACTIONS)
         else _planned(hint, cause, engine, outcome, asked) or guess(hint, cause, log, figures, present)
         for hint in _ordered((*BEFORE, *aid.hints, *AFTER), cause, figures, stated(log))
-        if (not hint.only_from or str(present.get(hint.setting)) in hint.only_from) and not (is_dense and _OF_EXPERTS.search(hint.setting))
+        if hint.setting not in of_devices
+        and (not hint.only_from or str(present.get(hint.setting)) in hint.only_from)
+        and not (is_dense and _OF_EXPERTS.search(hint.setting))
     ]
     found = [one for one in made if one is not None]
     if not filled:
@@ -181,6 +185,8 @@ def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine,
         after = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
     except UllageError:
         return None
+    if is_beside_cards(cause, outcome) and not relief(cause, outcome, after):
+        return None  # a remedy of the devices' memory
     freed, short, piece = relief(cause, outcome, after), lacking(cause, outcome), asked_after(asked, cause, outcome, after)
     is_told = asked is not None and asked.free_bytes is not None  # so what was missing is known, and not only what was asked for
     explained = outcome.verdict not in FITS and cause.family is not Family.HOST  # whose limit may be less than the memory there is
