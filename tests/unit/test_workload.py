@@ -324,6 +324,15 @@ def test_what_a_chat_template_adds_is_counted_and_can_be_said_instead(folder: Pa
     assert any("chat template adds 2 tokens around each message and 2 once" in note for note in by_template["notes"])
 
 
+def test_a_filter_that_leaves_nothing_is_said_and_is_no_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("workload", str(folder / "data.json"), "--tokenizer", str(folder), "--min-prompt", "100000")
+    assert main(words) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert "NOTHING IS LEFT" in text
+    assert "dropped by --min-prompt" in text
+    assert main((*words, "--json")) == 1
+
+
 def test_a_dialogue_with_a_system_message_of_its_own_is_not_counted_with_the_template_s(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from ullage.errors import InputError, MalformedFileError
 from ullage.ports import Record
-from ullage.world import _json_records
+from ullage.world import _json_records, logs
 from ullage.world.datasets import open_data
 
 SHARE = [{"id": str(at), "conversations": [{"from": "human", "value": f"q{at} 中 😀"}, {"from": "gpt", "value": "a"}]} for at in range(5)]
@@ -116,6 +117,21 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: bytes) -> 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match="empty"):
         open_data(str(tmp_path / name))
+
+
+def test_bytes_that_are_no_text_are_refused_and_letters_of_any_kind_are_not(tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(20_000)  # noqa: S311 - bytes, no secret
+    texts = ("été, 中文, \x1b[1mbold\x1b[0m\r\n" * 50, "Ünï" * 500, "a\x01b", "x")
+    for name, content in {"noise": noise, "noise.txt": bytes(at or 1 for at in noise)}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="is no text"):
+            open_data(str(tmp_path / name))
+        with pytest.raises(InputError, match="is no text"):
+            next(logs.lines(str(tmp_path / name)))
+    for number, content in enumerate(text.encode(code, "replace") for text in texts for code in ("utf-8", "latin-1")):
+        (tmp_path / str(number)).write_bytes(content)
+        assert open_data(str(tmp_path / str(number))) is not None
+        assert next(logs.lines(str(tmp_path / str(number))))
 
 
 def test_a_folder_is_no_data_and_nothing_is_nothing(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def _order(flags: Flags) -> Order:
 def run(flags: Flags, world: World) -> Answer:
     """Count, filter and report; and what a plan of the model holds, where a machine is named."""
     seen = survey(_order(flags), world)
+    exit_code = 0 if seen.prompt.count else 1
     forecast = _forecast(flags, world, seen.lengths, Arrivals(times_s=seen.times_s))
     if flags.flag("json") or flags.text("output") is not None:
         from ullage.report.workload_json import workload_values  # noqa: PLC0415 - only one of the two writers is needed
@@ -94,11 +95,11 @@ def run(flags: Flags, world: World) -> Answer:
             from ullage.report.forecast_document import forecast_values  # noqa: PLC0415 - as above
 
             values["forecast"] = forecast_values(forecast)
-        return Answer(0, json=values)
+        return Answer(exit_code, json=values)
     from ullage.report.forecast_document import forecast_document  # noqa: PLC0415 - as above
     from ullage.report.workload_document import workload_document  # noqa: PLC0415 - as above
 
-    return Answer(0, document=(*workload_document(seen), *(forecast_document(forecast) if forecast is not None else ())))
+    return Answer(exit_code, document=(*workload_document(seen), *(forecast_document(forecast) if forecast is not None else ())))
 
 
 def _forecast(flags: Flags, world: World, lengths: Lengths, stated: Arrivals) -> Forecast | None:

@@ -17,7 +17,10 @@ def workload_document(survey: Survey) -> doc.Document:
     """One screen for people."""
     exactly = "counted by" if survey.is_exact else "by an"
     rows = tuple(_row(name, spread) for name, spread in _spreads(survey))
+    left = counted(survey.records - survey.malformed, "record")
+    nothing = (doc.Verdict("NOTHING IS LEFT", f"the filters leave out every one of {left}: give wider ones", "bad"),)
     return (
+        *(() if survey.prompt.count else nothing),
         doc.Heading(f"{survey.source}: {counted(survey.prompt.count, 'request')} of {counted(survey.turns.count, 'record')}"),
         doc.Paragraph(f"{survey.format}; {exactly} {survey.tokenizer}; {counted(survey.prompt.count, 'request')}, one for each reply"),
         doc.Table(_COLUMNS, rows),

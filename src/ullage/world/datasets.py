@@ -12,6 +12,7 @@ from ullage.errors import InputError, MalformedFileError, WorldError
 from ullage.ports import DataSet, Record
 from ullage.world import record_writers
 from ullage.world._json_records import LONGEST_RECORD, bounded_lines, line_records, whole_records
+from ullage.world._letters import is_text
 from ullage.world.progress import Progress
 
 _LOOKED_AT = 1 << 18  # bytes by which a format is recognised
@@ -36,6 +37,8 @@ def open_data(path: str) -> DataSet | None:
         from ullage.world import _parquet
 
         return DataSet("parquet", nbytes, "one record a row", partial(_parquet.records, place), partial(_parquet.writer, place))
+    if not is_text(beginning.encode("utf-8", "surrogateescape")):
+        raise InputError(f"{path} is no text: give a .json, .jsonl, .txt or .parquet file")
     if not beginning.strip():
         raise InputError(f"{path} is empty: give a file with at least one request")
     return _text_data(place, nbytes, beginning)

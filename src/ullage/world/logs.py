@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from ullage.errors import InputError, WorldError
 from ullage.units import counted
+from ullage.world._letters import LOOKED_AT, is_text
 
 if TYPE_CHECKING:
     import bz2
@@ -141,7 +142,8 @@ def _encoding(file: IO[bytes], name: str) -> str:
         return "utf-8"
     head = file.peek(2)[:2]
     wide = next((encoding for magic, encoding in _WIDE if head.startswith(magic)), "")
-    if not wide and b"\0" in file.peek(_HEAD)[:_HEAD].lstrip(b"\0"):  # a log that was emptied while it was written begins with them
+    zeros = b"\0" in file.peek(_HEAD)[:_HEAD].lstrip(b"\0")  # a log that was emptied while it was written begins with them
+    if not wide and (zeros or not is_text(file.peek(LOOKED_AT))):
         raise InputError(f"{name} is no text: give the log that the engine wrote")
     return wide or "utf-8"
 
