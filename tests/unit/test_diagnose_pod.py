@@ -86,5 +86,17 @@ def test_a_sidecar_before_the_one_that_was_killed_says_nothing_of_it() -> None:
     assert (found.model, found.log.host_limit_bytes) == ("Qwen/Qwen3-8B", 32 * GiB)
 
 
+def test_what_was_asked_of_the_host_beside_cards_is_said_without_the_sizes_of_the_cards() -> None:
+    text = (
+        "INFO [gpu_model_runner.py:1] Model loading took 15.2700 GiB and 20 seconds\n"
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+        "8589934592 bytes. Error code 12 (Cannot allocate memory)\n"
+    )
+    found = diagnosed(text, engine="vllm", model="Qwen3-8B", gpu="5090")
+    assert found.budget is not None
+    assert (found.budget.device, found.budget.requested_bytes) == ("host", 8 * GiB)
+    assert all(term.measured is None for term in found.budget.terms)
+
+
 def test_a_log_that_names_no_image_is_as_it_was() -> None:
     assert diagnosed("  memory: 4Gi\nvllm-1 exited with code 137\n").log.host_limit_bytes is None

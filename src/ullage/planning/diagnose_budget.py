@@ -12,7 +12,7 @@ def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | 
     device = _of_term(outcome, _device(figures, outcome), cause)
     is_host = cause is not None and cause.family is Family.HOST and outcome is not None and not outcome.case.machine.is_processor
     if is_host:
-        device, figures = HOST, Figures(device=HOST, total_bytes=log.host_limit_bytes, budget_bytes=None, fraction=None, measured=())
+        device, figures = HOST, _of_host(log, figures)
     predicted = _predicted(outcome, device)
     measured = {one.purpose: one for one in (*(() if is_host else _cache_in_bytes(log, outcome)), *figures.measured)}
     term = cause.term if cause is not None else None
@@ -25,6 +25,19 @@ def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | 
         total_bytes=figures.total_bytes or _total(outcome, device),
         limit_bytes=figures.budget_bytes or _limit(outcome, device),
         terms=tuple(_term(purpose, predicted.get(purpose), measured.get(purpose), lines, is_over=purpose is term) for purpose in wanted),
+        requested_bytes=figures.requested_bytes,
+        free_bytes=figures.free_bytes,
+    )
+
+
+def _of_host(log: Log, figures: Figures) -> Figures:
+    """What the log tells of the host: the limit it ran under, and what was asked for; sizes are those of devices."""
+    return Figures(
+        device=HOST,
+        total_bytes=log.host_limit_bytes,
+        budget_bytes=None,
+        fraction=None,
+        measured=(),
         requested_bytes=figures.requested_bytes,
         free_bytes=figures.free_bytes,
     )

@@ -123,7 +123,7 @@ def _changes(found: Diagnosis) -> tuple[doc.Block, ...]:
         return ()
     way = _WAYS.get(found.causes[0].family)
     return (
-        doc.Heading("Single changes, the first to try first"),
+        doc.Heading(f"{'Changes' if any(change.also for change in found.changes) else 'Single changes'}, the first to try first"),
         doc.Items(tuple(map(_said, found.changes)), numbered=True),
         *((doc.Paragraph(way),) if way else ()),
     )
