@@ -60,3 +60,14 @@ def test_an_engine_that_fetches_nothing_is_not_started_without_weights(capsys: p
         assert "hf download Qwen/Qwen3-8B" in capsys.readouterr().err
     main(("serve", "--dry-run", *machine, SMALL))
     assert capsys.readouterr().err == ""
+
+
+def test_a_plan_that_nothing_helps_says_what_fills_the_device_and_what_frees_most(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--engine", "runtime", "--gpu", "cpu", "--host-memory", "300MiB", "--context", "4096", "--baselines", "none", "--offline")
+    for words in ((*small, SMALL), TOO_SMALL):
+        assert main(("plan", "--json", *words)) == 1
+        plan = json.loads(capsys.readouterr().out)
+        (why,) = [note for note in plan["notes"] if note.startswith("no single change makes it fit: ")]
+        assert plan["remedies"] == []
+        assert "the largest parts are" in why
+        assert "weights" in why

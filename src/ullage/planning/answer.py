@@ -5,7 +5,7 @@ from ullage.domain.engine import Engine
 from ullage.domain.plan import Finding, Objection, Plan, Verdict
 from ullage.planning.balance import balance_notes
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import failed_attempts
+from ullage.planning.remedy import failed_attempts, why_nothing_helps
 from ullage.planning.remedy import remedies as find_remedies
 
 
@@ -20,8 +20,10 @@ def as_plan(engine: Engine, outcome: Outcome, *, remedies: bool = True, findings
     notes = list(engine.notes(case, outcome.ledger))
     notes.extend(f"the configuration has keys this program does not know: {', '.join(case.model.unread)}" for _ in case.model.unread[:1])
     notes.extend(balance_notes(outcome))
+    found = find_remedies(engine, outcome) if remedies else ()
     if remedies:
         notes.extend(failed_attempts(engine, outcome))
+        notes.extend(() if found else why_nothing_helps(engine, outcome))
     wrong = tuple(finding for finding in findings if finding.wrong)
     stops = tuple(
         Objection(text=finding.text, why="the command stops before anything is loaded", next_step="correct it") for finding in wrong
@@ -36,7 +38,7 @@ def as_plan(engine: Engine, outcome: Outcome, *, remedies: bool = True, findings
         binding=_binding(outcome, wrong),
         objections=(*stops, *outcome.objections),
         command=engine.command(case),
-        remedies=find_remedies(engine, outcome) if remedies else (),
+        remedies=found,
         notes=tuple(notes),
         findings=findings,
     )

@@ -1,5 +1,6 @@
 """Single changes that would make a case fit, each planned again, ranked by what they lead to and what they cost."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ullage.domain.case import Value
@@ -11,8 +12,10 @@ from ullage.domain.plan import Lever, Limit, Remedy, Verdict
 from ullage.errors import UllageError
 from ullage.planning.change import apply_lever
 from ullage.planning.fit import Outcome, evaluate
+from ullage.units import format_bytes
 
 MOST = 8
+_MOST_NAMED = 3
 
 
 def remedies(engine: Engine, outcome: Outcome) -> tuple[Remedy, ...]:
@@ -40,6 +43,27 @@ def failed_attempts(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
         seen = evaluate(engine, remedy.case)
         lines.append(f"{name} {value} alone does not help: {seen.binding}")
     return tuple(lines)
+
+
+def why_nothing_helps(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
+    """What fills the device that is too small, and the change that frees most; nothing where the engine's own check refuses."""
+    over = [seen for seen in outcome.devices if seen.verdict is Verdict.DOES_NOT_FIT]
+    if not over:
+        return ()
+    worst = max(over, key=lambda seen: seen.peak.expected / max(1, seen.total_bytes))
+    phase = max(Phase, key=lambda phase: outcome.ledger.at(worst.device, phase).expected)
+    sizes: Counter[str] = Counter()
+    for entry in outcome.ledger.on(worst.device):
+        if entry.phase in {phase, Phase.RESIDENT}:
+            sizes[entry.purpose.value] += entry.amount.expected
+    held = ", ".join(f"{name.replace('_', ' ')} {format_bytes(nbytes)}" for name, nbytes in sizes.most_common(_MOST_NAMED) if nbytes)
+    said = f"no single change makes it fit: {worst.device} has {format_bytes(worst.total_bytes)}, and the largest parts are {held}"
+    freeing = [remedy for remedy, _ in _ranked(engine, outcome) if remedy.frees_bytes > 0]
+    if not freeing:
+        return (f"{said}; no setting of the engine makes them smaller",)
+    most = max(freeing, key=lambda remedy: remedy.frees_bytes)
+    changes = ", ".join(f"{name}={value}" for name, value in most.changes)
+    return (f"{said}; what frees most, {changes}, frees {format_bytes(most.frees_bytes)}",)
 
 
 def _ranked(engine: Engine, outcome: Outcome) -> list[tuple[Remedy, Lever]]:
