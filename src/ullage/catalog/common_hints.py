@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ullage.catalog.refusals import REFUSALS
 from ullage.domain.cause import Hint, Kind
 
 BEFORE: Final = (Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting="other processes", cost="what they do", value="stop"),)
@@ -13,4 +14,5 @@ AFTER: Final = (
         cost="the container's option: --shm-size 16g, or --ipc=host",
         value="16g",
     ),
+    *(one.hint for one in REFUSALS),
 )

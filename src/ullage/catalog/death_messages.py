@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.refusals import REFUSALS
+from ullage.catalog.torch_messages import LONGEST, out_of_memory, without_names
 from ullage.domain.facts import Fact
 from ullage.units import GiB, KiB, MiB
 
@@ -24,6 +25,7 @@ _SYSTEM: Final = (
         (
             r"[Mm]emory cgroup out of memory|oom-kill:|Out of memory: Killed process|OOMKilled(?!\W{1,4}false)",
             r"oom_reaper|result 'oom-kill'",
+            r"low on resource: memory\b|had condition: \[MemoryPressure",
             r"killed due to (?:the node running low on memory|memory pressure)",
             r"(?i:container|process|pod|worker|task)\b.{0,20}\bkilled\b(?:(?!GPU|VRAM|CUDA).){0,60}\bmemory\b",
             r"ray-oom-prevention|RAY_memory_(?:usage_threshold|monitor_refresh)",
@@ -104,18 +106,16 @@ _FRAMEWORK: Final = (
     ("error.kernel_workspace", (r"Failed to allocate memory for \w{1,60} with size \d{1,18}",)),
     ("error.dispatched", (r"modules are dispatched on the CPU or the disk",)),
     ("error.swap_space", (r"lack of CPU swap space",)),
+    *((one.fact, one.patterns) for one in REFUSALS),
     (
         "error.arguments",
         (
             r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
-            r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier|unknown model architecture",
-            r"architectures? .{0,80} (?:is|are) not supported|Unsupported architecture|does not recognize this architecture",
-            r"couldn't bind|[Ff]ailed to bind|error: (?:invalid|unknown) argument:? -|(?:401|403|404) Client Error",
+            r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier",
+            r"couldn't bind|[Ff]ailed to bind|error: (?:invalid|unknown) argument:? -|404 Client Error",
             r"couldn't connect to 'http",
-            r"(?:FileNotFound|Permission|GatedRepo|RepositoryNotFound|LocalEntryNotFound|IsADirectory|NotADirectory)Error",
-            r"No space left on device",
-            r"has wrong shape|size mismatch for \S|(?:weight|tensor) '?[\w.]{3,120}'? (?:does not exist|not found)|missing tensor '",
-            r"wrong number of tensors|invalid magic|not a valid (?:GGUF|safetensors)|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader",
+            r"(?:FileNotFound|Permission|RepositoryNotFound|LocalEntryNotFound|IsADirectory|NotADirectory)Error",
+            r"has wrong shape|size mismatch for \S|(?:weight|tensor) '?[\w.]{3,120}'? (?:does not exist|not found)",
         ),
     ),
     ("error.cache_full", (r"failed to find (?:free space in the KV cache|a (?:memory|KV) ?slot)",)),
@@ -146,7 +146,7 @@ _FRAMEWORK: Final = (
             _CHINESE_HOST,
             r"ggml_aligned_malloc: insufficient|os error 1455|WinError 1455|mmap failed",
             r"ggml_backend_cpu_buffer_type_alloc_buffer: failed|\bCPU\w* buffer of size \d",
-            r"mmap.{0,60}failed|failed to (?:mmap|pin|mlock)|paging file is too small",
+            r"mmap.{0,60}failed|failed to (?:mmap|pin)|paging file is too small",
             r"(?:allocate|alloc|pin) .{0,40}\bpinned (?:host )?memory|(?:[Ff]ailed|unable) to allocate CPU\w* buffer",
             r"pinn?(?:ed)? memory.{0,60}(?:fail|out of memory)|of pinned memory: out of memory",
             r"\b(?:[Hh]ost|[Ss]ystem|CPU) (?:RAM |memory )?(?:OOM|out of memory)|out of (?:host|system|CPU) (?:memory|RAM)",
@@ -189,13 +189,19 @@ def _compiled(table: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[str
 _SYSTEM_PATTERNS: Final = _compiled(_SYSTEM)
 _FRAMEWORK_PATTERNS: Final = _compiled(_FRAMEWORK)
 _BYTES = re.compile(r"(?:allocation of size|can(?:'t|not) allocate|with size) (\d{4,18})\b")
-_KILLED_SIZE = re.compile(r"anon-rss:(\d{1,15})kB")
+_KILLED_SIZE = re.compile(r"anon-rss:(\d{1,15})kB|\bwas using (\d{1,15})Ki\b")
+_EVICTED_SIZE = re.compile(r"\bwas using (\d{1,9})([MG])i\b")
+# What is said and ends nothing: pages that are not held fast are read again when they are needed.
+_WARNING = re.compile(r"failed to mlock|RLIMIT_MEMLOCK|\bmlock\b.{0,40}fail")
+_STATED: Final = frozenset(one.fact for one in REFUSALS)
 _TOTAL = re.compile(r"(\d{1,4}(?:\.\d{1,4})?) ?G(?:i?)B total capacity")
 
 
 def read_death(line: str) -> Fact | None:
     """The end of a process as a fact, or None. What the allocator itself says comes first."""
-    text = line[:LONGEST]
+    text = without_names(line[:LONGEST])
+    if _WARNING.search(text):
+        return Fact(name="warning", value=text.strip()[:200])
     killed = _first(_SYSTEM_PATTERNS, text)
     if killed is not None:
         return killed
@@ -225,9 +231,13 @@ def _fact(name: str, match: re.Match[str], text: str) -> Fact:
         details = (("needed_bytes", int(float(need) * GiB)), ("available_bytes", int(float(have) * GiB)))
     if name == "error.swap_space":
         details = (("swap", 1),)
-    killed = _KILLED_SIZE.search(text)
+    if name in _STATED:
+        details = ((name.removeprefix("error."), 1),)
+    killed, evicted = _KILLED_SIZE.search(text), _EVICTED_SIZE.search(text)
     if killed is not None:
-        details = (("resident_bytes", int(killed[1]) * KiB),)
+        details = (("resident_bytes", int(killed[1] or killed[2]) * KiB),)
+    if evicted is not None:
+        details = (("resident_bytes", int(evicted[1]) * _UNITS[evicted[2].lower()]),)
     size = _TAKEN.search(text)
     if size is not None and size[2].lower() in _UNITS:
         details = (*details, ("requested_bytes", int(float(size[1]) * _UNITS[size[2].lower()])))

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from ullage.catalog.torch_messages import LONGEST
+from ullage.catalog.torch_messages import LONGEST, without_names
 from ullage.domain.facts import Fact
 
 # In order: the first that fits is meant.
@@ -58,7 +58,7 @@ _ADVICE = re.compile(
 
 def read_least(line: str) -> Fact | None:
     """Words about memory that ran out, which say no more than that; a last resort."""
-    text = line[:LONGEST]
+    text = without_names(line[:LONGEST])
     if _ADVICE.search(text):
         return None
     for name, pattern in _SAID:

@@ -23,8 +23,15 @@ _PARTS: Final = (
     ("unallocated_bytes", re.compile(rf"and {_SIZE} is reserved by PyTorch but unallocated")),
     ("reserved_bytes", re.compile(rf"; {_SIZE} reserved in total by PyTorch")),
 )
+# A name that is lacking is no event, whatever it is the name of.
+_LACKING = re.compile(r"(has no attribute|cannot import name|\bname) (['\"`])\w{1,80}\2")
 _PROCESS = re.compile(rf"Process \d{{1,19}} has {_SIZE} memory in use")
 _DEVICE = re.compile(r"GPU (\d{1,9})(?: has|;)")
+
+
+def without_names(text: str) -> str:
+    """The text without the names that it says are lacking: an exception that a module does not have was not raised."""
+    return _LACKING.sub(r"\1 \2it\2", text)
 
 
 def out_of_memory(line: str) -> Fact | None:

@@ -129,6 +129,7 @@ def _gives(what: str, log: Log, figures: Figures) -> int | None:
 def _noise(log: Log, first: Cause | None) -> tuple[Evidence, ...]:
     """What looks like an error and is none: the talk of a shutdown, and what only wraps the cause."""
     words = {"benign": "what a process says when it stops; no failure", "wrapper": "stands for an error told elsewhere in the log"}
+    words["warning"] = "a warning: the engine goes on without it"
     found: dict[str, Evidence] = {}
     for seen in log.sightings:
         says = words.get(seen.fact.name)

@@ -5,7 +5,7 @@ from ullage.domain.cause import Cause, Evidence, Family, Kind, Sighting, Stage
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Limit
 from ullage.planning.diagnose_facts import detail
-from ullage.planning.diagnose_meaning import ALLOCATIONS, FAMILIES, HOST_ALLOCATIONS, HOST_BY_STAGE, LIMITS, SUMMARIES, TERMS
+from ullage.planning.diagnose_meaning import ALLOCATIONS, FAMILIES, HOST_ALLOCATIONS, HOST_BY_STAGE, LIMITS, REFUSED, SUMMARIES, TERMS
 from ullage.units import format_bytes
 
 MAY_BE_FREE = 8  # of a failed allocation in host memory, whose message never says what was free, at most one part in so many was there
@@ -13,7 +13,8 @@ MAY_BE_FREE = 8  # of a failed allocation in host memory, whose message never sa
 
 def cause_of(seen: Sighting, kind: Kind, stage: Stage, *, stated: bool = True, says: str = "") -> Cause:
     """The cause that one sighting supports."""
-    family = FAMILIES.get(kind, Family.NOT_MEMORY)
+    refused = REFUSED.get(seen.fact.name)
+    family = refused.family if refused is not None else FAMILIES.get(kind, Family.NOT_MEMORY)
     term = TERMS.get(kind)
     if kind in {Kind.WORKSPACE, Kind.ACTIVATIONS}:
         term = term_of(seen.frames, seen.source) or term
@@ -27,7 +28,7 @@ def cause_of(seen: Sighting, kind: Kind, stage: Stage, *, stated: bool = True, s
         stage=stage,
         term=term,
         limit=Limit.WEIGHTS if kind in {Kind.WEIGHTS, Kind.PLACEMENT} else LIMITS.get(family),
-        summary=SUMMARIES[kind],
+        summary=refused.summary if refused is not None else SUMMARIES[kind],
         evidence=(Evidence(line=seen.line, text=seen.text, says=says or _said(seen)),),
         stated=stated,
         lacking_bytes=_lacking(seen),

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ullage.catalog.refusals import REFUSALS
 from ullage.domain.cause import Family, Kind, Stage
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Limit
@@ -62,6 +63,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind.COMMAND,
     ),
     **dict.fromkeys(("error.wrong_cpu", "error.illegal_instruction"), Kind.ILLEGAL_INSTRUCTION),
+    **dict.fromkeys((one.fact for one in REFUSALS), Kind.COMMAND),
     "error.kernel_workspace": Kind.WORKSPACE,
     "error.dispatched": Kind.WEIGHTS,
     "error.missing_library": Kind.MISSING_LIBRARY,
@@ -71,6 +73,8 @@ KINDS: Final[dict[str, Kind]] = {
     "error.network": Kind.NETWORK,
     **dict.fromkeys(("error.bug", "error.native", "error.shapes"), Kind.BUG),
 }
+# Errors that say more of what they mean than their kind does.
+REFUSED: Final = {one.fact: one for one in REFUSALS}
 # A failed allocation on a device, of which the stage tells what it was for.
 ALLOCATIONS: Final = frozenset(
     {"error.torch_oom", "error.device_oom", "error.xpu_oom", "error.memory", "error.buffer_allocation", "error.fit"}

@@ -88,12 +88,16 @@ _STATED_STAGES: Final = (
 # Words about lengths: something that grows with them was being made.
 _OF_LENGTHS: Final = re.compile(
     r"\b(?:input|prompt|context)s?\b.{0,20}(?:>|over|above|beyond|longer than|exceed\w*) ?\d|after \d+k? tokens"
+    r"|\b(?:bigger|larger?|longe?r?|huge) (?:input|prompt|context|sequence|request|image)s?\b"
     r"|\b\d+ ?in[ /,]?\d+ ?out\b|input/output tokens?|\bat \d+k? (?:tokens|context)|\b\d{3,} fails\b"
 )
 # Words about time: what failed had worked for a while.
 _OF_TIME: Final = re.compile(
     r"\bover time\b|\bevery (?:\d[\d.]* )?(?:days?|hours?|minutes)\b|\b(?:second|next|subsequent) requests?\b|\bmemory leak"
-    r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:hours?|minutes?|days?|requests?|while)\b|\brandom(?:ly)?\b"
+    r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:hours?|minutes?|days?|while)\b"
+    r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:(?:request|question|prompt|message|turn|chat|answer|generation|image)s?)\b"
+    r"|\bmulti[- ]?batch|\b(?:large|big)(?:ger|r)? batch(?:es)?\b|\bbatch(?:ed)? (?:inference|generation|requests?|prompts?)\b"
+    r"|\brandom(?:ly)?\b"
 )
 # From the first to the last that a run goes through.
 _WAY: Final = (

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
+from ullage.domain.cause import NAMED, Advice, FirstAid, Hint, Kind, Stage
 
 _DEVICE: Final = frozenset(
     {Kind.WEIGHTS, Kind.CACHE_ALLOCATION, Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.SPILL, Kind.REDUCED, Kind.GRAPHS, Kind.NO_ROOM_FOR_CACHE}
@@ -20,7 +20,14 @@ _FIRST_AID_HINTS: Final = (
         stated="level_zero",
     ),
     Hint(kinds=_LENGTH, setting="ctx_size", cost="shorter sequences"),
-    Hint(kinds=_DEVICE | {Kind.ONE_BLOCK, Kind.HOST}, setting="n_gpu_layers", cost="layers run on the processor"),
+    Hint(kinds=_DEVICE | {Kind.ONE_BLOCK}, setting="n_gpu_layers", cost="layers run on the processor"),
+    Hint(
+        kinds=frozenset({Kind.HOST}),
+        setting="n_gpu_layers",
+        cost="they take memory of the device",
+        up=True,
+        value="as many as the device holds",
+    ),
     Hint(kinds=frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.WEIGHTS, Kind.SPILL}), setting="ctx_size", cost="shorter sequences"),
     Hint(
         kinds=_DEVICE,
@@ -40,7 +47,7 @@ _FIRST_AID_HINTS: Final = (
     Hint(kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting="n_parallel", cost="fewer sequences at once, each of them longer"),
     Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting="n_gpu_layers", cost="layers run on the processor"),
     Hint(kinds=frozenset({Kind.ILLEGAL_INSTRUCTION}), setting="build", cost="a binary for this processor", value="GGML_NATIVE=OFF"),
-    Hint(kinds=frozenset({Kind.COMMAND}), setting="flash_attn", cost="none where the device has the kernel", value="on"),
+    Hint(kinds=frozenset({Kind.COMMAND}), setting="flash_attn", cost="none where the device has the kernel", value="on", stated=NAMED),
 )
 
 FIRST_AID = FirstAid(

@@ -36,7 +36,6 @@ ERRORS: tuple[Pattern, ...] = (
         "error.host_oom",
         rf"ggml_aligned_malloc: insufficient memory \(attempted to allocate\s+(?P<requested_mib>{_N}) MB\)",
         rf"failed to allocate (?P<requested_mib>{_N}) MB of pinned memory",
-        r"failed to mlock (?P<requested_count>\d{1,18})-byte buffer",
     ),
     *_patterns(
         "error.kv_allocation", r"failed to allocate buffer for kv cache", r"kv cache allocation failed|llama_kv_cache_init\(\) failed"
