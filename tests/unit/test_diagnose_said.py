@@ -75,6 +75,18 @@ def test_of_a_model_that_nobody_knows_as_many_layers_go_as_were_too_much(free: i
     assert (28 - layers.value) * each >= missing
 
 
+@pytest.mark.parametrize(("free", "value"), [(7053, 8192), (5900, 2048), (5600, 1024)])
+def test_of_a_model_that_nobody_knows_the_context_is_halved_until_its_cache_fits(free: int, value: int) -> None:
+    context = next(one for one in of_llama(free, file="mine-Q4_K_M.gguf").changes if one.setting == "ctx_size")
+    assert context.value == value
+
+
+def test_a_step_is_halved_until_what_it_asked_for_fits() -> None:
+    text = LLAMA.format(free=7053, file="blob.gguf").replace("buffer for kv cache", "compute pp buffers").replace("= 512", "= 4096")
+    step = next(one for one in diagnosed(text.replace("1792.00", "3400.00").replace("1879048192", "3565158400")).changes)
+    assert (step.setting, step.value) == ("ubatch_size", 1024)
+
+
 def test_a_name_without_a_scheme_is_not_planned_as_whole_weights() -> None:
     text = LLAMA.format(free=7053, file="blob.gguf") + "print_info: general.name     = Qwen3 14B\n"
     assert diagnosed(text).model is None

@@ -12,6 +12,12 @@ from ullage.planning.diagnose_facts import Figures, detail
 FRACTIONS: Final = frozenset({"gpu_memory_utilization", "mem_fraction_static", "max_memory_percent"})
 _MOST_FRACTION, _LEAST_FRACTION, _STEP = 0.98, 0.1, 0.01
 _LAYERS: Final = "n_gpu_layers"
+_STEP_TERMS: Final = frozenset({Purpose.ACTIVATIONS, Purpose.LOGITS, Purpose.WORKSPACE})
+# Settings that what is made in one step, or the cache, is in proportion to.
+_GROWS_WITH: Final = {
+    **dict.fromkeys(("ubatch_size", "max_num_batched_tokens", "chunked_prefill_size", "prefill_chunk_size", "chunk_size"), _STEP_TERMS),
+    "ctx_size": frozenset({Purpose.KV_CACHE}),
+}
 
 
 def as_value(text: str) -> Value:
@@ -55,8 +61,19 @@ def _guess(hint: Hint, now: Value, cause: Cause, log: Log, figures: Figures) -> 
     if hint.setting == _LAYERS and cause.lacking_bytes and (layers := _layers(int(now), cause, figures)) is not None:
         return layers
     if isinstance(now, int) or float(now).is_integer():
-        return int(now) * 2 if hint.up else max(1, int(now) // 2)
+        return int(now) * 2 if hint.up else _halved(hint.setting, int(now), cause, figures)
     return None
+
+
+def _halved(setting: str, now: int, cause: Cause, figures: Figures) -> int:
+    """Half; where what failed grows with the setting and the log tells what was free, halved until that is enough."""
+    asked, free = figures.requested_bytes, figures.free_bytes
+    value = max(1, now // 2)
+    if not asked or not free or cause.term not in _GROWS_WITH.get(setting, frozenset()):
+        return value
+    while value > 1 and asked * value * SLACK > free * now:
+        value //= 2
+    return value
 
 
 def _layers(now: int, cause: Cause, figures: Figures) -> int | None:
