@@ -12,6 +12,7 @@ from ullage.domain.facts import Fact
 from ullage.domain.reading import EngineReading, Moment
 from ullage.errors import InputError
 from ullage.frozen import replace
+from ullage.planning.doubts import doubts
 from ullage.planning.promise import Promise
 from ullage.planning.watch import observe
 from ullage.planning.watched import Alarm, Point, Watched
@@ -63,6 +64,7 @@ class _Task(NamedTuple):
     webhook: str | None
     as_json: bool
     notes: tuple[str, ...]  # of the promise
+    names: tuple[str, ...]  # that the promise was named by; none where it is of the very process
 
 
 class _Past(NamedTuple):
@@ -116,6 +118,7 @@ def _task(flags: Flags, world: World) -> _Task:
         webhook=None if webhook is None else check_webhook(webhook),
         as_json=flags.flag("json"),
         notes=notes,
+        names=(*command, *(name for option in ("model", "plan") if (name := flags.text(option)))),
     )
 
 
@@ -147,7 +150,7 @@ def _look(task: _Task, past: _Past) -> tuple[Answer, _Past]:
     seen = observe(task.promise, moment, past.history)
     notes = _tell(task, seen, past)
     exit_code = 1 if seen.alarms else 0
-    doubts = _doubts(moment)
+    doubts = _doubts(task, moment)
     answer = (
         Answer(exit_code, json=watch_values(seen, (*task.notes, *doubts, *notes)))
         if task.as_json
@@ -160,10 +163,11 @@ def _look(task: _Task, past: _Past) -> tuple[Answer, _Past]:
     return answer, _Past(history=seen.history, engine=moment.engine, alarms=seen.alarms)
 
 
-def _doubts(moment: Moment) -> tuple[str, ...]:
+def _doubts(task: _Task, moment: Moment) -> tuple[str, ...]:
     """Why this look may not be what was meant."""
     wants_key = moment.engine.wants_key if moment.engine is not None else ""
-    return (wants_key,) if wants_key else ()
+    differ = doubts(task.promise, moment, task.names) if task.promise is not None else ()
+    return (*((wants_key,) if wants_key else ()), *differ)
 
 
 def _read(task: _Task, past: _Past) -> Moment:
