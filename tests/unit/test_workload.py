@@ -324,6 +324,27 @@ def test_what_a_chat_template_adds_is_counted_and_can_be_said_instead(folder: Pa
     assert any("chat template adds 2 tokens around each message and 2 once" in note for note in by_template["notes"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"timestamp": 96, "input_length": 1062, "output_length": 139}\n{"timestamp": 2596, "input_length": 7, "output_length": 9}\n',
+        "Timestamp,Model,Request tokens,Response tokens,Log Type\n5,ChatGPT,1062,139,Conversation log\n7.5,GPT-4,7,9,API log\n",
+        "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,1062,139\r\n2023-11-16 18:15:49.1805900,7,9\r\n",
+    ],
+    ids=["mooncake", "burstgpt", "azure"],
+)
+def test_a_trace_of_lengths_needs_no_tokeniser(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, kept = tmp_path / "trace", tmp_path / "kept.jsonl"
+    path.write_bytes(text.encode())
+    code, found = answer(capsys, "workload", str(path), "--json")
+    assert (code, found["records"], found["malformed"]) == (0, 2, 0)
+    assert [(found[key]["min"], found[key]["max"]) for key in ("prompt_tokens", "output_tokens")] == [(7, 1062), (9, 139)]
+    assert found["tokenizer"] == {"name": "the lengths that the file states", "exact": True}
+    assert found["times_s"] == [0.0, 2.5]
+    assert answer(capsys, "workload", str(path), "--max-prompt", "100", "--split", "window", "--kept", str(kept), "--json")[0] == 0
+    assert answer(capsys, "workload", str(kept), "--json")[1]["prompt_tokens"]["max"] == 7
+
+
 def test_a_filter_that_leaves_nothing_is_said_and_is_no_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("workload", str(folder / "data.json"), "--tokenizer", str(folder), "--min-prompt", "100000")
     assert main(words) == 1

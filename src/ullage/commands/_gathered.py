@@ -13,7 +13,7 @@ class Gathered:
     """Tallies of what was kept, faults, and reasons for which records were dropped."""
 
     def __init__(self) -> None:
-        self.records = self.malformed = self.rewritten = self.counted_tokens = self._unanswered = 0
+        self.records = self.malformed = self.rewritten = self.counted_tokens = self._unanswered = self._stated = 0
         self.faults: list[Fault] = []
         self._reasons: dict[str, int] = {}
         self._prompt, self._output, self._total, self._turns = Tally(), Tally(), Tally(), Tally()
@@ -23,6 +23,7 @@ class Gathered:
     def keep(self, dialogue: Dialogue, asked: tuple[Asked, ...]) -> None:
         """Count a record that stays."""
         self._turns.add(turns_of(dialogue))
+        self._stated += dialogue.prompt_tokens is not None
         for one in asked:
             self._prompt.add(one.prompt_tokens)
             self._output.add(one.output_tokens)
@@ -47,12 +48,15 @@ class Gathered:
         """What was seen."""
         count = self._prompt.count
         said = f"{self._unanswered:,} of {count:,} requests say no answer and count none: give --output-tokens"
+        name, is_exact = counter.name, counter.is_exact
+        if self._stated and self._stated == self._turns.count:  # no text was counted
+            name, is_exact, notes = "the lengths that the file states", True, ()
         first = min(self._times, default=0.0)
         return Survey(
             source=source,
             format=data.format,
-            tokenizer=counter.name,
-            is_exact=counter.is_exact,
+            tokenizer=name,
+            is_exact=is_exact,
             records=self.records,
             malformed=self.malformed,
             faults=tuple(self.faults),

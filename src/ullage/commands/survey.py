@@ -126,7 +126,7 @@ class _Desk:
 
     def _parts(self, dialogue: Dialogue, counts: tuple[int, ...]) -> tuple[Part, ...]:
         order = self._order
-        if order.split is None or not is_too_long(requests_of(dialogue, counts, order.rules), order.limits):
+        if order.split is None or not dialogue.messages or not is_too_long(requests_of(dialogue, counts, order.rules), order.limits):
             return ()
         return rewritten(dialogue, counts, order.split, self._writer)
 

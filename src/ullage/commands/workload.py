@@ -119,5 +119,7 @@ VERB = Verb(
     help="Say how long the requests of a data set are, leave out or rewrite those too long, and what a plan holds of them.",
     run=run,
     options=(*_COUNTING, *_FILTERS, _ENGINE, *MACHINE, *PLACEMENT, *ENGINE, _CLIENTS, *TRAFFIC, *_OUTPUT),
-    argument=Argument("file", "one", "ShareGPT JSON, OpenAI JSONL, plain text or Parquet; JSON and text also as .gz."),
+    argument=Argument(
+        "file", "one", "ShareGPT JSON, OpenAI JSONL, text, Parquet, a trace of lengths (JSONL, CSV); all but Parquet also as .gz."
+    ),
 )

@@ -1,5 +1,6 @@
 """What a record of a data set asks for: its messages, in whichever of the common shapes it has them, and a record of other messages."""
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ullage.domain.hyperparameters import Json
@@ -15,6 +16,9 @@ _LISTS = ("conversations", "conversation", "messages", "dialogue", "dialog")
 _PROMPTS = ("prompt", "instruction", "question", "input", "text")
 _ANSWERS = ("completion", "response", "output", "answer", "chosen")
 _BOUNDS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "output_tokens")
+# The names under which traces state the tokens of a prompt and of its answer, and how many of their timestamps are a second:
+# Mooncake, BurstGPT, Azure.
+_TRACES = (("input_length", "output_length", 1000), ("request_tokens", "response_tokens", 1), ("contexttokens", "generatedtokens", 1))
 _TIMES = ("arrival_s", "arrival", "timestamp_s", "timestamp")
 
 
@@ -33,6 +37,7 @@ class Dialogue(NamedTuple):
     path: tuple[str, ...] = ()
     answer_tokens: int | None = None
     at_s: float | None = None
+    prompt_tokens: int | None = None  # of a record that states its length alone, and has no messages
     is_chat: bool = False  # messages that a chat template puts together, and no bare prompt
 
 
@@ -49,7 +54,33 @@ def read_dialogue(value: Json) -> Dialogue:
         if isinstance(inner, dict):
             found = read_dialogue(inner)
             return found._replace(path=(outer, *found.path))
+    stated = _stated(value)
+    if stated is not None:
+        return stated
     return _of_object(value)._replace(answer_tokens=_bound(value), at_s=_time(value))
+
+
+def _stated(value: dict[str, Json]) -> Dialogue | None:
+    """A record of a trace that has lengths in place of texts; None for any other. Raises MalformedFileError for one without a prompt."""
+    by_name = {name.lower().replace(" ", "_"): item for name, item in value.items()}
+    for prompt, answer, ticks in _TRACES:
+        if prompt in by_name and answer in by_name:
+            asked, answered = by_name[prompt], by_name[answer]
+            if type(asked) is not int or type(answered) is not int or asked < 1 or answered < 0:
+                raise MalformedFileError(f"{prompt} and {answer} are no lengths in tokens, of a prompt of at least one")
+            return Dialogue((), answer_tokens=answered, at_s=_moment(by_name.get("timestamp"), ticks), prompt_tokens=asked)
+    return None
+
+
+def _moment(said: Json, ticks: int) -> float | None:
+    """In seconds, from a number of which ``ticks`` are a second, or from a date with its time."""
+    if isinstance(said, str):
+        try:
+            at = datetime.fromisoformat(said)
+        except ValueError:
+            return None
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    return said / ticks if isinstance(said, int | float) and not isinstance(said, bool) else None
 
 
 def _of_object(value: dict[str, Json]) -> Dialogue:

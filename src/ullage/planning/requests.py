@@ -43,6 +43,8 @@ class Limits(NamedTuple):
 
 def requests_of(dialogue: Dialogue, counts: Sequence[int], rules: Rules) -> tuple[Asked, ...]:
     """Every reply with a message before it is a request, whose prompt is all that stands before; a record without one is one request."""
+    if dialogue.prompt_tokens is not None:
+        return (Asked(dialogue.prompt_tokens, rules.answer_tokens if dialogue.answer_tokens is None else dialogue.answer_tokens),)
     is_led = bool(dialogue.messages) and dialogue.messages[0].role == SYSTEM and rules.led_tokens is not None
     begin = (rules.led_tokens or 0) if is_led else rules.begin_tokens
     each, begin = (rules.message_tokens, begin) if dialogue.is_chat else (0, 0)

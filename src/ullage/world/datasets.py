@@ -1,9 +1,11 @@
-"""Files of requests, read a piece at a time: JSON, JSON lines, plain text, Parquet; the first two and text also compressed with gzip."""
+"""Files of requests, read a piece at a time: JSON, JSON lines, tables, plain text, Parquet; all but the last also compressed with gzip."""
 
+import csv
 import gzip
 import io
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -65,6 +67,8 @@ def _recognise(beginning: str) -> tuple[str, str, Callable[[TextIO], Iterator[Re
         ):
             return "jsonl", "one record an object", partial(whole_records, is_array=False)
         return "jsonl", "one record a line", line_records
+    if _is_table(start):
+        return "jsonl", "one record a row of the table", _rows
     if _has_paragraphs(start):
         return "text", "one prompt a paragraph, as the file has empty lines", _paragraphs
     return "text", "one prompt a line", _lines
@@ -87,6 +91,39 @@ def _is_laid_out(start: str) -> bool:
     except MalformedFileError:
         return False
     return "\n" in start[:end]
+
+
+def _is_table(start: str) -> bool:
+    """Whether the first line names columns of which the second has a value each, two of them numbers or more."""
+    head, row, *_ = (next(csv.reader([line]), []) for line in (*start.split("\n")[:2], "", ""))
+    names = [name.strip() for name in head]
+    is_head = len(set(names)) == len(names) and all(name and not isinstance(_cell(name), int | float) for name in names)
+    return is_head and len(row) == len(head) and sum(isinstance(_cell(cell), int | float) for cell in row) > 1
+
+
+def _cell(text: str) -> int | float | str:
+    text = text.strip()
+    try:
+        number = int(text) if text.isascii() and text.isdecimal() else float(text)
+    except ValueError:
+        return text
+    return number if isfinite(number) else text
+
+
+def _rows(file: TextIO) -> Iterator[Record]:
+    names, number = list[str](), 0
+    for line, text in enumerate(bounded_lines(file), 1):
+        cells = next(csv.reader([text.strip("\ufeff\r\n").replace("\0", "")]), [])
+        if not cells:
+            continue
+        if not names:
+            names = [name.strip() for name in cells]
+            continue
+        number += 1
+        if len(cells) != len(names):
+            yield Record(number, line, None, why=f"the row has {len(cells)} values for {len(names)} columns")
+            continue
+        yield Record(number, line, {name: _cell(cell) for name, cell in zip(names, cells, strict=True)})
 
 
 def _has_paragraphs(text: str) -> bool:
