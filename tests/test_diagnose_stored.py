@@ -94,3 +94,18 @@ def test_secrets_and_what_was_asked_are_not_stored_with_the_lines() -> None:
     STORE.append(stored_run(1, exit=Exit.CRASHED, log=lines))
     (stored,) = STORE.runs()
     assert stored.log == ("token [removed] is used", TOO_SMALL)
+
+
+def test_a_run_that_somebody_killed_says_the_signal_and_is_no_want_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    note = "crashed: killed by signal 9; its last line: ullage.runtime: listening on http://127.0.0.1:8000 after 1.00 s"
+    STORE.append(stored_run(1, exit=Exit.KILLED, note=note, log=("ullage.runtime: listening on http://127.0.0.1:8000 after 1.00 s",)))
+    _, value = diagnosed(capsys, "last")
+    assert value["causes"] == []
+    assert note in str(value["notes"])
+
+
+def test_what_was_seen_of_an_end_is_said_of_a_run_whose_lines_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "ullage.runtime: Qwen/Qwen3-8B does not exist: give a directory with .safetensors files, or a .gguf file"
+    STORE.append(stored_run(1, exit=Exit.CRASHED, note=f"hopeless: its model is not there ({line})", log=(line,)))
+    _, value = diagnosed(capsys, "last")
+    assert "its model is not there" in str(value["notes"])

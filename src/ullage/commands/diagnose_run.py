@@ -1,5 +1,6 @@
 """A stored run as a log and a case: its last lines, its engine, its machine and its settings."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from ullage import engines
@@ -15,6 +16,8 @@ from ullage.ports import World
 from ullage.units import GiB
 
 _FAILED = frozenset({Exit.OUT_OF_MEMORY, Exit.CRASHED, Exit.KILLED})
+# Who kept it had looked whether the kernel did it: where it says no more than this, the kernel did not, and memory has no part in it.
+_KILLED = re.compile(r"^crashed: killed by signal 9\b")
 
 
 def find_run(word: str, world: World) -> Run:
@@ -45,7 +48,7 @@ def _lines(run: Run) -> Iterator[str]:
     yield from (f"{line}\n" for line in run.log)
     if not run.log:
         yield from (f"{event.text}\n" for event in run.out_of_memory)
-    if run.exit in _FAILED:
+    if run.exit in _FAILED and not _KILLED.search(run.note):
         yield f"{run.note}\n"
 
 
@@ -67,6 +70,7 @@ def flags_of(run: Run, flags: Flags) -> Flags:
 def notes_of(run: Run) -> tuple[str, ...]:
     """Which run this is, and what is missing of it."""
     said = f"run {run.id} of {run.engine} {run.version}: {run.exit.value.replace('_', ' ')}"
+    ended = (f"what was seen of its end: {run.note}",) if run.note and run.exit in _FAILED else ()
     if run.log or run.exit not in _FAILED:
-        return (said,)
-    return (said, "its last lines were not stored: what is said here rests on its last error")
+        return (said, *ended)
+    return (said, *ended, "its last lines were not stored: what is said here rests on its last error")
