@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.text_models import byte_level, byte_level_json
 
@@ -156,6 +156,7 @@ def test_rounding_up_is_never_down_and_never_far(tokens: int) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**5), st.integers(0, 10**4)), min_size=1, max_size=50))
+@example([(18433, 0), (18435, 0)])
 def test_bins_hold_every_request_and_the_longest_exactly(found: list[tuple[int, int]]) -> None:
     tally = JointTally()
     for one in found:

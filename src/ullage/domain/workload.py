@@ -38,6 +38,8 @@ class Lengths:
 
     def total_quantile(self, fraction: float) -> int:
         """The smallest prompt plus answer, in tokens, that this share of the requests does not pass."""
+        if fraction >= 1:  # a bin stands at the mean of what is in it
+            return self.longest_total_tokens
         left = fraction * self.requests
         for total, requests in sorted((one.prompt_tokens + one.output_tokens, one.requests) for one in self.bins):
             left -= requests
