@@ -7,6 +7,7 @@ import pytest
 from tests.watching import host
 
 from ullage.commands.held_to import held_to
+from ullage.commands.running import behind_serve
 from ullage.commands.verb import Flags
 from ullage.commands.watch import VERB
 from ullage.domain.reading import HostReading, ProcessMemory
@@ -94,3 +95,26 @@ def test_a_refused_command_is_shown_in_whole_words() -> None:
     shown = str(refused.value).split("' is the command")[0]
     assert f"/models/{'long' * 30}" in shown
     assert shown.endswith("--flag ...")
+
+
+KEPT = {
+    40: (1, ("/env/bin/python", "/env/bin/ullage", "serve", "--", "vllm", "serve", "Qwen/Qwen3-8B")),
+    41: (40, ("/env/bin/python", "-c", "from multiprocessing.spawn import spawn_main")),  # counts prompts
+    42: (40, ("/env/bin/python", "-I", "-S", "/env/ullage/world/keeper.py", "7", "11", *ENGINE)),
+    43: (42, ENGINE),
+    44: (43, ("worker",)),
+}
+
+
+@pytest.mark.parametrize(
+    ("gone", "engine", "in_front"),
+    [((), [43, 44], [40, 41, 42]), ((42, 43, 44), [], [40, 41]), ((40, 41, 42), [43, 44], [])],
+    ids=["a guard and its engine", "a guard between two starts", "an engine alone"],
+)
+def test_the_processes_of_a_guard_are_not_the_engines(gone: tuple[int, ...], engine: list[int], in_front: list[int]) -> None:
+    here = {number: one for number, one in KEPT.items() if number not in gone}
+    running = Running({number: words for number, (_, words) in here.items()})
+    read = host(processes=tuple(ProcessMemory(pid=number, parent=parent, name="") for number, (parent, _) in here.items()))
+    found = behind_serve(world()._replace(logs=running), read)  # type: ignore[arg-type]
+    assert [one.pid for one in found.processes or ()] == engine
+    assert [one.pid for one in found.in_front] == in_front

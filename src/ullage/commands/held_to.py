@@ -2,7 +2,7 @@
 
 from ullage import wire
 from ullage.commands.check import make_check, read_request
-from ullage.commands.running import processes_below
+from ullage.commands.running import processes_below, serve_words
 from ullage.commands.verb import Flags, parse
 from ullage.domain.plan import Plan
 from ullage.errors import InputError, UllageError
@@ -33,7 +33,7 @@ def held_to(flags: Flags, world: World, base: str | None, command: tuple[str, ..
 
 def _plan_of_command(flags: Flags, world: World, command: tuple[str, ...]) -> Plan:
     """The plan of an engine's command, or of what ``ullage serve`` starts with these words."""
-    words = _after_serve(command)
+    words = serve_words(command)
     if words is None:
         return make_check(flags.with_(command=command), world)
     from ullage.commands.serve import VERB  # noqa: PLC0415 - only where such a command is given
@@ -46,15 +46,6 @@ def _plan_of_command(flags: Flags, world: World, command: tuple[str, ...]) -> Pl
     if serving.plan is None:
         raise InputError("; ".join(serving.notes))
     return serving.plan
-
-
-def _after_serve(command: tuple[str, ...]) -> tuple[str, ...] | None:
-    """What stands behind ``ullage serve`` or ``python -m ullage serve``; None for another command."""
-    for count in (1, 3):
-        is_ours = command[0].rpartition("/")[2] == "ullage" if count == 1 else command[1:3] == ("-m", "ullage")
-        if is_ours and command[count : count + 1] == ("serve",):
-            return command[count + 1 :]
-    return None
 
 
 def _found(flags: Flags, world: World, base: str | None) -> Held:

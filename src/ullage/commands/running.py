@@ -2,8 +2,52 @@
 
 from collections.abc import Iterator
 
+from ullage.domain.reading import HostReading, ProcessMemory
 from ullage.errors import WorldError
+from ullage.frozen import replace
 from ullage.ports import World
+
+_KEEPER = "ullage/world/keeper.py"  # the process between ``ullage serve`` and the engine that it starts
+_KEEPER_WORDS = 6  # an interpreter, its switches and the file; further on is the engine's command
+
+
+def serve_words(command: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What stands behind ``ullage serve`` or ``python -m ullage serve``; None for another command."""
+    for count in (1, 3):
+        is_ours = command[:1] and command[0].rpartition("/")[2] == "ullage" if count == 1 else command[1:3] == ("-m", "ullage")
+        if is_ours and command[count : count + 1] == ("serve",):
+            return command[count + 1 :]
+    return None
+
+
+def behind_serve(world: World, host: HostReading) -> HostReading:
+    """With those processes alone that are the engine's: of one that ``ullage serve`` started, those below its keeper."""
+    found = host.processes or ()
+    commands = {process.pid: _command(world, process.pid) for process in found}
+    keepers = {pid for pid, words in commands.items() if any(word.endswith(_KEEPER) for word in words[:_KEEPER_WORDS])}
+    if not keepers and not any(serve_words(part) is not None for words in commands.values() for part in (words, words[1:])):
+        return host
+    engine = _below(found, keepers)
+    return replace(
+        host,
+        processes=tuple(process for process in found if process.pid in engine),
+        in_front=tuple(process for process in found if process.pid not in engine),
+    )
+
+
+def _command(world: World, pid: int) -> tuple[str, ...]:
+    try:
+        return world.logs.process(pid)[0]
+    except WorldError:  # gone meanwhile, or another user's
+        return ()
+
+
+def _below(processes: tuple[ProcessMemory, ...], above: set[int]) -> set[int]:
+    """The numbers of the processes below these."""
+    found: set[int] = set()
+    while new := {one.pid for one in processes if one.parent in above | found} - found:
+        found |= new
+    return found
 
 
 def processes_below(world: World, pid: int) -> Iterator[tuple[int, tuple[str, ...], Iterator[str]]]:

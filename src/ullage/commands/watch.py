@@ -7,6 +7,7 @@ from ullage import engines, wire
 from ullage.commands.engine_pages import API_KEY, base_of, check_webhook, read_engine, started_facts
 from ullage.commands.held_to import held_to
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
+from ullage.commands.running import behind_serve
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.facts import Fact
 from ullage.domain.reading import EngineReading, Moment
@@ -182,7 +183,7 @@ def _read(task: _Task, past: _Past) -> Moment:
             told = engine.facts or ()
             names = {fact.name for fact in told}
             engine = replace(engine, facts=(*told, *(fact for fact in task.started if fact.name not in names)))
-    return Moment(at=at, devices=meters.devices(at), host=meters.host(at, pid), engine=engine)
+    return Moment(at=at, devices=meters.devices(at), host=behind_serve(task.world, meters.host(at, pid)), engine=engine)
 
 
 def _tell(task: _Task, seen: Watched, past: _Past) -> tuple[str, ...]:

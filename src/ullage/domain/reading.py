@@ -86,6 +86,7 @@ class HostReading:
     pressure: Pressure | None = None
     group: GroupMemory | None = None
     processes: tuple[ProcessMemory, ...] | None = None
+    in_front: tuple[ProcessMemory, ...] = ()  # those of ``ullage serve``, which starts an engine and is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

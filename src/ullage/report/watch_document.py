@@ -162,6 +162,7 @@ def _host(host: HostReading | None) -> tuple[doc.Block, ...]:
     items += [_process(process) for process in (host.processes or ())[:_MOST_PROCESSES]]
     more = len(host.processes or ()) - _MOST_PROCESSES
     items += [f"{more} processes more"] if more > 0 else []
+    items += [f"{_process(process)}; of `ullage serve`, and not counted" for process in host.in_front[:_MOST_PROCESSES]]
     return (doc.Heading("Host"), doc.Items(tuple(items))) if items else ()
 
 

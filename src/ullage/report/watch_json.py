@@ -2,7 +2,7 @@
 
 from ullage.domain.hyperparameters import Json
 from ullage.domain.ledger import Amount
-from ullage.domain.reading import HostReading
+from ullage.domain.reading import HostReading, ProcessMemory
 from ullage.planning.drift import Drift
 from ullage.planning.watched import Alarm, DeviceState, Pool, Watched
 
@@ -103,18 +103,18 @@ def _host(host: HostReading) -> dict[str, Json]:
         "group": None
         if group is None
         else {"version": group.version, "limit_bytes": group.limit_bytes, "current_bytes": group.current_bytes},
-        "processes": None
-        if host.processes is None
-        else [
-            {
-                "pid": process.pid,
-                "parent": process.parent,
-                "name": process.name,
-                "anon_bytes": process.anon_bytes,
-                "file_bytes": process.file_bytes,
-                "shmem_bytes": process.shmem_bytes,
-                "pss_bytes": process.pss_bytes,
-            }
-            for process in host.processes
-        ],
+        "processes": None if host.processes is None else [_process(process) for process in host.processes],
+        "in_front": [_process(process) for process in host.in_front],
+    }
+
+
+def _process(process: ProcessMemory) -> dict[str, Json]:
+    return {
+        "pid": process.pid,
+        "parent": process.parent,
+        "name": process.name,
+        "anon_bytes": process.anon_bytes,
+        "file_bytes": process.file_bytes,
+        "shmem_bytes": process.shmem_bytes,
+        "pss_bytes": process.pss_bytes,
     }
