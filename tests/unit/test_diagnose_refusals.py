@@ -3,8 +3,11 @@
 import pytest
 from tests.unit.test_diagnose_forms import diagnosed
 
+from ullage.commands.model import read_model
 from ullage.domain.cause import Family, Kind, Stage
+from ullage.errors import WorldError
 from ullage.units import GiB
+from ullage.world import real
 
 REFUSED = (
     ("huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-68)", "HF_TOKEN", Family.NOT_MEMORY),
@@ -100,3 +103,32 @@ def test_a_headline_tells_the_step(headline: str, stage: Stage) -> None:
     first = diagnosed(headline).causes[0]
     assert first.stage is stage
     assert first.kind in {Kind.WORKSPACE, Kind.ACTIVATIONS}
+
+
+STARTED = "(APIServer pid=9) INFO:     Application startup complete."
+DIED = "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests."
+
+
+def test_a_restart_that_came_up_is_said_beside_the_failure() -> None:
+    again, before, twice = (diagnosed("\n".join(lines)) for lines in ((DIED, STARTED), (STARTED, DIED), (DIED, STARTED, DIED)))
+    assert [found.causes[0].kind for found in (again, before, twice)] == [Kind.SAMPLER] * 3
+    assert "at line 2, a server was ready again" in again.notes[0]
+    assert not any("ready again" in note for found in (before, twice) for note in found.notes)
+
+
+@pytest.mark.parametrize(("said", "device"), [("GPU 1 has a total capacity", "gpu1"), ("GPU 0 has a total capacity", "gpu0")])
+def test_a_card_is_called_as_everywhere(said: str, device: str) -> None:
+    found = diagnosed(
+        f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB. {said} of 23.52 GiB of which 412.00 MiB is free."
+    )
+    assert found.budget is not None
+    assert found.budget.device == device
+
+
+def test_a_bundled_model_in_another_form_is_named_where_the_hub_is_not_reached() -> None:
+    files = real.world(offline=True).models
+    with pytest.raises(WorldError, match=r"Qwen/Qwen2\.5-32B-Instruct with --quant awq"):
+        read_model("Qwen/Qwen2.5-32B-Instruct-AWQ", files)
+    with pytest.raises(WorldError) as unknown:
+        read_model("nobody/No-Such-Model-AWQ", files)
+    assert "--quant" not in str(unknown.value)

@@ -193,6 +193,11 @@ _KILLED_SIZE = re.compile(r"anon-rss:(\d{1,15})kB|\bwas using (\d{1,15})Ki\b")
 _EVICTED_SIZE = re.compile(r"\bwas using (\d{1,9})([MG])i\b")
 # What is said and ends nothing: pages that are not held fast are read again when they are needed.
 _WARNING = re.compile(r"failed to mlock|RLIMIT_MEMLOCK|\bmlock\b.{0,40}fail")
+READY: Final = "started"  # what a server says once, when it answers: after a death it was started again
+_READY = re.compile(
+    r"Application startup complete|Uvicorn running on|[Tt]he server is fired up|(?:server|HTTP server) is listening on|llama runner started"
+    r"|Starting vLLM (?:API )?server \d* ?on"
+)
 _STATED: Final = frozenset(one.fact for one in REFUSALS)
 _TOTAL = re.compile(r"(\d{1,4}(?:\.\d{1,4})?) ?G(?:i?)B total capacity")
 
@@ -205,7 +210,8 @@ def read_death(line: str) -> Fact | None:
     killed = _first(_SYSTEM_PATTERNS, text)
     if killed is not None:
         return killed
-    return out_of_memory(text) or _allocation(text) or _first(_FRAMEWORK_PATTERNS, text)
+    dead = out_of_memory(text) or _allocation(text) or _first(_FRAMEWORK_PATTERNS, text)
+    return Fact(name=READY, value=text.strip()[:200]) if dead is None and _READY.search(text) else dead
 
 
 def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> Fact | None:

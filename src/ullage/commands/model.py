@@ -74,10 +74,31 @@ def _find(word: str, files: ModelFiles) -> ModelFolder:
     if is_path(word):
         raise WorldError(f"{word} does not exist: check the path, or give a bundled name (`ullage models`) or a Hub id")
     if "/" in word:
-        return files.remote(word)
+        return _remote(word, files)
     near = catalogue.near(word)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     raise InputError(f"{word!r} is no bundled model and no file here: {hint}Give a Hub id (organisation/name), a folder or a config.json")
+
+
+def _remote(word: str, files: ModelFiles) -> ModelFolder:
+    try:
+        return files.remote(word)
+    except WorldError as error:
+        instead = _as_bundled(word)
+        raise WorldError(f"{error}. {instead}") if instead else error from error
+
+
+def _as_bundled(word: str) -> str:
+    """A bundled model whose other form a name such as ``org/Some-7B-AWQ`` means, with the scheme; empty where there is none."""
+    parts = word.removeprefix("hf:").partition("/")[2].split("-")
+    schemes = {scheme.lower() for scheme in formats.scheme_words()}
+    for cut in range(len(parts) - 1, 0, -1):
+        rest = [part.lower() for part in parts[cut:]]
+        scheme = next((said for said in ("-".join(rest), *rest) if said in schemes), None)
+        known = catalogue.lookup("-".join(parts[:cut])) if scheme is not None else None
+        if known is not None:
+            return f"Its form is known by rule as well: {known.id} with --quant {scheme}"
+    return ""
 
 
 def _object(folder: ModelFolder, name: str) -> dict[str, Json]:

@@ -1,5 +1,6 @@
 """Why an engine died, from its log and, where it is known, its case."""
 
+from ullage.catalog.death_messages import READY
 from ullage.domain.case import Case
 from ullage.domain.cause import Cause, Change, Diagnosis, Evidence, FirstAid, Kind, Log, Stage
 from ullage.domain.engine import Engine
@@ -42,7 +43,7 @@ def diagnose(
         changes=_changes(causes, aid, log, figures, engine=engine, outcome=outcome),
         misleading=_misleading(log, aid, first, figures),
         noise=_noise(log, first),
-        notes=(*notes, *complaint),
+        notes=(*_ready_again(log, first), *notes, *complaint),
         model=case.model.name if case is not None else None,
         command=log.commands[-1][1] if log.commands else (),
     )
@@ -124,6 +125,15 @@ def _gives(what: str, log: Log, figures: Figures) -> int | None:
         return total - budget if total is not None and budget is not None else None
     spare = [detail(seen.fact, "unallocated_bytes") for seen in log.sightings]
     return next((size for size in spare if size is not None), None)
+
+
+def _ready_again(log: Log, first: Cause | None) -> tuple[str, ...]:
+    """That a server came up after the last failure, if one did."""
+    failed = max((seen.line for seen in log.sightings if seen.fact.name.startswith("error.")), default=0)
+    came_up = next((seen for seen in log.sightings if seen.fact.name == READY and seen.line > failed), None)
+    if first is None or came_up is None:
+        return ()
+    return (f"after this failure, at line {came_up.line}, a server was ready again: {came_up.text[:80]!r}",)
 
 
 def _noise(log: Log, first: Cause | None) -> tuple[Evidence, ...]:
