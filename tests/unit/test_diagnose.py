@@ -393,7 +393,9 @@ class TestRunning:
     @pytest.mark.parametrize("metrics", ["vllm:num_requests_running 0.0\nvllm:num_requests_waiting 0.0\n", ""])
     def test_of_a_healthy_engine_it_is_said_first_that_it_is(self, metrics: str) -> None:
         pages = {"/health": "", "/metrics": metrics, "/v1/models": '{"data": [{"id": "Qwen/Qwen3-8B"}]}'}
-        meters = SimpleNamespace(now=lambda: 0.0, page=lambda url, _key="": Page(200, pages[url.removeprefix("http://box:1")]))
+        meters = SimpleNamespace(
+            now=lambda: 0.0, listener=lambda _url: None, page=lambda url, _key="": Page(200, pages[url.removeprefix("http://box:1")])
+        )
         world = real.world(offline=True)._replace(meters=meters)
         answer = run(VERB.flags({"log": "http://box:1", "offline": True}), world)
         assert answer.exit_code == 0

@@ -309,3 +309,10 @@ def test_a_key_is_taken_from_a_file_or_the_environment_and_its_absence_is_said(t
     assert (refused.returncode, asked.returncode) == (4, 0)
     assert "asks for a key" in refused.stderr
     assert "secret-1" not in asked.stdout + asked.stderr
+
+
+def test_a_process_that_is_no_engine_and_an_address_without_its_beginning_are_said() -> None:
+    shell, bare = ullage("diagnose", "--pid", str(os.getpid()), "--offline"), ullage("diagnose", "127.0.0.1:8000")
+    assert (shell.returncode, bare.returncode) == (2, 2)
+    assert "is no engine that is known" in shell.stderr
+    assert "write http://127.0.0.1:8000" in bare.stderr

@@ -6,6 +6,7 @@ from typing import Final
 from ullage import engines
 from ullage.catalog.unplanned import PROGRAMS
 from ullage.commands.check import split_environment
+from ullage.commands.diagnose_here import check_is_engine, check_is_no_address, of_this_machine
 from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_run, notes_of, request_of
 from ullage.commands.diagnose_said import candidates, device_said, first_question, with_said
 from ullage.commands.engine_pages import API_KEY, base_of, read_engine, shown
@@ -75,9 +76,10 @@ def live_diagnosis(flags: Flags, url: str, world: World) -> Diagnosis:
     if not reading.is_engine or (reading.locked and reading.facts is None and not reading.healthy):
         raise WorldError(reading.no_engine or reading.wants_key)
     named = flags.with_(model=reading.model) if flags.text("model") is None and reading.model else flags
-    found = _diagnosed(log_of(reading), named, world)
+    named, log, notes = of_this_machine(named, base, log_of(reading), world)
+    found = _diagnosed(log, named, world)
     well = {True: "is healthy", False: "is not healthy: give its log", None: "answers, and has no page that says whether it is well"}
-    told = (f"{shown(base)} {well[reading.healthy]}", *((reading.wants_key,) if reading.locked else ()))
+    told = (f"{shown(base)} {well[reading.healthy]}", *((reading.wants_key,) if reading.locked else ()), *notes)
     healthy = "" if reading.healthy is False else shown(base)
     return replace(found, notes=(*told, *found.notes), model=found.model or reading.model, healthy=healthy)
 
@@ -235,10 +237,15 @@ def run(flags: Flags, world: World) -> Answer:
         return report(stored_diagnosis(flags, stored, world), flags)
     if pid is not None:
         argv, lines = _process(pid, world)
-        return report(make_diagnosis(flags, world.logs.lines(word) if word is not None else lines, world, argv), flags)
+        found = make_diagnosis(flags, world.logs.lines(word) if word is not None else lines, world, argv)
+        return report(check_is_engine(found, pid), flags)
     if word is not None and word.startswith(("http://", "https://")):
         return report(live_diagnosis(flags, word, world), flags)
-    return report(make_diagnosis(flags, _some(world.logs.lines(word or "-"), word or "-"), world), flags)
+    try:
+        return report(make_diagnosis(flags, _some(world.logs.lines(word or "-"), word or "-"), world), flags)
+    except WorldError:
+        check_is_no_address(word or "")
+        raise
 
 
 def _process(pid: int, world: World) -> tuple[tuple[str, ...], Iterator[str]]:
