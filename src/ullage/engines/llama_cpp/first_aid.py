@@ -24,7 +24,7 @@ _FIRST_AID_HINTS: Final = (
     Hint(
         kinds=frozenset({Kind.HOST}),
         setting="n_gpu_layers",
-        cost="they take memory of the device",
+        cost="memory of the device",
         up=True,
         value="as many as the device holds",
     ),
