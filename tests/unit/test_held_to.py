@@ -50,7 +50,7 @@ def flags(**said: object) -> Flags:
 
 
 def test_the_engine_behind_a_guard_says_by_its_command_what_was_promised() -> None:
-    found, notes = held_to(flags(), world(("python", "-m", "ullage", "serve", "Qwen3-8B"), ("sh",), ENGINE), URL, ())
+    found, notes = held_to(flags(), world(("python", "-m", "ullage", "serve", "Qwen3-8B"), KEPT[42][1], ENGINE), URL, ())
     asked, _ = held_to(flags(), world(), URL, ENGINE[1:])
     assert found is not None
     assert found == asked

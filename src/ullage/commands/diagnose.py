@@ -75,8 +75,9 @@ def live_diagnosis(flags: Flags, url: str, world: World) -> Diagnosis:
         raise WorldError(f"nobody answers at {shown(base)}: a dead engine is diagnosed from its log, ullage diagnose LOG")
     if not reading.is_engine or (reading.locked and reading.facts is None and not reading.healthy):
         raise WorldError(reading.no_engine or reading.wants_key)
-    named = flags.with_(model=reading.model) if flags.text("model") is None and reading.model else flags
-    named, log, notes = of_this_machine(named, base, log_of(reading), world)
+    named, log, notes = of_this_machine(flags, base, log_of(reading), world)
+    if not log.commands and flags.text("model") is None and reading.model:
+        named = flags.with_(model=reading.model)
     found = _diagnosed(log, named, world)
     well = {True: "is healthy", False: "is not healthy: give its log", None: "answers, and has no page that says whether it is well"}
     told = (f"{shown(base)} {well[reading.healthy]}", *((reading.wants_key,) if reading.locked else ()), *notes)

@@ -2,7 +2,7 @@
 
 from ullage import wire
 from ullage.commands.check import make_check, read_request
-from ullage.commands.running import processes_below, serve_words
+from ullage.commands.running import is_keeper, processes_below, serve_words
 from ullage.commands.verb import Flags, parse
 from ullage.domain.plan import Plan
 from ullage.errors import InputError, UllageError
@@ -67,6 +67,8 @@ def _found(flags: Flags, world: World, base: str | None) -> Held:
 def engine_below(flags: Flags, world: World, pid: int) -> tuple[int, tuple[str, ...]] | None:
     """The first process from ``pid`` down that runs an engine's command naming a model, and that command."""
     for number, words, _ in processes_below(world, pid):
+        if is_keeper(words):
+            continue
         for command in (words, words[1:]):  # a script's first word is its interpreter
             if _is_engine(flags, command):
                 return number, command

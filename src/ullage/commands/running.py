@@ -20,11 +20,16 @@ def serve_words(command: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
+def is_keeper(words: tuple[str, ...]) -> bool:
+    """Whether it keeps an engine, whose command stands in its own."""
+    return any(word.endswith(_KEEPER) for word in words[:_KEEPER_WORDS])
+
+
 def behind_serve(world: World, host: HostReading) -> HostReading:
     """With those processes alone that are the engine's: of one that ``ullage serve`` started, those below its keeper."""
     found = host.processes or ()
     commands = {process.pid: _command(world, process.pid) for process in found}
-    keepers = {pid for pid, words in commands.items() if any(word.endswith(_KEEPER) for word in words[:_KEEPER_WORDS])}
+    keepers = {pid for pid, words in commands.items() if is_keeper(words)}
     if not keepers and not any(serve_words(part) is not None for words in commands.values() for part in (words, words[1:])):
         return host
     engine = _below(found, keepers)
