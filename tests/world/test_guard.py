@@ -204,6 +204,8 @@ async def test_requests_not_yet_answered_are_sent_again_when_the_engine_is_back(
         guard.engine_died()
         await engine.die()
         await until(lambda: len(guard.state().replays) == 2)
+        async with session.get(guard.url + "/health") as seen:
+            assert (seen.status, (await seen.json())["waiting"]) == (503, 2)
         engine.first_wait = 0
         await engine.start()
         guard.engine_ready(engine.url)

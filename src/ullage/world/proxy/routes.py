@@ -125,7 +125,7 @@ class Routes:
         seen: dict[str, Json] = {
             "status": "stopping" if self._leaving else "ok" if state.up else "waiting for the engine",
             "in_flight": len(state.in_flight),
-            "waiting": len(state.waiting),
+            "waiting": len(state.waiting) + len(state.replays),  # those held for a restart too
         }
         is_well = state.up and not self._leaving
         return web.Response(status=200 if is_well else 503, body=wire.dumps(seen).encode(), content_type="application/json")
