@@ -4,6 +4,7 @@ A test of real processes is tried a second time where it fails, and the summary 
 """
 
 import os
+import signal
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -15,6 +16,10 @@ if os.environ.get("CI"):
 
 # Threads that wait without spinning: with other work on the cores, spinning ones are several times slower. Read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A shell without jobs has what it runs in the background ignore an interrupt, and what tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _STATE = TemporaryDirectory(prefix="ullage-tests-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
