@@ -15,13 +15,13 @@ def why_foreign(headers: Mapping[str, str], host: str) -> str:
     A browser tells the page in Origin. A name that a page's owner points at this machine stands in Host, which is looked at where
     the guard listens for this machine alone; elsewhere callers may use whatever name the machine has.
     """
-    return _judged(headers.get("Origin", ""), headers.get("Host", ""), _is_loopback(host))
+    return _judged(headers.get("Origin", ""), headers.get("Host", ""), host)
 
 
 @lru_cache(maxsize=256)
-def _judged(origin: str, asked: str, is_private: bool) -> str:  # noqa: FBT001 - a key of the cache
+def _judged(origin: str, asked: str, host: str) -> str:
     called = _name(f"//{asked}")
-    if is_private and called and not _is_local(called):
+    if _is_loopback(host) and called and not _is_local(called):
         return f"It was sent to {called[:100]!r}, which is no name of this machine"
     scheme, _, _ = origin.partition("://")
     page = _name(origin)
