@@ -2,6 +2,8 @@
 
 from ullage.frozen import dataclass
 
+ERROR = "error."  # what the names of facts about failures begin with
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
@@ -11,3 +13,8 @@ class Fact:
     value: int | float | str
     unit: str = ""
     details: tuple[tuple[str, int | float | str], ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is of something that failed."""
+        return self.name.startswith(ERROR)

@@ -129,7 +129,7 @@ def _gives(what: str, log: Log, figures: Figures) -> int | None:
 
 def _ready_again(log: Log, first: Cause | None) -> tuple[str, ...]:
     """That a server came up after the last failure, if one did."""
-    failed = max((seen.line for seen in log.sightings if seen.fact.name.startswith("error.")), default=0)
+    failed = max((seen.line for seen in log.sightings if seen.fact.is_error), default=0)
     came_up = next((seen for seen in log.sightings if seen.fact.name == READY and seen.line > failed), None)
     if first is None or came_up is None:
         return ()

@@ -62,7 +62,7 @@ def detail(fact: Fact, name: str) -> int | None:
 
 def is_over_device(log: Log) -> bool:
     """Whether one allocation that failed asked for more than the device has."""
-    errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
+    errors = [seen.fact for seen in log.sightings if seen.fact.is_error]
     return any((detail(fact, "requested_bytes") or 0) >= (detail(fact, "total_bytes") or _ANY) for fact in errors)
 
 
@@ -73,7 +73,7 @@ def _text(fact: Fact, name: str) -> str:
 def _device_of(seen: Iterable[Sighting]) -> str:
     """The device an error names; else the first that a size is said of."""
     facts = [one.fact for one in seen]
-    failed = next((_text(fact, "device") for fact in facts if fact.name.startswith("error.") and _text(fact, "device")), "")
+    failed = next((_text(fact, "device") for fact in facts if fact.is_error and _text(fact, "device")), "")
     named = [_text(fact, "device") for fact in facts if fact.name in _PURPOSES and _text(fact, "device")]
     if failed.isdigit():
         return next((name for name in named if name.endswith(failed)), failed)
@@ -117,7 +117,7 @@ def _is_of(fact: Fact, name: str) -> bool:
     """Whether a figure is what its name says: beside an error, graphs' pools are not all, and what is available is the cache of some."""
     if name == "available_bytes":
         return fact.name == "error.kv_too_small"
-    return not (name == "graph_bytes" and fact.name.startswith("error."))
+    return not (name == "graph_bytes" and fact.is_error)
 
 
 def _numbers(fact: Fact) -> list[tuple[str, int]]:

@@ -21,12 +21,7 @@ def with_free(log: Log) -> Log:
 def _with_free(log: Log, error: Sighting) -> Sighting:
     fact = error.fact
     device = _device(fact)
-    if (
-        not fact.name.startswith("error.")
-        or not device
-        or detail(fact, "requested_bytes") is None
-        or detail(fact, "free_bytes") is not None
-    ):
+    if not fact.is_error or not device or detail(fact, "requested_bytes") is None or detail(fact, "free_bytes") is not None:
         return error
     there = [seen for seen in log.sightings if seen.line < error.line and _is_same(_device(seen.fact), device)]
     start = next((seen for seen in reversed(there) if seen.fact.name == _AT_START), None)

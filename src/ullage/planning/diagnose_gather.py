@@ -242,7 +242,7 @@ class _Reader:
             del self._stages[FIRST : -LAST * 4]
 
     def _keep(self, kept: dict[str, Kept], line: Bare, fact: Fact) -> None:
-        trace = self._frames.above(line) if fact.name.startswith("error.") else Trace()
+        trace = self._frames.above(line) if fact.is_error else Trace()
         frames, source = tuple(trace.names), tuple(trace.source)
         seen = Sighting(line=line.number, fact=fact, text=line.text.strip()[:_SHOWN], rank=line.rank, frames=frames, source=source)
         kept.setdefault(fact.name, Kept()).add(seen)
@@ -273,7 +273,7 @@ class _Reader:
         engine = self._engines.get(name) if name is not None else None
         tables = [self._common, *([engine.kept] if engine is not None else [])]
         seen = [seen for kept in tables for one in kept.values() for seen in (*one.first, *one.last)]
-        if not any(seen.fact.name.startswith("error.") for seen in seen):
+        if not any(seen.fact.is_error for seen in seen):
             seen += [seen for one in self._least.values() for seen in (*one.first, *one.last)]
         if not (self._wanted or self._commands or self._answered) and self._prose.is_all(seen):
             return Log(lines=self._lines, engine=None, version=None, sightings=())
@@ -294,7 +294,7 @@ class _Reader:
 
     def _with_frames_below(self, seen: Sighting) -> Sighting:
         """An error that stands above its traceback, as a headline or as a logger writes it, with that traceback's functions."""
-        if seen.frames or not seen.fact.name.startswith("error."):
+        if seen.frames or not seen.fact.is_error:
             return seen
         trace = self._frames.below(seen.line, seen.rank)
         return replace(seen, frames=tuple(trace.names), source=tuple(trace.source))

@@ -62,9 +62,7 @@ def _shrunk(log: Log, figures: Figures) -> Iterator[Cause]:
 
 def _filled(log: Log, figures: Figures, names: dict[str, Sighting]) -> Iterator[Cause]:
     """Weights after which too little is left, in a log that ends there."""
-    free = [
-        size for seen in log.sightings if (size := detail(seen.fact, "free_bytes")) is not None and not seen.fact.name.startswith("error.")
-    ]
+    free = [size for seen in log.sightings if (size := detail(seen.fact, "free_bytes")) is not None and not seen.fact.is_error]
     ends = not {"kv_tokens", "kv_bytes", "kv_blocks", "available_kv_bytes", "free_after_pool_bytes"} & set(names)
     if len(free) > 1 and ends and free[-1] < _SMALL * free[0]:
         says = f"{format_bytes(free[-1])} of {format_bytes(free[0])} are left after the weights"

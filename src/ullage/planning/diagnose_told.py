@@ -18,10 +18,10 @@ _TOLD: Final = {
 
 def stated(log: Log) -> frozenset[str]:
     """The names of the details that errors state, and what else they show: more asked for than there is, not the first device, whose."""
-    errors = [seen.fact for seen in log.sightings if seen.fact.name.startswith("error.")]
+    errors = [seen.fact for seen in log.sightings if seen.fact.is_error]
     other = any(name == "device" and _NOT_FIRST.search(str(value)) for fact in errors for name, value in fact.details)
-    is_intel = any(LEVEL_ZERO.search(seen.text) for seen in log.sightings if seen.fact.name.startswith("error."))
-    words = " ".join(" ".join((seen.text, *seen.frames, *seen.source)) for seen in log.sightings if seen.fact.name.startswith("error."))
+    is_intel = any(LEVEL_ZERO.search(seen.text) for seen in log.sightings if seen.fact.is_error)
+    words = " ".join(" ".join((seen.text, *seen.frames, *seen.source)) for seen in log.sightings if seen.fact.is_error)
     tells = {sign: pattern.search(words) is not None for sign, pattern in _TOLD.items()}
     signs = {"over_device": is_over_device(log), **tells, "other_device": other, "level_zero": is_intel}
     return frozenset({name for fact in errors for name, _ in fact.details} | {name for name, holds in signs.items() if holds})

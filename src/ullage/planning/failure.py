@@ -4,7 +4,7 @@ import re
 
 from ullage.catalog.traceback_frames import AFTER_FACT
 from ullage.domain.cause import Family
-from ullage.domain.facts import Fact
+from ullage.domain.facts import ERROR, Fact
 from ullage.domain.plan import Limit
 from ullage.domain.supervision import Exited, Kind
 from ullage.frozen import dataclass
@@ -14,7 +14,6 @@ from ullage.units import format_bytes
 _SIGILL, _SIGINT, _SIGKILL, _SIGTERM = 4, 2, 9, 15
 _SHELL = 128  # a shell reports a signal as this and its number
 _LONGEST = 300
-ERROR = "error."
 
 # What is told of an error that is told elsewhere, or that has several causes.
 _VAGUE = frozenset({"error.model_load", "error.context", "error.native", "error.device_lost", "error.profiling", "error.unbalanced"})
@@ -97,7 +96,7 @@ def _was_killed(exited: Exited) -> bool:
 
 
 def _is_cause(fact: Fact) -> bool:
-    return fact.name.startswith(ERROR) and not is_of_requests(fact.name)
+    return fact.is_error and not is_of_requests(fact.name)
 
 
 def _is_memory(fact: Fact, *, began: bool) -> bool:

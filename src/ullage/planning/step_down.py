@@ -146,7 +146,7 @@ _MARGIN = 4  # of a request that failed with nobody saying what was free: betwee
 def _lacking_bytes(facts: tuple[Fact, ...]) -> int:
     """What the last failed allocation lacked, as far as its line tells; 0 where it does not."""
     for fact in reversed(facts):
-        if not fact.name.startswith("error."):
+        if not fact.is_error:
             continue
         details = dict(fact.details)
         wanted = fact.value if fact.unit == "bytes" else details.get("requested_bytes")

@@ -45,7 +45,7 @@ from ullage.domain.supervision import (
     Unhealthy,
 )
 from ullage.frozen import replace
-from ullage.planning.failure import ERROR, Failure, judge
+from ullage.planning.failure import Failure, judge
 
 Answer = tuple[State, tuple[Action, ...]]
 # The next single change for a launch that ran out of what the limit says; None when there is none left, or nobody could plan it.
@@ -210,7 +210,7 @@ def _telling(state: State, recent: tuple[Fact, ...], failure: Failure) -> tuple[
     way = tuple(fact for fact in said if fact.name in AFTER_FACT and fact.name not in _LOADED)
     loaded = tuple(fact for fact in said if fact.name in _LOADED)
     answered = (Fact(name="ready", value="it had answered a request"),) if state.ready_at is not None else ()
-    errors = tuple(fact for fact in recent if fact.name.startswith(ERROR))
+    errors = tuple(fact for fact in recent if fact.is_error)
     killed = (Fact(name="error.host_killed", value=failure.reason),) if failure.limit is Limit.HOST and not errors else ()
     return (*way, *answered, *loaded, *errors, *killed)
 
