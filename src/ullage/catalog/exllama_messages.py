@@ -50,6 +50,6 @@ def _fact(known: Pattern, match: re.Match[str]) -> Fact:
     if not numbers:
         return Fact(name=known.name, value=match[0])
     value = next(iter(numbers.values()))
-    if known.is_error:
+    if known.name.startswith("error."):
         return Fact(name=known.name, value=value, details=tuple(numbers.items()))
     return Fact(name=known.name, value=value, unit="tokens")
