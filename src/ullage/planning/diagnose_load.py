@@ -5,12 +5,12 @@ from typing import Final
 from ullage.domain.cause import Cause, Change, Evidence, Hint, Kind, Log
 from ullage.domain.engine import Engine
 from ullage.domain.plan import Lever, Verdict
-from ullage.errors import UllageError
 from ullage.frozen import dataclass, replace
-from ullage.planning.change import apply_lever, shown
+from ullage.planning.change import shown
 from ullage.planning.diagnose_enough import FITS
 from ullage.planning.diagnose_facts import detail
-from ullage.planning.fit import Outcome, evaluate
+from ullage.planning.fit import Outcome
+from ullage.planning.remedy import planned
 from ullage.units import counted, format_count
 
 _FULL = 0.9  # of the pool
@@ -64,11 +64,7 @@ def more_room(hint: Hint, levers: tuple[Lever, ...], engine: Engine, outcome: Ou
     """The first value that gives the pool more tokens; None where none does."""
     before = outcome.capacity.kv_tokens.expected
     for lever in levers:
-        for value in lever.values:
-            try:
-                after = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
-            except UllageError:
-                continue
+        for value, after in planned(engine, outcome, lever):
             tokens = after.capacity.kv_tokens.expected
             if tokens > before and (after.verdict in FITS or after.verdict.rank <= outcome.verdict.rank):
                 says = f"{lever.setting} = {shown(value)}: the cache holds {format_count(tokens)} tokens in place of {format_count(before)}"

@@ -8,11 +8,11 @@ from ullage.domain.engine import Engine
 from ullage.domain.plan import Verdict
 from ullage.errors import UllageError
 from ullage.frozen import replace
-from ullage.planning.change import apply_change, apply_lever, shown
+from ullage.planning.change import apply_change, shown
 from ullage.planning.diagnose_enough import FITS, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import remedies
+from ullage.planning.remedy import planned, remedies
 from ullage.units import format_bytes
 
 _STEPS, _TRIED = 20, 3
@@ -79,11 +79,7 @@ def pair(cause: Cause, engine: Engine, outcome: Outcome) -> Change | None:
         return None
     found: list[tuple[int, Change]] = []
     for lever in [lever for lever in engine.levers(outcome.case) if cause.limit in lever.relieves]:
-        for value in lever.values[-_TRIED:]:
-            try:
-                first = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
-            except UllageError:
-                continue
+        for value, first in planned(engine, outcome, lever, last=_TRIED):
             for second in remedies(engine, first):
                 if any(name == lever.setting for name, _ in second.changes):
                     continue

@@ -11,8 +11,7 @@ from ullage.domain.cause import NAMED, Cause, Change, Family, FirstAid, Hint, Ki
 from ullage.domain.engine import Engine
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Lever, Verdict
-from ullage.errors import UllageError
-from ullage.planning.change import apply_lever, shown
+from ullage.planning.change import shown
 from ullage.planning.diagnose_enough import FITS, asked_after, is_beside_cards, is_met, is_surely_less, lacking, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_guess import FRACTIONS, as_value, guess
@@ -21,8 +20,8 @@ from ullage.planning.diagnose_pair import of_share, pair
 from ullage.planning.diagnose_rows import Asked, asked_of, shrinks
 from ullage.planning.diagnose_said import settings_said
 from ullage.planning.diagnose_told import is_named, stated
-from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import remedies
+from ullage.planning.fit import Outcome
+from ullage.planning.remedy import planned, remedies
 from ullage.units import format_bytes
 
 MOST = 8
@@ -148,8 +147,8 @@ def _planned(hint: Hint, cause: Cause, engine: Engine | None, outcome: Outcome |
         return None
     best: Change | None = None
     for lever in _levers(hint, engine, outcome):
-        for value in lever.values:
-            change = _tried(hint, lever, value, cause, engine, outcome, asked)
+        for value, after in planned(engine, outcome, lever):
+            change = _tried(hint, lever, value, cause, outcome, after, asked)
             if change is None:
                 continue
             best = change
@@ -180,11 +179,7 @@ def _halved(hint: Hint, now: float | None, outcome: Outcome) -> Iterator[Lever]:
     yield Lever(setting=hint.setting, values=values, relieves=frozenset(), cost=hint.cost, cost_rank=2)
 
 
-def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, engine: Engine, outcome: Outcome, asked: Asked | None) -> Change | None:
-    try:
-        after = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
-    except UllageError:
-        return None
+def _tried(hint: Hint, lever: Lever, value: Value, cause: Cause, outcome: Outcome, after: Outcome, asked: Asked | None) -> Change | None:
     if is_beside_cards(cause, outcome) and not relief(cause, outcome, after):
         return None  # a remedy of the devices' memory
     freed, short, piece = relief(cause, outcome, after), lacking(cause, outcome), asked_after(asked, cause, outcome, after)

@@ -81,14 +81,27 @@ def _relevant(engine: Engine, outcome: Outcome) -> Iterator[Lever]:
             yield lever
 
 
+def planned(engine: Engine, outcome: Outcome, lever: Lever, *, last: int | None = None) -> Iterator[tuple[Value, Outcome]]:
+    """Each value of a lever, or the last few, with the case that it leads to; what the engine's rules do not know is passed over."""
+    for value in lever.values[-last:] if last else lever.values:
+        try:
+            yield value, evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
+        except UllageError:
+            continue
+
+
+def remedy_of(lever: Lever, value: Value, after: Outcome, frees_bytes: int) -> Remedy:
+    """One value of a lever, with what goes along with it."""
+    also = tuple((name, other) for name, other in lever.also if other is not None)
+    return Remedy(
+        changes=((lever.setting, value), *also), frees_bytes=frees_bytes, cost=lever.cost, verdict=after.verdict, case=after.asked
+    )
+
+
 def _best(engine: Engine, outcome: Outcome, lever: Lever) -> Iterator[Remedy]:
     """The first value that fits; else the first that is tight; else the last tried, to show that it does not help."""
     best: tuple[Value, Outcome] | None = None
-    for value in lever.values:
-        try:
-            seen = evaluate(engine, apply_lever(outcome.asked, lever, value, length_setting=engine.profile.length_setting))
-        except UllageError:
-            continue
+    for value, seen in planned(engine, outcome, lever):
         if best is None or seen.verdict.rank < best[1].verdict.rank or _is_failure(best[1]):
             best = (value, seen)
         if seen.verdict is Verdict.FITS:
@@ -96,13 +109,7 @@ def _best(engine: Engine, outcome: Outcome, lever: Lever) -> Iterator[Remedy]:
     if best is None:
         return
     value, seen = best
-    yield Remedy(
-        changes=((lever.setting, value), *((name, other) for name, other in lever.also if other is not None)),
-        frees_bytes=freed_bytes(outcome, seen),
-        cost=lever.cost,
-        verdict=seen.verdict,
-        case=seen.asked,
-    )
+    yield remedy_of(lever, value, seen, freed_bytes(outcome, seen))
 
 
 def _is_failure(outcome: Outcome) -> bool:

@@ -13,10 +13,10 @@ from ullage.domain.plan import Command, Lever, Limit, Plan, Remedy
 from ullage.domain.supervision import Launch, StepDown
 from ullage.errors import UllageError
 from ullage.planning.answer import answer
-from ullage.planning.change import apply_lever, shown
+from ullage.planning.change import shown
 from ullage.planning.diagnose import diagnose
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import cache_gained, is_reserving, pool_bytes, reserved_bytes
+from ullage.planning.remedy import cache_gained, is_reserving, planned, pool_bytes, remedy_of, reserved_bytes
 from ullage.units import format_bytes
 
 # What ran out, from the engine's own words: the case as asked, its plan, the facts, and what the failure says ran out.
@@ -163,16 +163,11 @@ def _best(
     if lever.setting == "engine_version" or not (limit is None or limit in lever.relieves or _is_memory(lever)):
         return
     best: Remedy | None = None
-    for value in lever.values:
-        try:
-            seen = evaluate(engine, apply_lever(before.asked, lever, value, length_setting=engine.profile.length_setting))
-        except UllageError:
-            continue
+    for value, seen in planned(engine, before, lever):
         frees = freed(before, seen)
         if frees <= enough // _TRIFLE or seen.verdict.rank > before.verdict.rank:
             continue
-        changes = ((lever.setting, value), *((name, other) for name, other in lever.also if other is not None))
-        best = Remedy(changes=changes, frees_bytes=frees, cost=lever.cost, verdict=seen.verdict, case=seen.asked)
+        best = remedy_of(lever, value, seen, frees)
         if frees >= enough:
             break
     if best is not None:
