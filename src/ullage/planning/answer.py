@@ -2,11 +2,10 @@
 
 from ullage.domain.case import Case
 from ullage.domain.engine import Engine
-from ullage.domain.plan import Finding, Objection, Plan, Verdict
+from ullage.domain.plan import Finding, Objection, Plan, Remedy, Verdict
 from ullage.planning.balance import balance_notes
 from ullage.planning.fit import Outcome, evaluate
-from ullage.planning.remedy import failed_attempts, why_nothing_helps
-from ullage.planning.remedy import remedies as find_remedies
+from ullage.planning.remedy import failed_attempts, helping, ranked, why_nothing_helps
 
 
 def answer(engine: Engine, case: Case, *, remedies: bool = True, findings: tuple[Finding, ...] = ()) -> Plan:
@@ -20,10 +19,12 @@ def as_plan(engine: Engine, outcome: Outcome, *, remedies: bool = True, findings
     notes = list(engine.notes(case, outcome.ledger))
     notes.extend(f"the configuration has keys this program does not know: {', '.join(case.model.unread)}" for _ in case.model.unread[:1])
     notes.extend(balance_notes(outcome))
-    found = find_remedies(engine, outcome) if remedies else ()
+    found: tuple[Remedy, ...] = ()
     if remedies:
-        notes.extend(failed_attempts(engine, outcome))
-        notes.extend(() if found else why_nothing_helps(engine, outcome))
+        tried = ranked(engine, outcome)
+        found = helping(tried, outcome)
+        notes.extend(failed_attempts(engine, tried, outcome))
+        notes.extend(() if found else why_nothing_helps(tried, outcome))
     wrong = tuple(finding for finding in findings if finding.wrong)
     stops = tuple(
         Objection(text=finding.text, why="the command stops before anything is loaded", next_step="correct it") for finding in wrong

@@ -34,7 +34,8 @@ def diagnose(
     causes = tuple(with_filled(cause, log) for cause in causes)
     first = causes[0] if causes else None
     if engine is not None and outcome is not None:
-        outcome = evaluate(engine, with_others(outcome.asked, first, figures))
+        beside = with_others(outcome.asked, first, figures)
+        outcome = outcome if beside is outcome.asked else evaluate(engine, beside)
     return Diagnosis(
         log=log,
         stage=_stage(log, first),

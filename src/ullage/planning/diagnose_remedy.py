@@ -15,7 +15,7 @@ from ullage.planning.change import shown
 from ullage.planning.diagnose_enough import FITS, asked_after, is_beside_cards, is_met, is_surely_less, lacking, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_guess import FRACTIONS, as_value, guess
-from ullage.planning.diagnose_load import fewer, filled_by, more_room
+from ullage.planning.diagnose_load import Filled, fewer, filled_by, more_room
 from ullage.planning.diagnose_pair import of_share, pair
 from ullage.planning.diagnose_rows import Asked, asked_of, shrinks
 from ullage.planning.diagnose_said import settings_said
@@ -44,7 +44,7 @@ def changes(
     """The changes for one cause. With a case each is planned; what does not reach alone stands last."""
     present = _present(log, figures, outcome)
     levers = engine.levers(outcome.case) if engine is not None and outcome is not None else ()
-    filled = filled_by(cause, log) is not None
+    filled = filled_by(cause, log)
     is_dense = outcome is not None and not any(
         isinstance(one.feed_forward, ExpertFeedForward) for one in outcome.case.model.architecture.layers
     )
@@ -52,8 +52,8 @@ def changes(
     is_beside = log.host_limit_bytes is not None if outcome is None else is_beside_cards(cause, outcome)
     of_devices = FRACTIONS if is_beside and cause.family is Family.HOST else frozenset()
     made = [
-        _of_kind(hint, cause, log, figures, present, engine, outcome)
-        if filled or (cause.kind is Kind.DEVICE_NOT_FREE and hint.setting in FRACTIONS)
+        _of_kind(hint, cause, log, figures, present, filled, engine, outcome)
+        if filled is not None or (cause.kind is Kind.DEVICE_NOT_FREE and hint.setting in FRACTIONS)
         else _planned(hint, cause, engine, outcome, asked) or guess(hint, cause, log, figures, present)
         for hint in _ordered((*BEFORE, *aid.hints, *AFTER), cause, figures, stated(log))
         if hint.setting not in of_devices
@@ -61,7 +61,7 @@ def changes(
         and not (is_dense and _OF_EXPERTS.search(hint.setting))
     ]
     found = [one for one in made if one is not None]
-    if not filled:
+    if filled is None:
         found += _more(cause, engine, outcome, {one.setting for one in found})
     if engine is not None and outcome is not None and not any(one.verdict in FITS for one in found):
         found += [both for both in (pair(cause, engine, outcome),) if both is not None]
@@ -126,10 +126,16 @@ def _present(log: Log, figures: Figures, outcome: Outcome | None) -> dict[str, V
 
 
 def _of_kind(
-    hint: Hint, cause: Cause, log: Log, figures: Figures, present: dict[str, Value], engine: Engine | None, outcome: Outcome | None
+    hint: Hint,
+    cause: Cause,
+    log: Log,
+    figures: Figures,
+    present: dict[str, Value],
+    filled: Filled | None,
+    engine: Engine | None,
+    outcome: Outcome | None,
 ) -> Change | None:
     """A change where bytes that were missing tell nothing: a pool that sequences filled, a share of a device that others hold."""
-    filled = filled_by(cause, log)
     if filled is not None and (bound := fewer(hint, filled)) is not None:
         return bound
     if engine is not None and outcome is not None:

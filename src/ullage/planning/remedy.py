@@ -1,7 +1,7 @@
 """Single changes that would make a case fit, each planned again, ranked by what they lead to and what they cost."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ullage.domain.case import Value
 from ullage.domain.cause import Cause, Family, Stage
@@ -15,6 +15,7 @@ from ullage.planning.fit import Outcome, evaluate
 from ullage.units import format_bytes
 
 MOST = 8
+Ranked = Sequence[tuple[Remedy, Lever]]
 _MOST_NAMED = 3
 
 
@@ -23,8 +24,12 @@ def remedies(engine: Engine, outcome: Outcome) -> tuple[Remedy, ...]:
 
     What frees nothing where it is short and is tight all the same only moves the figures about: it is left out.
     """
-    better = (remedy for remedy, _ in _ranked(engine, outcome) if _helps(remedy, outcome))
-    return tuple(better)[:MOST]
+    return helping(ranked(engine, outcome), outcome)
+
+
+def helping(found: Ranked, outcome: Outcome) -> tuple[Remedy, ...]:
+    """Those of the ranked changes that lead to a better verdict."""
+    return tuple(remedy for remedy, _ in found if _helps(remedy, outcome))[:MOST]
 
 
 def _helps(remedy: Remedy, outcome: Outcome) -> bool:
@@ -33,10 +38,10 @@ def _helps(remedy: Remedy, outcome: Outcome) -> bool:
     return remedy.verdict.rank < outcome.verdict.rank and remedy.verdict in {Verdict.FITS, Verdict.TIGHT}
 
 
-def failed_attempts(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
+def failed_attempts(engine: Engine, found: Ranked, outcome: Outcome) -> tuple[str, ...]:
     """Levers that relieve what binds and still do not reach, each with how far it gets."""
     lines = []
-    for remedy, lever in _ranked(engine, outcome):
+    for remedy, lever in found:
         if remedy.verdict in {Verdict.FITS, Verdict.TIGHT} or lever.cost_rank > 1 or outcome.limit is Limit.START:
             continue
         (name, value), *_ = remedy.changes
@@ -45,7 +50,7 @@ def failed_attempts(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def why_nothing_helps(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
+def why_nothing_helps(found: Ranked, outcome: Outcome) -> tuple[str, ...]:
     """What fills the device that is too small, and the change that frees most; nothing where the engine's own check refuses."""
     over = [seen for seen in outcome.devices if seen.verdict is Verdict.DOES_NOT_FIT]
     if not over:
@@ -58,7 +63,7 @@ def why_nothing_helps(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
             sizes[entry.purpose.value] += entry.amount.expected
     held = ", ".join(f"{name.replace('_', ' ')} {format_bytes(nbytes)}" for name, nbytes in sizes.most_common(_MOST_NAMED) if nbytes)
     said = f"no single change makes it fit: {worst.device} has {format_bytes(worst.total_bytes)}, and the largest parts are {held}"
-    freeing = [remedy for remedy, _ in _ranked(engine, outcome) if remedy.frees_bytes > 0]
+    freeing = [remedy for remedy, _ in found if remedy.frees_bytes > 0]
     if not freeing:
         return (f"{said}; no setting of the engine makes them smaller",)
     most = max(freeing, key=lambda remedy: remedy.frees_bytes)
@@ -66,7 +71,8 @@ def why_nothing_helps(engine: Engine, outcome: Outcome) -> tuple[str, ...]:
     return (f"{said}; what frees most, {changes}, frees {format_bytes(most.frees_bytes)}",)
 
 
-def _ranked(engine: Engine, outcome: Outcome) -> list[tuple[Remedy, Lever]]:
+def ranked(engine: Engine, outcome: Outcome) -> Ranked:
+    """The best value of each lever that relieves what binds, the best first. Empty when the case fits."""
     if outcome.verdict is Verdict.FITS or outcome.limit is None:
         return []
     found = [(remedy, lever) for lever in _relevant(engine, outcome) for remedy in _best(engine, outcome, lever)]
