@@ -39,9 +39,6 @@ class Deployment:
     package: str = ""  # what installs the engine
     shared_bytes: int = _SHARED_BASE
     host_bytes: int | None = None
-    request_bytes: int = (
-        _SHARED_BASE  # of host memory: that, or a device's share of the files, which pass through it, where the plan says nothing
-    )
     start_seconds: int = _START_SECONDS
     nodes: int = 1
 
@@ -49,6 +46,11 @@ class Deployment:
     def is_fetched(self) -> bool:
         """Whether the engine gets the model from the hub."""
         return not self.model_path and not self.wanted
+
+    @property
+    def request_bytes(self) -> int:
+        """Of host memory: what the plan says, else a device's share of the files, which pass through it."""
+        return self.shared_bytes + self.model_bytes // max(1, self.devices) if self.host_bytes is None else self.host_bytes
 
     def head(self, folder: str) -> str:
         """The comment above a file: what it is, and what has to be put into ``folder`` first."""
@@ -73,7 +75,6 @@ def deployment(
     inside = listen(command, server, _EVERYWHERE, port)
     words = tuple(f"{MODELS}/{word}" if word in wanted else word for word in inside.argv)
     told = (server.folder_flag, MODELS) if wanted and server.folder_flag else ()
-    on_host = _host_bytes(plan, shared)
     return Deployment(
         name=_name(f"{profile.name}-{case.model.name.rsplit('/', 1)[-1]}"),
         title=f"{profile.title} {version}: {case.model.name}, planned by ullage",
@@ -93,8 +94,7 @@ def deployment(
         image=image or known,
         package=profile.package if " " not in profile.package else "",
         shared_bytes=shared,
-        host_bytes=on_host,
-        request_bytes=shared + case.model.checkpoint.nbytes // max(1, len(devices)) if on_host is None else on_host,
+        host_bytes=_host_bytes(plan, shared),
         start_seconds=max(600, 300 + case.model.checkpoint.nbytes // _BYTES_A_SECOND),
         nodes=nodes or 1,
     )
