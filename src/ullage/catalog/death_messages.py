@@ -189,8 +189,7 @@ def _compiled(table: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[str
 _SYSTEM_PATTERNS: Final = _compiled(_SYSTEM)
 _FRAMEWORK_PATTERNS: Final = _compiled(_FRAMEWORK)
 _BYTES = re.compile(r"(?:allocation of size|can(?:'t|not) allocate|with size) (\d{4,18})\b")
-_KILLED_SIZE = re.compile(r"anon-rss:(\d{1,15})kB|\bwas using (\d{1,15})Ki\b")
-_EVICTED_SIZE = re.compile(r"\bwas using (\d{1,9})([MG])i\b")
+_KILLED_SIZE = re.compile(r"(?:anon-rss:|\bwas using )(\d{1,15})(?:([KMG])i\b|(k)B)")
 # What is said and ends nothing: pages that are not held fast are read again when they are needed.
 _WARNING = re.compile(r"failed to mlock|RLIMIT_MEMLOCK|\bmlock\b.{0,40}fail")
 READY: Final = "started"  # what a server says once, when it answers: after a death it was started again
@@ -239,11 +238,9 @@ def _fact(name: str, match: re.Match[str], text: str) -> Fact:
         details = (("swap", 1),)
     if name in _STATED:
         details = ((name.removeprefix("error."), 1),)
-    killed, evicted = _KILLED_SIZE.search(text), _EVICTED_SIZE.search(text)
+    killed = _KILLED_SIZE.search(text)
     if killed is not None:
-        details = (("resident_bytes", int(killed[1] or killed[2]) * KiB),)
-    if evicted is not None:
-        details = (("resident_bytes", int(evicted[1]) * _UNITS[evicted[2].lower()]),)
+        details = (("resident_bytes", int(killed[1]) * _UNITS[(killed[2] or killed[3]).lower()]),)
     size = _TAKEN.search(text)
     if size is not None and size[2].lower() in _UNITS:
         details = (*details, ("requested_bytes", int(float(size[1]) * _UNITS[size[2].lower()])))
