@@ -20,7 +20,7 @@ _FRAMES: Final = tuple(
 _CUT: Final = re.compile(
     r'(?:[A-Z]{4,8}:?\s{1,40})?(?:File(?: "[^"]{0,300}"?,?(?: line(?: \d{1,7},?(?: in)?)?)?)?|\S{1,300}\.py:\d{1,7} in)$'
 )
-_SIDES: Final = " \t│|"  # of a box
+SIDES: Final = " \t│|"  # of a box
 _SIGNS: Final = (".py", "File")
 
 
@@ -28,14 +28,14 @@ def frame_of(text: str) -> tuple[str, str] | None:
     """The file and the function that a line of a traceback names, or None."""
     if not any(mark in text for mark in _SIGNS):
         return None
-    plain = text.strip(_SIDES)
+    plain = text.strip(SIDES)
     match = next((found for pattern in _FRAMES if (found := pattern.match(plain)) is not None), None)
     return (match["file"], match["name"].rpartition(".")[2]) if match is not None else None
 
 
 def is_cut(text: str) -> bool:
     """Whether a line that names a function ends before it does."""
-    return any(mark in text for mark in _SIGNS) and _CUT.match(text.strip(_SIDES)) is not None
+    return any(mark in text for mark in _SIGNS) and _CUT.match(text.strip(SIDES)) is not None
 
 
 # In order of precedence: a profile run executes the model, and a capture warms it up; the outer word tells.

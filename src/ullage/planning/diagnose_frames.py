@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from ullage.catalog.traceback_frames import frame_of, is_cut
+from ullage.catalog.traceback_frames import SIDES, frame_of, is_cut
 from ullage.planning.diagnose_lines import Bare
 
 _NEAR = 25  # lines between a traceback's last function and the error it is about
@@ -14,7 +14,6 @@ _BEGIN: Final = "Traceback (most recent"
 _ARROW = re.compile(r"^(?:-{1,6}>|❱)\s{0,9}\d{1,6}\s+[│ ]*")  # how notebooks and rich mark the line that runs
 # What stands below a function in place of its source: an error, or a line of its own.
 _NO_SOURCE = re.compile(r"\s*(?:[\w.]*(?:Error|Exception|Interrupt)\b|\[|\d{4}-|[A-Z]+:? \d|$)")
-_SIDES: Final = " \t│|"  # of a box
 
 
 @dataclass
@@ -45,14 +44,14 @@ class Frames:
     def take(self, line: Bare) -> str | None:
         """The file that a function's line names, "" for a line that only belongs to it; None for what is to be read as any line."""
         is_source, self._is_source, self.took = self._is_source, False, True
-        text = f"{self._cut} {line.text.strip(_SIDES)}" if self._cut else line.text
+        text = f"{self._cut} {line.text.strip(SIDES)}" if self._cut else line.text
         self._cut = ""
         frame = frame_of(text)
         if frame is not None:
             self._function(line, *frame)
             return frame[0]
         if self._cuts < _MOST_CUTS and is_cut(text):
-            self._cut, self._cuts = text.rstrip(_SIDES), self._cuts + 1
+            self._cut, self._cuts = text.rstrip(SIDES), self._cuts + 1
             return ""
         self._cuts = 0
         if _BEGIN in line.text:
@@ -60,7 +59,7 @@ class Frames:
             return "" if line.text.startswith(_BEGIN) else None
         if (is_source and _NO_SOURCE.match(line.text) is None) or _is_marked(line.text):
             trace = self._open.setdefault(line.rank, Trace(line=line.number))
-            trace.source.append(f"{trace.file}: {_ARROW.sub('', line.text.strip(_SIDES)).strip()[:_MOST_LETTERS]}")
+            trace.source.append(f"{trace.file}: {_ARROW.sub('', line.text.strip(SIDES)).strip()[:_MOST_LETTERS]}")
             del trace.source[:-_MOST_SOURCE]
         else:
             self.took = False
@@ -89,4 +88,4 @@ class Frames:
 
 def _is_marked(text: str) -> bool:
     """Whether a line of source is marked as the one that runs."""
-    return ("->" in text or "❱" in text) and _ARROW.match(text.strip(_SIDES)) is not None
+    return ("->" in text or "❱" in text) and _ARROW.match(text.strip(SIDES)) is not None
