@@ -8,6 +8,7 @@ from ullage.domain.cause import Log
 from ullage.domain.engine import Engine, Request
 from ullage.domain.placement import Parallel
 from ullage.errors import InputError, UllageError
+from ullage.frozen import replace
 from ullage.planning.diagnose_facts import detail
 from ullage.planning.diagnose_said import card_said, models_said, settings_said
 from ullage.ports import World
@@ -24,15 +25,7 @@ def with_said(engine: Engine, log: Log, request: Request | None) -> Request | No
         request = Request(
             engine=engine.profile.name, model=None, settings=Settings.of({}), parallel=Parallel(), environment=(), findings=()
         )
-    return Request(
-        engine=request.engine,
-        model=request.model,
-        settings=Settings.of({**said, **known}),
-        parallel=request.parallel,
-        environment=request.environment,
-        findings=request.findings,
-        stated=request.stated | frozenset(said),
-    )
+    return replace(request, settings=Settings.of({**said, **known}), stated=request.stated | frozenset(said))
 
 
 def candidates(log: Log, flags: Flags, request: Request | None) -> tuple[tuple[str, str | None], ...]:
