@@ -1,15 +1,10 @@
 """The budget of the device that failed, term by term: what the log measured in place of what we predict."""
 
-import re
-from typing import Final
-
 from ullage.domain.cause import Budget, Cause, Family, Log, Term
 from ullage.domain.ledger import Amount, Purpose
 from ullage.domain.machine import HOST
-from ullage.planning.diagnose_facts import Figures, Measured, detail
+from ullage.planning.diagnose_facts import Figures, Measured, card_of, detail
 from ullage.planning.fit import Outcome
-
-_CARD: Final = re.compile(r"(?:cuda|rocm|hip|xpu|sycl|vulkan|gpu)?[:_ ]?(\d{1,3})", re.IGNORECASE)
 
 
 def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | None) -> Budget | None:
@@ -26,19 +21,13 @@ def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | 
         return None
     lines = {seen.line: seen.text for seen in log.sightings}
     return Budget(
-        device=_named(figures.device) or device or "the device",
+        device=card_of(figures.device) or device or "the device",
         total_bytes=figures.total_bytes or _total(outcome, device),
         limit_bytes=figures.budget_bytes or _limit(outcome, device),
         terms=tuple(_term(purpose, predicted.get(purpose), measured.get(purpose), lines, is_over=purpose is term) for purpose in wanted),
         requested_bytes=figures.requested_bytes,
         free_bytes=figures.free_bytes,
     )
-
-
-def _named(device: str) -> str:
-    """A device as we call it: a bare number, or a backend's word with a number, is a card."""
-    number = _CARD.fullmatch(device)
-    return f"gpu{number[1]}" if number is not None else device
 
 
 def _of_host(log: Log, figures: Figures) -> Figures:

@@ -1,5 +1,6 @@
 """The figures of a log by what they are of, and of which device."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,6 +23,7 @@ _PURPOSES: Final = {
     "others_bytes": Purpose.OTHERS,
     "output_bytes": Purpose.LOGITS,
 }
+_CARD: Final = re.compile(r"(?:cuda|rocm|hip|xpu|sycl|vulkan|gpu)?[:_ ]?(\d{1,3})", re.IGNORECASE)
 _ANY: Final = 320 << 30  # more than any device has
 
 
@@ -60,21 +62,28 @@ def detail(fact: Fact, name: str) -> int | None:
     return None
 
 
+def card_of(device: str) -> str:
+    """A device as we call it: a bare number, or a backend's word with a number, is a card."""
+    number = _CARD.fullmatch(device)
+    return f"gpu{number[1]}" if number is not None else device
+
+
 def is_over_device(log: Log) -> bool:
     """Whether one allocation that failed asked for more than the device has."""
     errors = [seen.fact for seen in log.sightings if seen.fact.is_error]
     return any((detail(fact, "requested_bytes") or 0) >= (detail(fact, "total_bytes") or _ANY) for fact in errors)
 
 
-def _text(fact: Fact, name: str) -> str:
+def text_of(fact: Fact, name: str) -> str:
+    """What a fact states under that name, as a word; empty where it does not."""
     return next((str(value) for known, value in fact.details if known == name), "")
 
 
 def _device_of(seen: Iterable[Sighting]) -> str:
     """The device an error names; else the first that a size is said of."""
     facts = [one.fact for one in seen]
-    failed = next((_text(fact, "device") for fact in facts if fact.is_error and _text(fact, "device")), "")
-    named = [_text(fact, "device") for fact in facts if fact.name in _PURPOSES and _text(fact, "device")]
+    failed = next((text_of(fact, "device") for fact in facts if fact.is_error and text_of(fact, "device")), "")
+    named = [text_of(fact, "device") for fact in facts if fact.name in _PURPOSES and text_of(fact, "device")]
     if failed.isdigit():
         return next((name for name in named if name.endswith(failed)), failed)
     cards = [name for name in named if not name.upper().startswith(("CPU", "HOST")) and "_HOST" not in name.upper()]
@@ -87,7 +96,7 @@ def figures_of(log: Log, *, predicted_weight_bytes: int | None = None, fraction:
     measured: dict[Purpose, Measured] = {}
     found: dict[str, int] = {}
     for seen in log.sightings:
-        where = _text(seen.fact, "device")
+        where = text_of(seen.fact, "device")
         if where and device and where != device and not where.isdigit() and seen.fact.name in _PURPOSES:
             continue
         for name, value in _numbers(seen.fact):

@@ -3,9 +3,8 @@
 from typing import Final
 
 from ullage.domain.cause import Log, Sighting
-from ullage.domain.facts import Fact
 from ullage.frozen import replace
-from ullage.planning.diagnose_facts import detail
+from ullage.planning.diagnose_facts import detail, text_of
 
 _AT_START: Final = "device_free_bytes"
 _TAKEN: Final = frozenset({"weights_bytes", "kv_bytes", "state_bytes", "activation_bytes", "output_bytes"})
@@ -20,20 +19,16 @@ def with_free(log: Log) -> Log:
 
 def _with_free(log: Log, error: Sighting) -> Sighting:
     fact = error.fact
-    device = _device(fact)
+    device = text_of(fact, "device")
     if not fact.is_error or not device or detail(fact, "requested_bytes") is None or detail(fact, "free_bytes") is not None:
         return error
-    there = [seen for seen in log.sightings if seen.line < error.line and _is_same(_device(seen.fact), device)]
+    there = [seen for seen in log.sightings if seen.line < error.line and _is_same(text_of(seen.fact, "device"), device)]
     start = next((seen for seen in reversed(there) if seen.fact.name == _AT_START), None)
     if start is None:
         return error
     taken = sum(detail(seen.fact, seen.fact.name) or 0 for seen in there if seen.line > start.line and seen.fact.name in _TAKEN)
     free = (detail(start.fact, _AT_START) or 0) - taken
     return replace(error, fact=replace(fact, details=(*fact.details, ("free_bytes", free)))) if free >= 0 else error
-
-
-def _device(fact: Fact) -> str:
-    return next((str(value) for name, value in fact.details if name == "device"), "")
 
 
 def _is_same(name: str, other: str) -> bool:

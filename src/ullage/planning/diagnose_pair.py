@@ -10,7 +10,7 @@ from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.change import apply_change, shown
 from ullage.planning.diagnose_enough import FITS, relief, verdict_after
-from ullage.planning.diagnose_facts import Figures
+from ullage.planning.diagnose_facts import Figures, card_of
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import planned, remedies
 from ullage.units import format_bytes
@@ -23,9 +23,8 @@ def with_others(case: Case, cause: Cause | None, figures: Figures) -> Case:
     total, free = figures.total_bytes, figures.free_bytes
     if cause is None or cause.kind is not Kind.DEVICE_NOT_FREE or not total or free is None or not 0 < free < total:
         return case
-    number = figures.device[-1:] if figures.device[-1:].isdigit() else ""
     ids = {device.id for device in case.machine.devices}
-    named = {f"gpu{number}"} & ids or ids
+    named = {card_of(figures.device)} & ids or ids
     devices = tuple(
         replace(device, reserved_bytes=min(total - free, device.total_bytes)) if device.id in named else device
         for device in case.machine.devices

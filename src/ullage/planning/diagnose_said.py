@@ -5,7 +5,7 @@ from typing import Final
 
 from ullage.domain.case import Value
 from ullage.domain.cause import Log
-from ullage.planning.diagnose_facts import detail
+from ullage.planning.diagnose_facts import detail, text_of
 
 # Facts that say what a setting came to, and the setting's names.
 _SETTINGS: Final = {"context_tokens": ("ctx_size",), "step_tokens": ("ubatch_size",), "offloaded_layers": ("n_gpu_layers",)}
@@ -51,7 +51,5 @@ def _scheme(said: str) -> str | None:
 
 def card_said(log: Log) -> str:
     """The card that a device is, where the engine names it."""
-    named = [
-        str(value) for seen in log.sightings if seen.fact.name == "device_free_bytes" for name, value in seen.fact.details if name == "card"
-    ]
-    return re.sub(r"^(?:NVIDIA|AMD|Intel)(?:\(R\))? ", "", named[0]) if named else ""
+    named = (text_of(seen.fact, "card") for seen in log.sightings if seen.fact.name == "device_free_bytes")
+    return re.sub(r"^(?:NVIDIA|AMD|Intel)(?:\(R\))? ", "", next(filter(None, named), ""))
