@@ -1,12 +1,13 @@
 """Processes of this machine, by what they run and write."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ullage.domain.reading import HostReading, ProcessMemory
 from ullage.errors import WorldError
 from ullage.frozen import replace
 from ullage.ports import World
 
+Process = tuple[int, tuple[str, ...], Iterator[str]]  # number, command and log
 _KEEPER = "ullage/world/keeper.py"  # the process between ``ullage serve`` and the engine that it starts
 _KEEPER_WORDS = 6  # an interpreter, its switches and the file; further on is the engine's command
 
@@ -28,7 +29,7 @@ def is_keeper(words: tuple[str, ...]) -> bool:
 def behind_serve(world: World, host: HostReading) -> HostReading:
     """With those processes alone that are the engine's: of one that ``ullage serve`` started, those below its keeper."""
     found = host.processes or ()
-    commands = {process.pid: _command(world, process.pid) for process in found}
+    commands = {number: words for number, words, _ in read_commands(world, (process.pid for process in found))}
     keepers = {pid for pid, words in commands.items() if is_keeper(words)}
     if not keepers and not any(serve_words(part) is not None for words in commands.values() for part in (words, words[1:])):
         return host
@@ -40,13 +41,6 @@ def behind_serve(world: World, host: HostReading) -> HostReading:
     )
 
 
-def _command(world: World, pid: int) -> tuple[str, ...]:
-    try:
-        return world.logs.process(pid)[0]
-    except WorldError:  # gone meanwhile, or another user's
-        return ()
-
-
 def _below(processes: tuple[ProcessMemory, ...], above: set[int]) -> set[int]:
     """The numbers of the processes below these."""
     found: set[int] = set()
@@ -55,10 +49,15 @@ def _below(processes: tuple[ProcessMemory, ...], above: set[int]) -> set[int]:
     return found
 
 
-def processes_below(world: World, pid: int) -> Iterator[tuple[int, tuple[str, ...], Iterator[str]]]:
-    """Number, command and log of each process from ``pid`` down, of those that can be read."""
+def processes_below(world: World, pid: int) -> Iterator[Process]:
+    """The processes from ``pid`` down."""
     found = world.meters.host(world.meters.now(), pid).processes or ()
-    for number in dict.fromkeys((pid, *(process.pid for process in found))):
+    return read_commands(world, dict.fromkeys((pid, *(process.pid for process in found))))
+
+
+def read_commands(world: World, numbers: Iterable[int]) -> Iterator[Process]:
+    """Of these processes those that can be read."""
+    for number in numbers:
         try:
             argv, lines = world.logs.process(number)
         except WorldError:  # gone meanwhile, or another user's
