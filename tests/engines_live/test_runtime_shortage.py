@@ -109,6 +109,11 @@ def test_out_of_memory_while_loading_leads_to_fewer_bits_and_an_engine_that_serv
         assert "(load: host memory ran out, needed for weights)" in steps[0]
         assert is_done(one.ask, LITTLE)
         assert [run["exit"] for run in one.baselines("list")["runs"]] == ["out_of_memory"]
+        seen = ullage(
+            "watch", f"http://127.0.0.1:{one.port}", "--once", "--offline", "--model", str(model), "--engine", "runtime", *MACHINE
+        )
+        assert seen["notes"] == [f"held to the command that process {one.engine('ullage.runtime')} runs with"]
+        assert seen["pool"]["promised_tokens"]["expected"] == seen["pool"]["tokens"] == 512
         one.close()  # a group counts what it still holds
         remedied(program, folder, model, SMALL, LITTLE, "load")
 

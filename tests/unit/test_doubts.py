@@ -40,6 +40,7 @@ def test_a_model_is_not_doubted_where_the_plan_is_of_the_process_itself() -> Non
         ("chat", "Qwen/Qwen3-8B", ("--served-model-name=chat",), True),
         ("chat", "Qwen/Qwen3-8B", ("--model", "Qwen/Qwen3-8B"), False),
         ("Qwen3-80B", "Qwen/Qwen3-8", (), False),
+        ("Qwen3-8B", "Qwen/Qwen3-4B", (), False),
         ("SmolLM2-135M", "Qwen/Qwen3-8B", (), False),
     ],
 )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ullage import engines, wire
 from ullage.commands.engine_pages import API_KEY, base_of, check_webhook, read_engine, started_facts
-from ullage.commands.held_to import held_to
+from ullage.commands.held_to import Held, held_now, held_to
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD
 from ullage.commands.running import behind_serve
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
@@ -14,7 +14,6 @@ from ullage.domain.reading import EngineReading, Moment
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.doubts import doubts
-from ullage.planning.promise import Promise
 from ullage.planning.watch import observe
 from ullage.planning.watched import Alarm, Point, Watched
 from ullage.ports import World
@@ -27,7 +26,11 @@ _SHORTEST, _LONGEST = 0.05, 3600.0
 _PROMISE = (
     Option("plan", "text", "Hold it to a plan that `ullage plan MODEL --json -o FILE` wrote.", "FILE", panel="Promise"),
     Option(
-        "model", "text", "Hold it to the plan of this model and the options below, as `ullage plan` makes it.", "MODEL", panel="Promise"
+        "model",
+        "text",
+        "Hold it to the plan of this model and the options below; to the command it runs with, where that is found.",
+        "MODEL",
+        panel="Promise",
     ),
     Option("engine", "text", "The serving engine; recognised by its metrics where it is not said.", "NAME", panel="Promise"),
 )
@@ -55,7 +58,9 @@ class _Task(NamedTuple):
     """What is watched, and where it is told."""
 
     world: World
-    promise: Promise | None
+    flags: Flags
+    command: tuple[str, ...]
+    held: Held  # at the beginning
     base: str | None
     engine: str | None
     key_file: str
@@ -64,13 +69,13 @@ class _Task(NamedTuple):
     prometheus: str | None
     webhook: str | None
     as_json: bool
-    notes: tuple[str, ...]  # of the promise
-    names: tuple[str, ...]  # that the promise was named by; none where it is of the very process
+    names: tuple[str, ...]  # that the promise was named by
 
 
 class _Past(NamedTuple):
     """What one look leaves to the next."""
 
+    held: Held
     history: tuple[Point, ...] = ()
     engine: EngineReading | None = None
     alarms: tuple[Alarm, ...] = ()
@@ -105,11 +110,13 @@ def _task(flags: Flags, world: World) -> _Task:
     base = base_of(url[0]) if url else None
     if flags.whole("pid") is not None:
         world.logs.process(flags.whole("pid") or 0)  # one that is not there is said before the first look
-    promise, notes = held_to(flags, world, base, command)
-    engine, webhook = flags.text("engine") or (promise.engine if promise is not None else None), flags.text("webhook")
+    held = held_to(flags, world, base, command)
+    engine, webhook = flags.text("engine") or (held.promise.engine if held.promise is not None else None), flags.text("webhook")
     return _Task(
         world=world,
-        promise=promise,
+        flags=flags,
+        command=command,
+        held=held,
         base=base,
         engine=engine,
         key_file=flags.text("api_key_file") or "",
@@ -118,7 +125,6 @@ def _task(flags: Flags, world: World) -> _Task:
         prometheus=flags.text("prometheus"),
         webhook=None if webhook is None else check_webhook(webhook),
         as_json=flags.flag("json"),
-        notes=notes,
         names=(*command, *(name for option in ("model", "plan") if (name := flags.text(option)))),
     )
 
@@ -134,7 +140,7 @@ def _started(flags: Flags, world: World, engine: str | None) -> tuple[Fact, ...]
 
 def _looks(task: _Task, interval: float, count: int | None) -> Iterator[Answer]:
     """Answer after answer, with the time between two looks kept as well as looking allows."""
-    past, number, due = _Past(), 0, task.world.meters.now()
+    past, number, due = _Past(task.held), 0, task.world.meters.now()
     while True:
         answer, past = _look(task, past)
         yield answer
@@ -148,26 +154,28 @@ def _looks(task: _Task, interval: float, count: int | None) -> Iterator[Answer]:
 
 def _look(task: _Task, past: _Past) -> tuple[Answer, _Past]:
     moment = _read(task, past)
-    seen = observe(task.promise, moment, past.history)
+    held = held_now(past.held, task.flags, task.world, task.base, task.command, moment.host) if moment.host is not None else past.held
+    seen = observe(held.promise, moment, past.history)
     notes = _tell(task, seen, past)
     exit_code = 1 if seen.alarms else 0
-    doubts = _doubts(task, moment)
+    doubts = _doubts(task, held, moment)
     answer = (
-        Answer(exit_code, json=watch_values(seen, (*task.notes, *doubts, *notes)))
+        Answer(exit_code, json=watch_values(seen, (*held.notes, *doubts, *notes)))
         if task.as_json
         else Answer(
             exit_code,
-            document=watch_document(seen, (*task.notes, *doubts, *notes)),
+            document=watch_document(seen, (*held.notes, *doubts, *notes)),
             line="; ".join((watch_line(seen), *(() if past.history else doubts), *notes)),
         )
     )
-    return answer, _Past(history=seen.history, engine=moment.engine, alarms=seen.alarms)
+    return answer, _Past(held=held, history=seen.history, engine=moment.engine, alarms=seen.alarms)
 
 
-def _doubts(task: _Task, moment: Moment) -> tuple[str, ...]:
+def _doubts(task: _Task, held: Held, moment: Moment) -> tuple[str, ...]:
     """Why this look may not be what was meant."""
     wants_key = moment.engine.wants_key if moment.engine is not None else ""
-    differ = doubts(task.promise, moment, task.names) if task.promise is not None else ()
+    names = () if held.is_of_it else task.names  # of the very process a name tells nothing
+    differ = doubts(held.promise, moment, names) if held.promise is not None else ()
     return (*((wants_key,) if wants_key else ()), *differ)
 
 

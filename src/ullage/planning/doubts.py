@@ -26,7 +26,7 @@ def _of_engine(promise: Promise, engine: EngineReading, names: tuple[str, ...]) 
 def is_called(model: str, planned: str, names: Iterable[str]) -> bool:
     """Whether this may be the planned model by the name an engine gives it: one of these names, or the same with a form behind it."""
     here, there = _short(model), _short(planned)
-    longer, shorter = max(here, there, key=len), min(here, there, key=len)
+    shorter, longer = sorted((here, there), key=len)
     if longer.startswith(shorter) and not longer[len(shorter) :][:1].isalnum():
         return True
     return here in {_short(name.rpartition("=")[2]) for name in names}
