@@ -1,8 +1,8 @@
 """Frozen dataclasses that are quick to define: ``dataclass``, ``field`` and ``replace`` with the meaning they have in ``dataclasses``.
 
 ``dataclasses`` writes and compiles six methods of every class where it stands, which over all nouns is half of a cold start. Here
-``__init__`` is compiled when a class makes its first instance, the other methods are shared, and ``dataclasses`` itself is imported only
-when somebody asks a class for its fields. Type checkers see the real ones. Only frozen classes without inheritance are made.
+``__init__`` and ``__replace__`` are compiled when they are needed first, the other methods are shared, and ``dataclasses`` itself is
+imported only when somebody asks a class for its fields. Type checkers see the real ones. Only frozen classes without inheritance are made.
 """
 
 from collections.abc import Callable
@@ -72,9 +72,18 @@ def _field(*, default: Any = _MISSING, default_factory: Any = _MISSING, compare:
     return _Field(default, default_factory, compare=compare)
 
 
-def _init_of(fields: dict[str, _Field], *, kw_only: bool) -> Callable[..., None]:
+def _setters(owner: Any, fields: dict[str, _Field]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What compiled methods call to give each field of a new instance its value: a slot's own setter where it has one; and the calls."""
+    if "__slots__" not in owner.__dict__:
+        return {"_set": object.__setattr__}, {name: f"_set(_made, {name!r}, " for name in fields}
+    return {f"_set_{name}": getattr(owner, name).__set__ for name in fields}, {name: f"_set_{name}(_made, " for name in fields}
+
+
+def _init_of(owner: Any) -> Callable[..., None]:
     """``__init__``, compiled."""
-    scope: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": _MISSING}
+    fields: dict[str, _Field] = owner.__frozen_fields__
+    scope, give = _setters(owner, fields)
+    scope["_MISSING"] = _MISSING
     arguments, body = [], []
     for name, own in fields.items():
         value = name
@@ -87,19 +96,35 @@ def _init_of(fields: dict[str, _Field], *, kw_only: bool) -> Callable[..., None]
             arguments.append(f"{name}=_default_{name}")
         else:
             arguments.append(name)
-        body.append(f"    _set(self, {name!r}, {value})")
-    star = "*, " if kw_only and arguments else ""
-    exec(f"def __init__(self, {star}{', '.join(arguments)}):\n" + ("\n".join(body) or "    pass"), scope)  # noqa: S102 - as dataclasses does; the names are those of our own classes
-    return scope["__init__"]  # type: ignore[no-any-return]
+        body.append(f"{give[name]}{value})")
+    star = ["*"] if owner.__frozen_kw_only__ and arguments else []
+    return _compiled("__init__", ["_made", *star, *arguments], body or ["pass"], scope)
 
 
-def _init_on_demand(fields: dict[str, _Field], *, kw_only: bool) -> Callable[..., None]:
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it becomes a class's own
-        made = _init_of(fields, kw_only=kw_only)
-        type(self).__init__ = made
-        made(self, *args, **kwargs)
+def _replace_of(owner: Any) -> Callable[..., Any]:
+    """``__replace__``, compiled: a new instance with some fields of another value and all others of this one's."""
+    fields: dict[str, _Field] = owner.__frozen_fields__
+    scope, give = _setters(owner, fields)
+    scope |= {"_MISSING": _MISSING, "_new": object.__new__, "_owner": owner}
+    body = [f"{give[name]}_self.{name} if {name} is _MISSING else {name})" for name in fields]
+    named = ["*", *(f"{name}=_MISSING" for name in fields)] if fields else []
+    return _compiled("__replace__", ["_self", "/", *named], ["_made = _new(_owner)", *body, "return _made"], scope)
 
-    return __init__
+
+def _compiled(name: str, arguments: list[str], body: list[str], scope: dict[str, Any]) -> Callable[..., Any]:
+    exec(f"def {name}({', '.join(arguments)}):\n" + "\n".join(f"    {line}" for line in body), scope)  # noqa: S102 - as dataclasses does; the names are those of our own classes
+    return scope[name]  # type: ignore[no-any-return]
+
+
+def _on_first_call(name: str, make: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
+    """A method that is compiled when an instance needs it first, and from then on stands in this one's place."""
+
+    def first(self: Any, *args: Any, **kwargs: Any) -> Any:
+        made = make(type(self))
+        setattr(type(self), name, made)
+        return made(self, *args, **kwargs)
+
+    return first
 
 
 def _refuse(self: Any, name: str, *_value: object) -> NoReturn:
@@ -160,7 +185,8 @@ def _dataclass(*, frozen: bool, slots: bool = False, kw_only: bool = False, eq: 
             "__frozen_kw_only__": kw_only,
             "__dataclass_fields__": _OnDemand(_dataclass_fields),
             "__signature__": _OnDemand(_signature),
-            "__init__": _init_on_demand(fields, kw_only=kw_only),
+            "__init__": _on_first_call("__init__", _init_of),
+            "__replace__": _on_first_call("__replace__", _replace_of),
             "__match_args__": () if kw_only else tuple(fields),
             "__setattr__": _refuse,
             "__delattr__": _refuse,
@@ -177,10 +203,7 @@ def _dataclass(*, frozen: bool, slots: bool = False, kw_only: bool = False, eq: 
 
 
 def _replace(value: Any, /, **changes: Any) -> Any:
-    for name in value.__frozen_fields__:
-        if name not in changes:
-            changes[name] = getattr(value, name)
-    return type(value)(**changes)
+    return value.__replace__(**changes)
 
 
 if TYPE_CHECKING:

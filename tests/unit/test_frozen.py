@@ -99,6 +99,17 @@ def test_the_library_finds_its_way_in_our_classes() -> None:
     assert dataclasses.replace(NOUN(a=1), a=2) == frozen.replace(NOUN(a=1), a=2) == NOUN(a=2)
 
 
+@pytest.mark.parametrize("value", [NOUN(a=1), ORDERED((1,)), IDENTITY(a=1)])
+def test_one_with_other_fields_is_made_as_the_library_does(value: Any) -> None:
+    name = next(iter(dataclasses.fields(value))).name
+    made, real = value.__replace__(**{name: 3}), dataclasses.replace(value, **{name: 3})
+    assert [getattr(made, field.name) for field in dataclasses.fields(made)] == [
+        getattr(real, field.name) for field in dataclasses.fields(real)
+    ]
+    with pytest.raises(TypeError, match="unknown"):
+        frozen.replace(value, unknown=3)
+
+
 def test_a_class_compared_by_identity_is_and_can_remember() -> None:
     one = IDENTITY(a=1)
     assert one != IDENTITY(a=1)
