@@ -3,9 +3,12 @@
 import asyncio
 import resource
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from aiohttp import AddrInfoType
 
 from ullage.world.proxy import said
 
@@ -32,6 +35,16 @@ def most_connections() -> int:
         used = _USUAL_HANDLES
     left = (_WANTED_HANDLES if most == resource.RLIM_INFINITY else most) - used - _SPARE_HANDLES
     return max(2, left // 2)
+
+
+def socket_to(address: AddrInfoType) -> socket.socket:
+    """A socket that connects already: on one machine that is done at once, and whoever waits for it need not wait."""
+    family, kind, protocol, _, where = address
+    made = socket.socket(family, kind, protocol)
+    if sys.platform == "linux":  # elsewhere asking again for a connection that is there is an error
+        made.setblocking(False)
+        made.connect_ex(where)  # what fails here fails again, and is told, where it is waited for
+    return made
 
 
 def settle(listening: asyncio.Server, seconds: float) -> None:

@@ -12,6 +12,7 @@ from yarl import URL
 
 from ullage.domain.guard import GuardOptions
 from ullage.world.proxy import headers
+from ullage.world.proxy.connections import socket_to
 from ullage.world.proxy.eager import request_class
 from ullage.world.proxy.gate import Gate, Slot
 
@@ -53,7 +54,7 @@ class Upstream:
         await self.close()
         self.url = url.rstrip("/")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75, socket_factory=socket_to),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             auto_decompress=False,
