@@ -40,7 +40,11 @@ def render(
     jinja = library("jinja2", "a chat template")
     names = {name: word for name, word in (("bos_token", bos_token), ("eos_token", eos_token)) if word is not None}
     words = {"documents": None, **names, **extra, "messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
-    words["strftime_now"] = (now or datetime.now().astimezone()).strftime
+
+    def told(form: str) -> str:  # few templates ask what time it is
+        return (now or datetime.now().astimezone()).strftime(form)
+
+    words["strftime_now"] = told
     try:
         return str(_compiled(template).render(**words))
     except _RefusedError as error:

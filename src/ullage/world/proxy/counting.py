@@ -68,10 +68,9 @@ class PromptCounter:
     def _tokens(self, text: str, longest: int | None, *, add_special: bool) -> tuple[int, bool]:
         """How many, and whether there are more: all tokens of a text that can never fit would take more memory than the guard has."""
         assert self.tokenizer is not None  # noqa: S101 - asked by the caller
-        begin = len(text) if longest is None else longest * LONG_CHARACTERS + SPARE_CHARACTERS
-        if begin < len(text):
+        if longest is not None and len(text) > (begin := longest * LONG_CHARACTERS + SPARE_CHARACTERS):
             least = len(self.tokenizer.encode(text[:begin], add_special=add_special)) - _CUT_TOKENS
-            if longest is not None and least > longest:
+            if least > longest:
                 return least, True
         return len(self.tokenizer.encode(text, add_special=add_special)), False  # one text is quicker here than in another thread
 

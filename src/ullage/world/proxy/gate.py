@@ -26,7 +26,6 @@ from ullage.domain.admission import (
     Tick,
 )
 from ullage.domain.guard import GuardRecord, Step
-from ullage.frozen import replace
 from ullage.world.proxy.counting import Count
 from ullage.world.proxy.records import Records
 
@@ -76,8 +75,17 @@ class Gate:
         slot = Slot(f"r{self._arrived}", client, path, count)
         slot.asked_tokens = answer_tokens
         self._slots[slot.id] = slot
-        asked = Arrived(id=slot.id, client=client, prompts=count.prompts, answer_tokens=answer_tokens, at=slot.at)
-        self.dispatch(replace(asked, exact=count.is_exact, is_least=count.is_least))
+        self.dispatch(
+            Arrived(
+                id=slot.id,
+                client=client,
+                prompts=count.prompts,
+                answer_tokens=answer_tokens,
+                at=slot.at,
+                exact=count.is_exact,
+                is_least=count.is_least,
+            )
+        )
         return slot
 
     def leave(self, slot: Slot) -> None:
