@@ -29,6 +29,7 @@ REFUSED = (
         "trust_remote_code",
         Family.COMMAND,
     ),
+    ("ggml_new_object: not enough space in the context's memory pool (needed 368, available 0)", "ubatch_size", Family.NOT_MEMORY),
     ("Warning FailedScheduling 10s default-scheduler 0/5 nodes are available: 5 Insufficient nvidia.com/gpu.", "resources.requests", None),
     ("Warning  Unhealthy  10s (x12 over 5m)  kubelet  Liveness probe failed: connection refused", "startupProbe", None),
 )

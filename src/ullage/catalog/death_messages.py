@@ -38,7 +38,7 @@ _SYSTEM: Final = (
     (
         "error.illegal_instruction",
         (
-            r"[Ii]llegal instruction|SIGILL|trap invalid opcode",
+            r"[Ii]llegal instruction|SIGILL|trap invalid opcode|\bsignal[ :=]{1,2}4\b",
             rf"{_EXIT}(?:132|-4|0xc000001d)\b|exitcode *: ?-4\b|proc\(s\): .{{0,200}}: -4\b",
         ),
     ),
@@ -67,6 +67,7 @@ _FRAMEWORK: Final = (
             r"(?:NVIDIA|CUDA) driver version is insufficient|driver on your system is too old|no CUDA-capable device|Found no NVIDIA",
             r"no kernel image is available|CUDA error: (?:unknown error|initialization error|invalid device)|libcuda\.so|libze_loader",
             r"support querying the available free memory|CUDA driver error: (?!out of memory|device not ready)",
+            r"memory (?:query|info(?:rmation)? query) fail|quer(?:y|ying) .{0,40}\bmemory\b.{0,20}\bfail",
             r"nvidia-container-cli|could not select device driver|Failed to initialize NVML|NoBinaryForGpu|INVALID_ISA|TensileLibrary",
             r"forward compatibility was attempted|No (?:HIP|XPU|CUDA) (?:GPUs|devices?) (?:are|is) available|cuInit",
         ),
@@ -149,7 +150,7 @@ _FRAMEWORK: Final = (
             r"mmap.{0,60}failed|failed to (?:mmap|pin)|paging file is too small",
             r"(?:allocate|alloc|pin) .{0,40}\bpinned (?:host )?memory|(?:[Ff]ailed|unable) to allocate CPU\w* buffer",
             r"pinn?(?:ed)? memory.{0,60}(?:fail|out of memory)|of pinned memory: out of memory",
-            r"\b(?:[Hh]ost|[Ss]ystem|CPU) (?:RAM |memory )?(?:OOM|out of memory)|out of (?:host|system|CPU) (?:memory|RAM)",
+            r"(?i:\b(?:host|system|CPU)\W{1,3}(?:(?:RAM|memory)\W{1,4})?(?:OOM\b|out of memory)|out of (?:host|system|CPU) (?:memory|RAM))",
         ),
     ),
     (
@@ -165,9 +166,9 @@ _FRAMEWORK: Final = (
         (
             r"out of resource: shared memory, Required|\bXid \(.{0,40}\): (?:13|31|43|45)\b|Memory access fault by GPU",
             r"(?i:(?:CUDA|HIP)(?: driver)? error):? (?!.{0,24}out of memory|CUBLAS|CUDNN|unknown|init)[a-z]",
-            r"RuntimeError: invalid argument|ggml_\w+: not enough space in the (?:buffer|context's memory pool)",
+            r"RuntimeError: invalid argument|ggml_\w+: not enough space in the buffer",
             r"(?:free|malloc|realloc)\(\): |double free or|corrupted (?:size|double-linked)|stack smashing|Watchdog timeout \(self",
-            r"illegal memory access|device-side assert|misaligned address|[Ss]egmentation fault|SIGSEGV",
+            r"illegal memory access|device-side assert|misaligned address|[Ss]egmentation fault|SIGSEGV|\bsignal[ :=]{1,2}(?:6|11)\b",
             rf"{_EXIT}(?:139|-11|0xc0000005)\b|proc\(s\): .{{0,200}}: -11\b",
         ),
     ),

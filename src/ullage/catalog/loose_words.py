@@ -21,7 +21,20 @@ _SAID: Final = tuple(
         ),
         (
             "error.host_killed",
-            r"\b(?:messages?|says?|saying|prints?|output|just|gets?|got|being|was|is|process|automatically)\b[:,]? ?[`'\"*]{0,2}killed\b",
+            (
+                r"\b(?:messages?|says?|saying|prints?|output|just|gets?|got|being|was|is|process|automatically)\b[:,]? ?"
+                r"[`'\"*]{0,2}killed\b"
+                r"|[\u4e00-\u9fff]\W{0,2}kill(?:ed)?(?![a-z])"
+            ),
+        ),
+        # The memory of the machine: \u5185\u5b58 where a device's is \u663e\u5b58.
+        (
+            "error.host_oom",
+            (
+                r"\b(?:constrained|limited|insufficient|not enough|too little|low on) (?:system|host|CPU)\b.{0,8}\b(?:RAM|memory)\b"
+                r"|\b(?:system|host|CPU) ?(?:RAM|memory)\b.{0,8}\b(?:is|was|gets?|runs?|ran) (?:full|exhausted|out|used up|too small)\b"
+                r"|(?<![a-z])OOM(?![a-z]).{0,80}\u5185\u5b58|\u5185\u5b58.{0,80}(?<![a-z])OOM(?![a-z])"
+            ),
         ),
         # A length that fails where a shorter one works; buffers that somebody finds too large.
         ("error.memory", r"\b(?P<length>\d{3,7}) (?:fails|crashes|does not (?:work|fit))\b.{0,80}\b\d{3,7} works"),
@@ -30,7 +43,8 @@ _SAID: Final = tuple(
         (
             "error.memory",
             (
-                r"\bOOMs?\b|out[ -]?of[ -]?memm?ory|(?:not enough|insufficient) (?:GPU |device )?memory"
+                r"(?<![a-z])OOM(?:s|ing|ed)?(?![a-z])|out[ -]?of[ -]?memm?ory|command buffer \d{1,3} failed with status 5"
+                r"|(?:not enough|insufficient) (?:GPU |device )?memory"
                 r"|runs out of .{0,20}memory|memory error"
                 r"|\b(?:cannot|can ?not|can't|could not|unable to) (?:load|start|run)\b.{0,80}\b(?:context|tokens|GPUs?|\d+ ?GB|\dx \w+)\b"
                 r"|\u663e\u5b58(?:\u4e0d\u8db3|\u6ea2\u51fa|\u8017\u5c3d|\u4e0d\u591f)|\u7206\u663e\u5b58"

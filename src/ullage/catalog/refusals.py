@@ -80,6 +80,12 @@ REFUSALS: Final = (
         ("the model's file", "download it again and compare its size", "the download"),
     ),
     Refusal(
+        "graph_pool",
+        (r"not enough space in the context's memory pool",),
+        "ggml's list of a step's tensors is too short for so many tokens at once: a fixed size of the program, and no want of memory",
+        ("ubatch_size", 512, "slower prompts; `n_batch` where there is no ubatch"),
+    ),
+    Refusal(
         "no_node",
         (
             r"\bnodes? (?:is|are) available: .{0,200}\bInsufficient [\w./-]{2,60}",

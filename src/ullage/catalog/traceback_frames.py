@@ -174,7 +174,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"Model (?:successfully )?loaded\b|compute buffer size|Prefill batch|Output generated in \d|\bprefill\{id=",
             r"Method Prefill encountered|Request failed during generation|Setting max batch total tokens",
             r'"POST /(?:v1/|api/)?(?:chat|completions|generate|embed|messages|responses)',
-            r"_log_task_completion",
+            r"_log_task_completion|[Ww]hen (?:the|a) first (?:request|prompt)|(?:context|prompt|input) (?:is|was|gets) \w+er than \d",
             r"Background loop (?:has errored|is stopped)|[Ee]ngine (?:background task|loop) (?:failed|has died|is not)",
         ),
     ),
@@ -208,7 +208,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"Starting to load model|Loading (?:safetensors|pt|model|weights|checkpoint)(?!.{0,20} took)|Load weight begin",
             r"load_tensors: loading|llm_load_tensors|loading model tensors|model buffer size|msg=\"model weights\"",
             r"[Ll]oading (?:draft )?(?:model )?modules|[Ll]oading \S+\.(?:weight|bias|qweight) to ",
-            r"Shard \d+ failed to start|ShardCannotStart",
+            r"Shard \d+ failed to start|ShardCannotStart|(?i:loading (?:checkpoint )?shards)",
         ),
     ),
 )

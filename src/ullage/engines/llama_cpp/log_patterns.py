@@ -72,7 +72,8 @@ ERRORS: tuple[Pattern, ...] = (
         r"error loading model: (?P<reason_text>.{1,200})",
         r"failed to load model",
         r"llama runner process has terminated: (?P<reason_text>.{1,200})",
-        r"model requires more system memory \((?P<needed_gib>[\d.]{1,12}) GiB\) than is available \((?P<available_gib>[\d.]{1,12}) GiB\)",
+        r"model requires more system memory \((?P<needed_gib>[\d.]{1,12}) GiB\) than is available"
+        r"(?: \((?P<available_gib>[\d.]{1,12}) GiB\))?",
     ),
     *_patterns(
         "error.context",

@@ -38,7 +38,7 @@ _ERRORS: Final = tuple(
         ("error.no_state", rf"state cache is too small to serve any requests\. max_mamba_cache_size={_count('slots')}"),
         ("error.graph_capture", r"Capture cuda graph failed"),
         ("error.prefill_oom", r"(?:Prefill|prefill) out of memory"),
-        ("error.decode_oom", r"(?:Decode|decode) out of memory"),
+        ("error.decode_oom", r"(?:Decode|decode) out of memory|No space left for only one request"),
         ("error.request_slots", r"alloc_req_slots runs out of memory"),
         ("error.window_pool", rf"SWA pool \({_count('window_tokens')} tokens\) cannot hold even one request"),
         ("error.unbalanced", r"The memory capacity is unbalanced"),

@@ -91,6 +91,10 @@ _HINTS: Final = (
     _hint(Kind.CACHE_PRESSURE, "kv_cache_dtype", "8-bit keys and values: some quality on long contexts", value="fp8"),
     _hint(Kind.ONE_BLOCK, "max_num_batched_tokens", "slower prefill of long prompts"),
     _hint(Kind.ONE_BLOCK, "max_model_len", "shorter sequences"),
+    *(
+        Hint(kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting=name, cost="a larger cache of pictures", up=True, stated="encoder_tokens")
+        for name in ("limit_mm_per_prompt", "max_num_batched_tokens")  # the larger of one picture and one step
+    ),
     _hint(Kind.REQUEST_TOO_LONG, "max_model_len", "more cache a sequence", up=True),
 )
 

@@ -178,6 +178,7 @@ ERRORS: tuple[Pattern, ...] = (
         r"Input prompt \((?P<prompt_count>\d+) tokens\).*is too long and exceeds",
         r"maximum context length is (?P<max_model_len_count>\d+) tokens\. However, (?:your prompt contains|you requested) (?:at least )?"
         r"(?P<prompt_count>\d+)",
+        r"item with length (?P<prompt_count>\d+), which exceeds the pre-allocated encoder cache size (?P<encoder_tokens_count>\d+)",
     ),
     *_pattern("error.arguments", r"error: (?P<message_text>unrecognized arguments: .*|ambiguous option: .*|argument .*)"),
 )
