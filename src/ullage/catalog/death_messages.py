@@ -114,7 +114,7 @@ _FRAMEWORK: Final = (
             r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
             r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier",
             r"couldn't bind|[Ff]ailed to bind|error: (?:invalid|unknown) argument:? -|404 Client Error",
-            r"couldn't connect to 'http",
+            r"couldn't connect to 'http|failed to open GGUF|\.gguf['\"]? does not exist|\.gguf['\"]?: No such file",
             r"(?:FileNotFound|Permission|RepositoryNotFound|LocalEntryNotFound|IsADirectory|NotADirectory)Error",
             r"has wrong shape|size mismatch for \S|(?:weight|tensor) '?[\w.]{3,120}'? (?:does not exist|not found)",
         ),
@@ -200,6 +200,8 @@ _READY = re.compile(
 )
 _STATED: Final = frozenset(one.fact for one in REFUSALS)
 _TOTAL = re.compile(r"(\d{1,4}(?:\.\d{1,4})?) ?G(?:i?)B total capacity")
+
+FOUND: Final = (_WARNING, *(pattern for _, pattern in (*_SYSTEM_PATTERNS, *_FRAMEWORK_PATTERNS)), _TAKEN, _READY)  # one in all it reads
 
 
 def read_death(line: str) -> Fact | None:
