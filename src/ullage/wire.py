@@ -36,7 +36,7 @@ def loads(data: bytes | str) -> Json:
         raise MalformedFileError(f"the JSON text has {len(data)} bytes; at most {LONGEST_BYTES} are read")
     text = _decode(data) if isinstance(data, bytes) else data
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_as_null, parse_float=_finite)
+        value = _STRICT.decode(text)
     except json.JSONDecodeError as error:
         raise MalformedFileError(f"not JSON: {error.msg} at offset {error.pos} (line {error.lineno}, column {error.colno})") from error
     except RecursionError as error:
@@ -76,6 +76,9 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value):
         raise MalformedFileError(f"the number {digits[:40]} is too large")
     return value
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_as_null, parse_float=_finite)  # once, as each text would make its own
 
 
 def _check_depth(value: Any) -> None:
