@@ -1,7 +1,8 @@
 """A small server for tests: it prints lines that real engines print, allocates what it is told to, and answers like an engine.
 
 Its flags are llama.cpp's as far as memory needs: ``-c TOKENS`` times ``--token-bytes`` are allocated before it answers. ``--workers N``
-starts processes that leave its session and map shared memory; ``--fail-with LINE`` prints the line and exits with ``--code``.
+starts processes that leave its session and map shared memory; ``--fail-with LINE`` prints the line and exits with ``--code``;
+a request that holds the word of ``--mute`` is never answered.
 """
 
 import argparse
@@ -32,6 +33,7 @@ time.sleep(600)
 
 class Handler(BaseHTTPRequestHandler):
     key: str | None = None
+    mute: str | None = None
 
     def _answer(self, value: object) -> None:
         body = json.dumps(value).encode()
@@ -44,7 +46,9 @@ class Handler(BaseHTTPRequestHandler):
         self._answer({"data": [{"id": "small"}]} if self.path == "/v1/models" else {"status": "ok", "pid": os.getpid()})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.mute and self.mute.encode() in body:
+            time.sleep(600)
         if self.key and self.headers.get("Authorization") != f"Bearer {self.key}":
             self.send_error(401)
             return
@@ -77,6 +81,7 @@ def main() -> None:
     parser.add_argument("--cache-type-k", default="f16")
     parser.add_argument("--cache-type-v", default="f16")
     parser.add_argument("--api-key")
+    parser.add_argument("--mute")
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--fail-with")
@@ -103,7 +108,7 @@ def main() -> None:
         subprocess.Popen([sys.executable, "-c", WORKER])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN if said.deaf else lambda *_: sys.exit(0))
-    Handler.key = said.api_key
+    Handler.key, Handler.mute = said.api_key, said.mute
     server = ThreadingHTTPServer((said.host, said.port), Handler)
     say(f"main: server is listening on http://{said.host}:{said.port}")
     server.serve_forever()

@@ -25,6 +25,13 @@ OPTIONS = (
     Option("keys_file", "text", "API keys that callers give, one a line.", "FILE", panel="Guard"),
     Option("queue", "whole", "Requests that may wait.", "N", panel="Guard"),
     Option("deadline", "whole", "How long a request may wait.", "SECONDS", panel="Guard"),
+    Option(
+        "request_timeout",
+        "whole",
+        "How long the engine may send nothing of an answer, which of one in one piece is all of its time; 3600 unless said.",
+        "SECONDS",
+        panel="Guard",
+    ),
     Option("cap_answers", "flag", "Shorten answers to what is left instead of refusing.", panel="Guard"),
     Option(
         "ahead", "whole", "Admit by the forecast of the pool this far ahead; 30 where runs or a workload tell.", "SECONDS", panel="Guard"
@@ -116,7 +123,8 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
     )
     keys = flags.text("keys_file") or ""
     inner = key_of(serving, world) if keys else None  # without keys of the guard's own callers show the engine's
-    options = GuardOptions(host=serving.host, port=serving.port, keys_file=keys, engine_key=inner or "")
+    silent_s = float(flags.whole("request_timeout") or GuardOptions().silent_s)
+    options = GuardOptions(host=serving.host, port=serving.port, keys_file=keys, engine_key=inner or "", silent_s=silent_s)
     documents, metadata = _vocabulary(serving.case.model, world)
     why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
     guard = world.guards.open(options, begin(cost, limits, foresight), step, documents, metadata)

@@ -154,7 +154,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """The client went away."""
+    """The client went away, or what the engine was to send did not come in time."""
 
     id: str
     at: float

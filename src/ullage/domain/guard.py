@@ -28,12 +28,16 @@ class GuardOptions(NamedTuple):
     idle_s: float = 75.0  # a connection without a whole request head
     body_s: float = 120.0  # until a body is there
     stall_s: float = 120.0  # a client that takes nothing of what is sent to it
+    silent_s: float = 3600.0  # an engine that sends nothing of an answer, from the request on and between two pieces
     records: int = 1024
     poll_s: float = 0.5
 
 
 class GuardRecord(NamedTuple):
-    """What became of one request. ``ended``: finished, cancelled, refused, rejected, or failed after part of its answer was out."""
+    """What became of one request.
+
+    ``ended``: finished, cancelled, refused, rejected, failed after part of its answer was out, or late: the engine sent nothing for long.
+    """
 
     id: str
     client: str

@@ -49,6 +49,7 @@ class Engine(NamedTuple):
     send: "Callable[[str, bytes, web.Request], aiohttp.client._RequestContextManager]"
     lost: Callable[[Slot, int], Awaitable[None]]
     is_well: Callable[[], Awaitable[bool]]
+    silent_s: float  # how long it may send nothing of an answer
 
 
 async def read(path: str, body: bytes, counter: PromptCounter, longest: int) -> tuple[Asked, Count]:
@@ -89,7 +90,7 @@ async def _serve(request: web.Request, body: bytes, asked: Asked, slot: Slot, ga
         decision = await slot.decided()
         if isinstance(decision, Fail):
             end_of(slot, decision)
-            return await _break_off(answer, decision.why)
+            return await _break_off(answer, said.broken_stream(decision.why))
         if isinstance(decision, Refuse | Reject):
             end_of(slot, decision)
             return said.refusal(decision) if isinstance(decision, Refuse) else said.rejection(decision)
@@ -107,6 +108,8 @@ async def _serve(request: web.Request, body: bytes, asked: Asked, slot: Slot, ga
                     answer = _Stream(status=upstream.status, headers=headers.to_client(upstream.headers))
                     await _stream(request, upstream, answer, slot, gate, begun)
                     return answer
+        except aiohttp.SocketTimeoutError:
+            return await _late(answer, slot, engine)
         except (*_GONE, _EngineDyingError):
             await engine.lost(slot, turn)
 
@@ -168,7 +171,16 @@ async def _to_client(writing: Awaitable[object]) -> None:
         raise _ClientGoneError from error
 
 
-async def _break_off(answer: web.StreamResponse, why: str) -> web.StreamResponse:
-    await _to_client(answer.write(said.broken_stream(why)))
+async def _late(answer: web.StreamResponse, slot: Slot, engine: Engine) -> web.StreamResponse:
+    """What is said of an answer of which nothing came for too long; its memory is free again, as the engine is told that nobody waits."""
+    slot.ended, slot.status = "late", HTTPStatus.GATEWAY_TIMEOUT
+    why = f"The engine sent nothing of this answer for {engine.silent_s:g} s."
+    if slot.is_streamed:
+        return await _break_off(answer, said.broken_stream(why, slot.status, "timeout"))
+    return said.error(slot.status, f"{why} It is not asked again; ullage serve --request-timeout changes how long.", code="timeout")
+
+
+async def _break_off(answer: web.StreamResponse, last: bytes) -> web.StreamResponse:
+    await _to_client(answer.write(last))
     await _to_client(answer.write_eof())
     return answer

@@ -95,7 +95,7 @@ class Gate:
         del self._slots[slot.id]
         if slot.ended == "finished":
             self.dispatch(Finished(id=slot.id, at=now, generated=slot.generated))
-        elif slot.ended == "cancelled":
+        elif slot.ended in {"cancelled", "late"}:
             self.dispatch(Cancelled(id=slot.id, at=now))
         self.records.add(
             GuardRecord(

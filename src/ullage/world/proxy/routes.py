@@ -40,7 +40,7 @@ class Routes:
 
     def __init__(self, options: GuardOptions, keys: tuple[bytes, ...], gate: Gate, upstream: Upstream, counter: PromptCounter) -> None:
         self._options, self._keys, self._gate, self._upstream, self._counter = options, keys, gate, upstream, counter
-        self._engine = Engine(send=upstream.send, lost=upstream.lost, is_well=upstream.answers)
+        self._engine = Engine(send=upstream.send, lost=upstream.lost, is_well=upstream.answers, silent_s=options.silent_s)
         self._bodies = Bodies(options)
         self._told: set[str] = set()
         self._leaving = False

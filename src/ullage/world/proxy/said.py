@@ -35,9 +35,9 @@ def rejection(rejected: Reject) -> web.Response:
     return error(rejected.status, rejected.why, code=code, retry_after_s=rejected.retry_after_s)
 
 
-def broken_stream(why: str) -> bytes:
-    """The event that ends a stream whose engine died; no ``[DONE]`` follows, as the answer is not whole.
+def broken_stream(why: str, status: int = 503, code: str = "engine_died") -> bytes:
+    """The event that ends a stream which does not go on; no ``[DONE]`` follows, as the answer is not whole.
 
     It begins with an empty line, which ends an event that was cut off.
     """
-    return b"\n\ndata: " + error_body(503, why, code="engine_died") + b"\n\n"
+    return b"\n\ndata: " + error_body(status, why, code=code) + b"\n\n"

@@ -44,7 +44,7 @@ class Upstream:
 
     def __init__(self, gate: Gate, options: GuardOptions, *, drops_key: bool) -> None:
         self.url = ""
-        self._gate, self._drops_key = gate, drops_key
+        self._gate, self._drops_key, self._silent_s = gate, drops_key, options.silent_s
         self._key = options.engine_key or (os.environ.get(options.engine_key_variable) if options.engine_key_variable else None)
         self._session: aiohttp.ClientSession | None = None
         self._probing: asyncio.Task[bool] | None = None
@@ -56,7 +56,7 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75, socket_factory=socket_to),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=self._silent_s),
             auto_decompress=False,
             request_class=request_class(),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
