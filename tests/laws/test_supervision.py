@@ -36,6 +36,7 @@ from ullage.domain.supervision import (
     Tick,
     Unhealthy,
 )
+from ullage.frozen import replace
 from ullage.planning.supervise import begin, step
 
 POLICY = Policy(most_failures=4, most_steps=3)
@@ -231,7 +232,7 @@ def test_health_alone_is_not_readiness() -> None:
     state, _ = begin(launch(), POLICY, 0.0)
     state, _ = step(state, Started(at=0.0, pid=1))
     state, actions = step(state, Tick(at=1.0))
-    assert actions == (ProbeHealth(),)
+    assert actions == (ProbeHealth(seconds=POLICY.question_seconds),)
     state, actions = step(state, Healthy(at=1.1))
     assert (state.phase, actions) == (Phase.STARTING, (ProbeRequest(),))
     state, _ = step(state, AnsweredARequest(at=1.2))
@@ -253,6 +254,29 @@ def ready() -> State:
     state, _ = step(state, AnsweredARequest(at=0.5))
     assert state.phase is Phase.READY
     return state
+
+
+@pytest.mark.parametrize("patience", [1.0, 5.0, 12.0, 60.0])
+def test_an_engine_that_says_nothing_is_told_to_end_as_soon_as_it_was_so_long(patience: float) -> None:
+    state, at, answers_at, reason = replace(ready(), policy=replace(POLICY, unhealthy_seconds=patience)), 0.5, float("inf"), "timed out"
+    while state.phase is Phase.READY:
+        at += 0.2
+        if at >= answers_at:
+            state, answers_at = step(state, Unhealthy(at=at, reason=reason))[0], float("inf")
+        state, actions = step(state, Tick(at=at))
+        answers_at = next((at + action.seconds for action in actions if isinstance(action, ProbeHealth)), answers_at)
+    assert (actions[0], actions[-1]) == (Close(), Stop(signal=15))
+    assert state.reason.endswith(f"for {patience:.0f} s: {reason}")
+    assert patience <= at - 0.5 <= patience + POLICY.watch_seconds + 0.8
+
+
+def test_an_engine_that_is_well_in_between_is_left_alone() -> None:
+    state = ready()
+    for turn in range(1, 10):
+        state, _ = step(state, Unhealthy(at=turn * 50.0, reason="503"))
+        state, _ = step(state, Healthy(at=turn * 50.0 + 20))
+        state, actions = step(state, Tick(at=turn * 50.0 + 49))
+        assert not any(isinstance(action, Stop) for action in actions)
 
 
 def test_requests_in_flight_end_before_the_engine_is_told_to() -> None:

@@ -1,12 +1,14 @@
 """Engines that ``ullage serve`` keeps and that say nothing: to one request, or to nobody."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.engines_live.front import Front
+from tests.engines_live.front import Front, lives
 
 SERVER = Path(__file__).with_name("small_server.py")
 MODEL = ("Qwen3-0.6B", "--quant", "q8_0", "--gpu", "cpu", "--host-memory", "16GiB", "--context", "4096", "--engine", "llama_cpp")
@@ -40,3 +42,14 @@ def test_a_request_that_is_never_answered_ends_and_gives_back_its_memory_while_o
     assert page['ullage_guard_requests_total{end="late"}'] == page['ullage_guard_requests_total{end="finished"}'] == 1
     assert one.says("ready: it answered")
     assert not one.says("ready: it answered", 2)
+
+
+def test_a_frozen_engine_is_started_again_after_as_long_as_was_said(front: Callable[..., Front]) -> None:
+    one = front("--unhealthy-seconds", "2", "--grace-seconds", "1")
+    begun, engine = time.monotonic(), one.engine("small_server")
+    os.kill(engine, signal.SIGSTOP)
+    one.until_ready(2)
+    assert time.monotonic() - begun < 15
+    assert one.says("it has not answered well for 2 s: /health is not answered: timed out; it is stopped")
+    assert not lives(engine)
+    assert one.ask("/v1/completions", {"prompt": "hello", "max_tokens": 8}).status == 200

@@ -44,11 +44,10 @@ def dribbling(first: bytes) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("first", [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
-def test_an_engine_that_answers_a_byte_at_a_time_has_not_answered_in_time(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "_HEALTH_SECONDS", 0.4)
+def test_an_engine_that_answers_a_byte_at_a_time_has_not_answered_in_time(first: bytes) -> None:
     with dribbling(first) as port:
         begun = time.monotonic()
-        assert "timed out" in probes.ask_health("127.0.0.1", port, "/health")
+        assert "timed out" in probes.ask_health("127.0.0.1", port, "/health", 0.4)
         assert time.monotonic() - begun < 4
 
 
@@ -73,7 +72,7 @@ def test_counters_that_cannot_be_read_do_not_make_an_engine_unwell(
 
     loop = looped(pulse, monkeypatch)
     for _ in range(2):
-        assert isinstance(answer(loop, loop._health), Healthy)
+        assert isinstance(answer(loop, lambda: loop._health(1.0)), Healthy)
     assert capsys.readouterr().err.count("counters cannot be read: ValueError: no counters") == 1
 
 

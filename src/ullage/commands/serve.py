@@ -34,6 +34,13 @@ _SERVE = (
     Option("engine_dir", "text", "Where the engine is installed: its environment, or its checkout.", "DIR", panel="Serving"),
     Option("program", "text", "How the engine is started, in place of the command's first word.", "WORDS", panel="Serving"),
     Option("start_seconds", "whole", "How long it may take until it has answered a request.", "SECONDS", panel="Serving"),
+    Option(
+        "unhealthy_seconds",
+        "whole",
+        "How long an engine that was ready, and is frozen or busy, may not say that it is well until it is started again; 60 unless said.",
+        "SECONDS",
+        panel="Serving",
+    ),
     Option("grace_seconds", "whole", "How long a stop may take before all is killed.", "SECONDS", panel="Serving"),
     Option(
         "most_failures",
@@ -170,6 +177,7 @@ def policy(flags: Flags) -> Policy:
     return replace(
         usual,
         start_seconds=float(flags.whole("start_seconds") or usual.start_seconds),
+        unhealthy_seconds=float(flags.whole("unhealthy_seconds") or usual.unhealthy_seconds),
         grace_seconds=float(flags.whole("grace_seconds") or usual.grace_seconds),
         most_failures=flags.whole("most_failures") or usual.most_failures,
     )

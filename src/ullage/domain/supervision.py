@@ -49,7 +49,8 @@ class Policy:
     window_seconds: float = 600.0
     most_steps: int = 8
     start_seconds: float = 3600.0
-    unhealthy_seconds: float = 60.0
+    unhealthy_seconds: float = 60.0  # of one that was ready: a busy one may take long to answer
+    question_seconds: float = 10.0  # in which it says whether it is well
     probe_seconds: float = 1.0
     watch_seconds: float = 2.0
     grace_seconds: float = 30.0
@@ -212,9 +213,11 @@ class Kill:
     """End it and everything it started, at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeHealth:
-    """Ask whether it is well; answered by Healthy or Unhealthy."""
+    """Ask whether it is well; answered by Healthy or Unhealthy, the latter where nothing is said in time."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,14 +103,10 @@ def _healthy(state: State, event: Healthy) -> Answer:
 
 
 def _unhealthy(state: State, event: Unhealthy) -> Answer:
-    policy = state.policy
-    if state.phase is not Phase.READY:
-        return _waiting(replace(state, unwell_reason=event.reason), event.at, policy.probe_seconds), ()
-    since = event.at if state.unwell_since is None else state.unwell_since
-    state = _waiting(replace(state, unwell_since=since, unwell_reason=event.reason), event.at, policy.probe_seconds)
-    if event.at - since < policy.unhealthy_seconds:
-        return state, ()
-    return _stop_unwell(state, event.at, f"it has not answered well for {event.at - since:.0f} s: {event.reason}")
+    since = state.unwell_since
+    if state.phase is Phase.READY and since is None:
+        since = min(state.probe_at, event.at)  # when it was asked
+    return _waiting(replace(state, unwell_since=since, unwell_reason=event.reason), event.at, state.policy.probe_seconds), ()
 
 
 def _answered(state: State, event: AnsweredARequest) -> Answer:
@@ -128,7 +124,7 @@ def _waiting(state: State, at: float, seconds: float) -> State:
     return replace(state, is_probing=False, probe_at=at + seconds)
 
 
-def _tick(state: State, event: Tick) -> Answer:
+def _tick(state: State, event: Tick) -> Answer:  # noqa: PLR0911 - one answer for each that time can bring
     match state.phase:
         case Phase.BACKING_OFF if event.at >= state.restart_at:
             begun = replace(state, phase=Phase.STARTING, since=event.at, started_at=event.at)
@@ -141,8 +137,12 @@ def _tick(state: State, event: Tick) -> Answer:
         case Phase.STARTING if state.is_running and event.at - state.started_at >= state.policy.start_seconds:
             why = f"not ready {state.policy.start_seconds:.0f} s after its start"
             return _stop_unwell(state, event.at, f"{why}: {state.unwell_reason}" if state.unwell_reason else why)
+        case Phase.READY if state.unwell_since is not None and event.at - state.unwell_since >= state.policy.unhealthy_seconds:
+            why = f"it has not answered well for {event.at - state.unwell_since:.0f} s: {state.unwell_reason}"
+            return _stop_unwell(state, event.at, why)
         case Phase.STARTING | Phase.READY if state.is_running and not state.is_probing and event.at >= state.probe_at:
-            return replace(state, is_probing=True), (ProbeHealth(),)
+            seconds = min(state.policy.question_seconds, state.policy.unhealthy_seconds)
+            return replace(state, is_probing=True), (ProbeHealth(seconds=seconds),)
     return state, ()
 
 

@@ -10,7 +10,7 @@ from ullage import wire
 from ullage.domain.hyperparameters import Json
 from ullage.errors import UllageError
 
-_HEALTH_SECONDS, _REQUEST_SECONDS = 10.0, 120.0
+_PAGE_SECONDS, _REQUEST_SECONDS = 10.0, 120.0
 _MOST_BYTES = 1 << 20
 _OK, _UNAUTHORIZED, _FORBIDDEN = 200, 401, 403
 # Ways to ask for as little as can be asked: one token, or one vector.
@@ -21,10 +21,10 @@ _ASKED: tuple[tuple[str, Mapping[str, Json]], ...] = (
 )
 
 
-def ask_health(host: str, port: int, path: str) -> str:
-    """Empty when it is well, else what it said instead."""
+def ask_health(host: str, port: int, path: str, seconds: float) -> str:
+    """Empty when it says in time that it is well, else what it said instead."""
     try:
-        status, body = _exchange(host, port, "GET", path, None, None, _HEALTH_SECONDS)
+        status, body = _exchange(host, port, "GET", path, None, None, seconds)
     except (OSError, HTTPException) as error:
         return f"{path} is not answered: {error or type(error).__name__}"
     return "" if status == _OK else f"{path} says {status} {_shown(body)}"
@@ -33,7 +33,7 @@ def ask_health(host: str, port: int, path: str) -> str:
 def ask_page(host: str, port: int, path: str, key: str | None) -> str:
     """The text of a page; empty where there is none."""
     try:
-        status, body = _exchange(host, port, "GET", path, None, key, _HEALTH_SECONDS)
+        status, body = _exchange(host, port, "GET", path, None, key, _PAGE_SECONDS)
     except (OSError, HTTPException):
         return ""
     return body.decode(errors="replace") if status == _OK else ""
@@ -56,7 +56,7 @@ def ask_request(host: str, port: int, key: str | None) -> str:
 
 def _model(host: str, port: int, key: str | None) -> str:
     """What the engine calls the model that it serves."""
-    status, body = _exchange(host, port, "GET", "/v1/models", None, key, _HEALTH_SECONDS)
+    status, body = _exchange(host, port, "GET", "/v1/models", None, key, _PAGE_SECONDS)
     if status != _OK:
         return "default"
     try:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -120,7 +121,7 @@ class _Loop:
                 if self._process is not None:
                     self._process.kill()
             case ProbeHealth():
-                self._ask(self._health)
+                self._ask(partial(self._health, action.seconds))
             case ProbeRequest():
                 self._ask(self._request)
             case Open():
@@ -172,8 +173,8 @@ class _Loop:
 
         threading.Thread(target=ask, daemon=True).start()
 
-    def _health(self) -> Event:
-        told = probes.ask_health(self._care.host, self._care.port, self._care.server.health)
+    def _health(self, seconds: float) -> Event:
+        told = probes.ask_health(self._care.host, self._care.port, self._care.server.health, seconds)
         if told:
             return Unhealthy(at=time.monotonic(), reason=told)
         page = probes.ask_page(self._care.host, self._care.port, "/metrics", self._care.key)
