@@ -111,6 +111,14 @@ def test_a_processs_children_are_read_with_it_and_strangers_are_not(tmp_path: Pa
     assert (first.pss_bytes, second.pss_bytes) == (560000 * KiB, None)
 
 
+def test_a_process_stands_before_those_it_started_though_numbers_came_round(tmp_path: Path) -> None:
+    for pid, parent in {900: 1, 40: 900, 31: 40, 50: 900, 7: 1}.items():
+        (tmp_path / f"proc/{pid}").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/stat").write_text(f"{pid} (one) S {parent} 1 1")
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 1024 kB\n")
+    assert [one.pid for one in host.read_live(5.0, 900, tmp_path).processes or ()] == [900, 40, 50, 31]
+
+
 def test_a_host_with_groups_of_version_one_is_read_and_no_limit_is_none(tmp_path: Path) -> None:
     reading = host.read_live(5.0, recording("host_v1.json")["pid"], tree("host_v1.json", tmp_path), page_bytes=4096)
     assert reading.group is not None

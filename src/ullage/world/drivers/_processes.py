@@ -7,14 +7,14 @@ from ullage.world.drivers._sysfs import sizes, text
 
 
 def tree(proc: Path, pid: int) -> tuple[ProcessMemory, ...]:
-    """The process and all below it, in the order they started; none where it is gone."""
+    """The process and all below it, each before those it started, as numbers come round again; none where it is gone."""
     parents = {int(folder.name): _parent(folder) for folder in proc.glob("[0-9]*")}
-    below = {pid} & parents.keys()
-    frontier = set(below)
-    while frontier:
-        frontier = {child for child, parent in parents.items() if parent in frontier} - below
-        below |= frontier
-    return tuple(_memory(proc / str(one), one, parents[one]) for one in sorted(below))
+    below: list[int] = []
+    level = [pid] if pid in parents else []
+    while level:
+        below += level
+        level = sorted(child for child, parent in parents.items() if parent in level)
+    return tuple(_memory(proc / str(one), one, parents[one]) for one in below)
 
 
 def _parent(folder: Path) -> int:
