@@ -8,6 +8,7 @@ from tests.world.engines_on_loopback import LoopbackEngine, ask, loopback_engine
 from tests.world.test_guard import HELLO, error_of, guarded, until
 
 from ullage.world.proxy.guard import RealGuard
+from ullage.world.proxy.patient import connector
 
 SILENT_S = 0.3
 EVENT = b'data: {"x":1}\n\n'
@@ -73,3 +74,17 @@ async def test_a_caller_who_reads_slowly_does_not_make_the_engine_late() -> None
         await asyncio.sleep(SILENT_S * 3)
         assert len(await seen.read()) == 16 * ((1 << 20) + 8)
         await until(lambda: [record.ended for record in guard.records()] == ["finished"])
+
+
+@on_a_loop
+async def test_a_stream_sets_one_timer_and_not_one_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, timers = asyncio.get_running_loop(), []
+    call_later = loop.call_later
+    monkeypatch.setattr(loop, "call_later", lambda after, act, *words: timers.append(after) or call_later(after, act, *words))
+    async with (
+        loopback_engine(chunks=(EVENT,) * 20, gap_s=0.002) as engine,
+        aiohttp.ClientSession(connector=connector(), timeout=aiohttp.ClientTimeout(total=None, sock_read=12.5)) as session,
+        session.post(engine.url + "/v1/chat/completions", json={"messages": HELLO, "stream": True}) as seen,
+    ):
+        assert await seen.read() == EVENT * 20
+    assert 0 < sum(after == 12.5 for after in timers) <= 2

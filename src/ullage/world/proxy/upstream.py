@@ -12,9 +12,9 @@ from yarl import URL
 
 from ullage.domain.guard import GuardOptions
 from ullage.world.proxy import headers
-from ullage.world.proxy.connections import socket_to
 from ullage.world.proxy.eager import request_class
 from ullage.world.proxy.gate import Gate, Slot
+from ullage.world.proxy.patient import connector
 
 PROBE_S, CONNECT_S, PASSED_S = 2.0, 10.0, 60.0
 _UNWELL = 500
@@ -54,7 +54,7 @@ class Upstream:
         await self.close()
         self.url = url.rstrip("/")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75, socket_factory=socket_to),
+            connector=connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=self._silent_s),
             auto_decompress=False,
