@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shlex import split
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "vllm": {"model": "Qwen3-32B", "engine": "vllm", "gpu": "2xH100-80GB", "context": "32k", "tp": 2},
     "sglang": {"model": "Qwen3-32B", "engine": "sglang", "gpu": "2xH100-80GB", "context": "32k", "tp": 2, "env": {"A": 'x "%" $y'}},
     "llama_cpp": {"model": "Qwen3-0.6B", "quant": "q8_0", "engine": "llama_cpp", "gpu": "cpu", "host_memory": "16GiB", "context": "4096"},
+    "runtime": {"model": "Qwen3-0.6B", "engine": "runtime", "gpu": "cpu", "host_memory": "16GiB", "image": "registry.local/ullage:1"},
     "exllamav3": {"model": "Qwen3-8B", "engine": "exllamav3", "gpu": "24GiB", "context": "16k", "image": "registry.local/tabby:1"},
 }
 NODES = {"model": "Qwen3-235B-A22B", "engine": "vllm", "gpu": "16xH100-80GB", "context": "32k", "nodes": 2}
@@ -136,10 +138,36 @@ def test_the_directory_of_an_export_is_made(tmp_path: Path, capsys: pytest.Captu
     assert "give another directory" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", [{"nodes": 3}, {"engine": "sglang"}])
+@pytest.mark.parametrize("change", [{"nodes": 3}, {"engine": "sglang"}, {"gpu": "cpu", "host_memory": "900GiB", "nodes": 1}])
 def test_what_cannot_be_spread_over_machines_says_what_to_plan_instead(change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"use|plan"):
         export("ray", planned(**{**NODES, **change}))
+
+
+def test_replicas_are_spread_by_ray_too() -> None:
+    text = shown("ray", model="Qwen3-8B", engine="vllm", gpu="8xH100-80GB", context="32k", tp=2, dp=4, nodes=2)
+    assert "--data-parallel-backend ray" in text
+    assert "2 tensor x 1 pipeline ranks x 4 replicas on 2 machines of 4 devices" in text
+
+
+def test_machines_are_asked_for_by_an_export_for_ray_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("serve", "Qwen3-8B", "--engine", "vllm", "--gpu", "8xH100-80GB", "--offline", "--nodes", "2")
+    assert main((*words, "--dry-run")) == main((*words, "--export", "compose")) == 2
+    assert "--export ray" in capsys.readouterr().err
+    assert main((*words, "--export", "ray")) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("docker run -p 8000:8000 vllm/vllm-openai:v0.11.0 --model Qwen/Qwen3-8B", "started by docker"),
+        ("sudo podman run --device nvidia.com/gpu=all vllm/vllm-openai:v0.11.0 --model Qwen/Qwen3-8B", "started by podman"),
+        ("bash -c 'vllm serve Qwen/Qwen3-8B'", "without the shell"),
+    ],
+)
+def test_a_command_whose_end_is_not_the_engines_is_not_served(command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("serve", "--gpu", "80GiB", "--offline", "--dry-run", "--", *split(command))) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_model_of_this_machine_is_seen_inside(tmp_path: Path) -> None:
@@ -190,7 +218,9 @@ def test_what_no_package_installs_is_said_where_to_get(capsys: pytest.CaptureFix
     assert "pip install" not in said
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("llama_cpp", "Qwen3-0.6B-Q8_0.gguf"), ("exllamav3", "Qwen/Qwen3-8B")])
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("llama_cpp", "Qwen3-0.6B-Q8_0.gguf"), ("exllamav3", "Qwen/Qwen3-8B"), ("runtime", "Qwen/Qwen3-0.6B")]
+)
 def test_what_an_engine_does_not_fetch_is_mounted_and_said(name: str, wanted: str) -> None:
     yaml = pytest.importorskip("yaml")
     what = planned(**PLANS[name])

@@ -27,7 +27,13 @@ _SERVE = (
     Option("port", "whole", "Where callers come; the engine's own port when it is not said.", "N", panel="Serving"),
     Option("host", "text", "The address callers come to; this machine alone when it is not said.", "ADDRESS", panel="Serving"),
     Option("dry_run", "flag", "Print the command, its environment and its files, and start nothing.", panel="Serving"),
-    Option("export", "text", "Write it for another runner instead: compose, systemd, k8s, ray.", "FORM", panel="Serving"),
+    Option(
+        "export",
+        "text",
+        "Write it for another runner instead, without our guard in front: compose, systemd, k8s, ray.",
+        "FORM",
+        panel="Serving",
+    ),
     Option("into", "text", "The directory that the files of an export are written to.", "DIR", panel="Serving"),
     Option("image", "text", "The container image of an export.", "NAME", panel="Serving"),
     Option("nodes", "whole", "Machines that an export for ray spreads the devices over.", "N", panel="Serving"),
@@ -88,6 +94,8 @@ def run(flags: Flags, world: World) -> Answer:
     """Serve until it is stopped or given up. Raises every error of the tree."""
     serving = read_serving(flags, world)
     form = flags.text("export")
+    if flags.whole("nodes") is not None and (form or "").strip().lower() != "ray":
+        raise InputError("--nodes is over how many machines an export for ray spreads the devices: give --export ray, or leave it out")
     if form is None and flags.text("into") is not None:
         raise InputError("--into is where an export is written: give --export FORM, or leave it out")
     if form is not None:

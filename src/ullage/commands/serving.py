@@ -22,6 +22,7 @@ from ullage.planning.search import find_best
 from ullage.planning.settle import settle
 from ullage.ports import World
 
+_CONTAINERS, _SHELLS, _LEADING = frozenset({"docker", "podman", "nerdctl"}), frozenset({"bash", "sh", "zsh", "dash"}), 2
 _TAKEN = "no GPU driver answers on this machine: planned for its processor; --gpu names other devices"
 Ready = Callable[[Command], Command]
 Traffic = tuple[Lengths, Arrivals, tuple[str, ...]]  # and what to say of them
@@ -105,6 +106,7 @@ def _over_machines(case: Case, nodes: int) -> Case:
 
 def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
     plain, request = read_request(words, flags)
+    _check_is_direct(words)
     engine, remarks = remembering(flags, world, plain)
     argv, environment = _words(words)
     command = Command(argv=argv, environment=(*environment, *request.environment))
@@ -126,6 +128,19 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
     notes = (*_wrong(request), *notes)
     found = flags.text("host") or host, _port(flags) or port
     return Serving(engine, server, command, *found, case, plan, None, is_theirs=True, notes=notes)
+
+
+def _check_is_direct(words: tuple[str, ...]) -> None:
+    """Raises InputError for a command in a container or a shell's string, where what is added at its end does not reach the engine."""
+    own = [word.rpartition("/")[2] for word in _words(words)[0][:_LEADING]]
+    box = next((word for word in own if word in _CONTAINERS), None)
+    if box is not None:
+        raise InputError(
+            f"an engine in a container is started by {box}, and its address and its processes are the container's: serve the engine's own "
+            "command inside it, or write the container with --export compose"
+        )
+    if any(word in _SHELLS and "-c" in words for word in own):
+        raise InputError("what stands behind `-c` is one word of the shell's: give the engine's command itself, without the shell")
 
 
 def _wrong(request: Request) -> tuple[str, ...]:

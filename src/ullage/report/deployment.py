@@ -71,7 +71,7 @@ def deployment(
     known = dict(server.images).get(kind, "").format(version=version)
     path = case.model.path
     shared = _SHARED_BASE + _SHARED_RANK * (max(1, case.parallel.devices) - 1)
-    wanted = _wanted(command, server, case.model.name, path)
+    wanted = _wanted(command, server, case.model.name, path, is_fetched=profile.fetches)
     inside = listen(command, server, _EVERYWHERE, port)
     words = tuple(f"{MODELS}/{word}" if word in wanted else word for word in inside.argv)
     told = (server.folder_flag, MODELS) if wanted and server.folder_flag else ()
@@ -100,9 +100,9 @@ def deployment(
     )
 
 
-def _wanted(command: Command, server: Server, model: str, path: str) -> tuple[str, ...]:
+def _wanted(command: Command, server: Server, model: str, path: str, *, is_fetched: bool) -> tuple[str, ...]:
     """What the command names by its place in a folder of its own, or the model where the engine looks for it in one."""
-    if server.folder_flag:
+    if server.folder_flag or not is_fetched:
         return () if path.startswith("/") else (model,)
     return tuple(word for word in command.argv if word.endswith(".gguf") and not word.startswith(("-", "/")))
 

@@ -9,13 +9,15 @@ from ullage.planning.launch import with_option
 from ullage.report.deployment import Deployment
 
 _PORT = 6379
-_BACKEND = "--distributed-executor-backend"
+_BACKEND, _DATA_BACKEND = "--distributed-executor-backend", "--data-parallel-backend"
 
 
 def ray_files(what: Deployment) -> tuple[tuple[str, str], ...]:
     """``serve-ray.sh``: ``head`` on the first machine, ``worker ADDRESS`` on the others. Raises InputError for what cannot be spread so."""
     each = _each(what)
-    ray = replace(what.command, argv=with_option(what.command.argv, _BACKEND, "ray"))
+    argv = with_option(what.command.argv, _BACKEND, "ray")
+    argv = with_option(argv, _DATA_BACKEND, "ray") if what.data > 1 else argv  # else all replicas start on the first machine
+    ray = replace(what.command, argv=argv)
     files = "".join(f"cat > {quote(name)} <<'ULLAGE'\n{text.rstrip(chr(10))}\nULLAGE\n" for name, text in ray.files)
     return (("serve-ray.sh", _SCRIPT.format(**_parts(what, each, ray, files))),)
 
@@ -24,6 +26,10 @@ def _each(what: Deployment) -> int:
     """Devices on each machine; a tensor parallel group stays on one where it can. Raises InputError."""
     if not any(word.endswith(("vllm", "openai.api_server")) for word in what.command.argv[:3]):
         raise InputError("only vLLM runs over several machines on Ray: use --engine vllm, or --export compose, systemd or k8s")
+    if not what.devices:
+        raise InputError(
+            "Ray spreads a model over accelerators, and this plan has none: name them with --gpu, or export compose, systemd or k8s"
+        )
     if what.devices % what.nodes:
         raise InputError(
             f"{what.devices} devices cannot be shared evenly by {what.nodes} machines: plan with --tp and --pp for that, or --nodes N"
@@ -38,12 +44,13 @@ def _each(what: Deployment) -> int:
 
 
 def _parts(what: Deployment, each: int, ray: Command, files: str) -> dict[str, str]:
+    replicas = f" x {what.data} replicas" if what.data > 1 else ""
     crosses = (
         f"# A tensor parallel group of {what.tensor} crosses machines: it needs a network as fast as a bus.\n" if what.tensor > each else ""
     )
     return {
         "title": what.title,
-        "layout": f"{what.tensor} tensor x {what.pipeline} pipeline ranks on {what.nodes} machines of {each} devices",
+        "layout": f"{what.tensor} tensor x {what.pipeline} pipeline ranks{replicas} on {what.nodes} machines of {each} devices",
         "crosses": crosses,
         "nodes": str(what.nodes),
         "each": str(each),

@@ -15,7 +15,7 @@ def systemd_files(what: Deployment) -> tuple[tuple[str, str], ...]:
     url = f"http://{what.host}:{what.port}{what.server.health}"
     state = f"/var/lib/{what.name}"
     files = [word for word in words[1:] if word.endswith((".py", ".gguf")) and not word.startswith(("-", "/"))]
-    files += [f"models/{name}" for name in what.wanted if what.server.folder_flag]
+    files += [f"models/{name}" if what.server.folder_flag else name for name in what.wanted if name not in files]
     lines = [
         *((f"# It reads these from {state}; where they lie elsewhere, change WorkingDirectory: {', '.join(files)}",) if files else ()),
         "[Unit]",
