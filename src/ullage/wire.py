@@ -43,7 +43,8 @@ def loads(data: bytes | str) -> Json:
         raise MalformedFileError(f"the JSON text is nested deeper than {DEEPEST} levels") from error
     except ValueError as error:  # a whole number of thousands of digits
         raise MalformedFileError(f"not JSON that can be read: {error}") from error
-    _check_depth(value)
+    if text.count("[") + text.count("{") > DEEPEST:  # with fewer it cannot be deeper
+        _check_depth(value)
     if _SURROGATE.search(text):
         _check_unicode(value)
     return cast("Json", value)

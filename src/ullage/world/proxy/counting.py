@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ullage.errors import UllageError
 from ullage.frozen import dataclass, replace
+from ullage.text import chat
 from ullage.text.tokenizer import Tokenizer
 from ullage.world.proxy.asked import Asked
 
@@ -48,8 +49,6 @@ class PromptCounter:
             return tuple(self._tokens(text, longest, add_special=True) for text in asked.texts)
         if self.template is None:
             return None
-        from ullage.text import chat
-
         said = asked.document.get("chat_template_kwargs")
         extra = {key: value for key, value in said.items() if key != "now"} if isinstance(said, dict) else {}
         try:
