@@ -141,8 +141,8 @@ def term_of(frames: tuple[str, ...], source: tuple[str, ...] = ()) -> Purpose | 
 
 
 def called(source: tuple[str, ...]) -> tuple[str, ...]:
-    """The functions that the innermost line of source calls: a traceback can be cut there."""
-    return tuple(_CALLED.findall(source[-1])) if source else ()
+    """The functions that these lines of source call: a traceback can be cut there, and lack some of its middle."""
+    return tuple(name for line in source for name in _CALLED.findall(line))
 
 
 def made_in(source: tuple[str, ...]) -> Purpose | None:
@@ -174,7 +174,8 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"Model (?:successfully )?loaded\b|compute buffer size|Prefill batch|Output generated in \d|\bprefill\{id=",
             r"Method Prefill encountered|Request failed during generation|Setting max batch total tokens",
             r'"POST /(?:v1/|api/)?(?:chat|completions|generate|embed|messages|responses)',
-            r"_log_task_completion|[Ww]hen (?:the|a) first (?:request|prompt)|(?:context|prompt|input) (?:is|was|gets) \w+er than \d",
+            r"_log_task_completion|[Ww]hen (?:the|a) first (?:request|prompt)",
+            r"(?:context|prompt|input) (?:is|was|gets) (?:\w+er|more) than \d",
             r"Background loop (?:has errored|is stopped)|[Ee]ngine (?:background task|loop) (?:failed|has died|is not)",
         ),
     ),

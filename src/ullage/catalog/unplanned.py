@@ -65,4 +65,29 @@ def _read_tgi(line: str) -> Fact | None:
     return next((Fact(name=name, value=text.strip()[:200]) for name, pattern in _TGI_ERRORS if pattern.search(text)), None)
 
 
-PROGRAMS: Final = {"text_generation_inference": Program("text-generation-inference", _TGI, _read_tgi)}
+_LMDEPLOY: Final = FirstAid(
+    signs=(r"\blmdeploy\b|\[TM\]\[(?:INFO|WARNING|ERROR|FATAL)\]|\b[Tt]urbo[Mm]ind|cache[-_]max[-_]entry[-_]count",),
+    hints=(
+        Hint(kinds=_one(Kind.WEIGHTS), setting="tp", cost="more devices", up=True),
+        Hint(kinds=_one(Kind.WEIGHTS), setting="model_format", cost="fewer bits a weight: some quality", value="awq"),
+        Hint(kinds=_STEP | {Kind.GRAPHS, Kind.WEIGHTS, Kind.DEVICE_NOT_FREE}, setting="cache_max_entry_count", cost="a smaller cache"),
+        Hint(kinds=_STEP, setting="max_prefill_token_num", cost="slower prompts"),
+        Hint(kinds=_STEP | {Kind.CACHE_PRESSURE}, setting="max_batch_size", cost="fewer sequences at once"),
+        Hint(kinds=_CACHE, setting="cache_max_entry_count", cost="less room for a step", up=True),
+        Hint(kinds=_CACHE | _STEP, setting="session_len", cost="shorter sequences"),
+        Hint(kinds=_CACHE, setting="quant_policy", cost="8-bit keys and values: some quality", value=8),
+        Hint(kinds=_one(Kind.REQUEST_TOO_LONG), setting="session_len", cost="more cache a sequence", up=True),
+    ),
+    stands_before=("transformers", "vllm"),  # whose loaders and names it uses
+)
+
+
+def _read_torch(line: str) -> Fact | None:
+    """What PyTorch says in a line, or None."""
+    return out_of_memory(line[:LONGEST])
+
+
+PROGRAMS: Final = {
+    "text_generation_inference": Program("text-generation-inference", _TGI, _read_tgi),
+    "lmdeploy": Program("LMDeploy", _LMDEPLOY, _read_torch),
+}

@@ -43,7 +43,8 @@ _SCRIPT: Final = "transformers"  # asks for more than a device has in one piece,
 _UNPLANNED: Final = "nothing is planned for {}: its settings are named as it names them, without a budget"
 _UNLIKE: Final = (
     "no line is one that an engine, a framework or a system writes, and none is a command that starts an engine: give what it wrote, "
-    "`COMMAND 2>&1 | tee LOG`, `docker logs NAME`, `kubectl logs POD --previous` or `journalctl -u UNIT`, or name the engine with --engine"
+    "`COMMAND 2>&1 | tee LOG`, `docker logs NAME`, `kubectl logs POD --previous` or `journalctl -u UNIT`, or name the engine with "
+    "--engine; what a document quotes of logs is not taken for one"
 )
 _DEGREES: Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "tp_size", "pp_size", "dp_size")
 _ALSO: Final = ("dtype", "quantization", "kv_cache_dtype", "max_model_len", "context_length", "max_seq_len")

@@ -275,7 +275,7 @@ class _Reader:
         seen = [seen for kept in tables for one in kept.values() for seen in (*one.first, *one.last)]
         if not any(seen.fact.is_error for seen in seen):
             seen += [seen for one in self._least.values() for seen in (*one.first, *one.last)]
-        if not (self._wanted or self._commands or self._answered) and self._prose.is_all(seen):
+        if not self._wanted and self._prose.is_all(seen, has_run=bool(self._commands or self._answered)):
             return Log(lines=self._lines, engine=None, version=None, sightings=())
         seen = [self._with_frames_below(one) for one in seen]
         return Log(

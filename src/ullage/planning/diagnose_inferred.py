@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from ullage.domain.cause import Cause, Kind, Log, Sighting, Stage
 from ullage.planning.diagnose_evidence import cause_of
 from ullage.planning.diagnose_facts import Figures, detail
-from ullage.planning.diagnose_meaning import WRAPPERS
+from ullage.planning.diagnose_live import FULL
+from ullage.planning.diagnose_meaning import KINDS, WRAPPERS
 from ullage.units import format_bytes
 
 _CONTEXT = re.compile(r"failed to (?:create|initialize) (?:the |llama_)?context")
@@ -38,6 +39,13 @@ def inferred(log: Log, figures: Figures) -> Iterator[Cause]:
         says = "no context could be made: its cache or its buffers"
         yield cause_of(unmade, Kind.CACHE_ALLOCATION, Stage.CACHE, stated=False, says=says)
     yield from _shrunk(log, figures)
+    full = next((seen for seen in log.sightings if seen.fact.name == "kv_cache_usage" and _is_full(seen)), None)
+    if full is not None and not any(KINDS.get(seen.fact.name) is Kind.CACHE_PRESSURE for seen in log.sightings):
+        yield cause_of(full, Kind.CACHE_PRESSURE, Stage.UNDER_LOAD, stated=False, says="the cache is full, and requests wait")
+
+
+def _is_full(seen: Sighting) -> bool:
+    return isinstance(seen.fact.value, float) and seen.fact.value >= FULL and bool(detail(seen.fact, "requests_waiting"))
 
 
 def _shrunk(log: Log, figures: Figures) -> Iterator[Cause]:

@@ -4,7 +4,7 @@ from ullage.domain.cause import Log, Sighting, Stage
 from ullage.domain.facts import Fact
 from ullage.domain.reading import EngineReading
 
-_FULL = 0.95  # of the pool; with requests waiting, sequences are about to be put back
+FULL = 0.95  # of the pool; with requests waiting, sequences are about to be put back
 _USAGE = ("kv_cache_usage", "kv_usage")
 _WAITING = ("requests_waiting", "waiting")
 
@@ -14,7 +14,7 @@ def log_of(reading: EngineReading) -> Log:
     facts = reading.facts or ()
     seen = [Sighting(line=0, fact=fact, text=f"{fact.name} = {fact.value} now") for fact in facts if not _is_nothing(fact)]
     usage, waiting = _largest(facts, _USAGE), _largest(facts, _WAITING)
-    if usage >= _FULL and waiting > 0:
+    if usage >= FULL and waiting > 0:
         full = Fact(name="error.pool_full", value=usage)
         seen.append(Sighting(line=0, fact=full, text=f"{usage:.0%} of the cache in use and {waiting:.0f} requests waiting"))
     return Log(lines=0, engine=reading.engine, version=None, sightings=tuple(seen), stages=((Stage.UNDER_LOAD, 0),))

@@ -21,7 +21,7 @@ _LITTLE = 0.1  # of a device: less than the weights of any model that it was bou
 _LARGE = 0.85  # of a device: what is in use when loading fills it
 _STATED_STAGES: Final = (
     (Stage.SAMPLER, ("sampler warm", "warming up sampler", "sampler warmup")),
-    (Stage.CAPTURE, ("graph capture", "cuda graphs", "cuda-graph", "capturing", "capture cuda")),
+    (Stage.CAPTURE, ("graph capture", "cuda graph", "cuda-graph", "capturing", "capture cuda")),
     (
         Stage.PROFILE,
         ("gallocr", "profiling", "profile run", "profile_run", "compute buffer", "compute pp buffer", "warmup", "warm-up", "warming up"),
@@ -87,13 +87,13 @@ _STATED_STAGES: Final = (
 
 # Words about lengths: something that grows with them was being made.
 _OF_LENGTHS: Final = re.compile(
-    r"\b(?:input|prompt|context)s?\b.{0,20}(?:>|over|above|beyond|longer than|exceed\w*) ?\d|after \d+k? tokens"
+    r"\b(?:input|prompt|context)s?\b.{0,20}(?:>|over|above|beyond|\w+er than|more than|exceed\w*) ?\d|after \d+k? tokens"
     r"|\b(?:bigger|larger?|longe?r?|huge) (?:input|prompt|context|sequence|request|image)s?\b"
     r"|\b\d+ ?in[ /,]?\d+ ?out\b|input/output tokens?|\bat \d+k? (?:tokens|context)|\b\d{3,} fails\b"
 )
 # Words about time: what failed had worked for a while.
 _OF_TIME: Final = re.compile(
-    r"\bover time\b|\bevery (?:\d[\d.]* )?(?:days?|hours?|minutes)\b|\b(?:second|next|subsequent) requests?\b|\bmemory leak"
+    r"\bover time\b|\bevery (?:\d[\d.]* )?(?:days?|hours?|minutes)\b|\b(?:second|next|subsequent|across) requests?\b|\bmemory leak"
     r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:hours?|minutes?|days?|while)\b"
     r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:(?:request|question|prompt|message|turn|chat|answer|generation|image)s?)\b"
     r"|\bmulti[- ]?batch|\b(?:large|big)(?:ger|r)? batch(?:es)?\b|\bbatch(?:ed)? (?:inference|generation|requests?|prompts?)\b"
@@ -111,15 +111,16 @@ _WAY: Final = (
     Stage.UNDER_LOAD,
 )
 _STARTING: Final = _WAY[_WAY.index(Stage.PROFILE) : _WAY.index(Stage.FIRST_PROMPT)]
+_ALLOCATOR_WORDS: Final = "(e.g., cuda graphs)"  # in every message of an allocator that has private pools
 _AMBIGUOUS: Final = "at load"  # while loading, or under load
 
 
 def stage_at(log: Log, seen: Sighting) -> Stage:
     """How far the run was at an error: its traceback, its own words, then the last mark before it."""
-    stage = stage_of((*seen.frames, *called(seen.source)))
+    stage = stage_of((*seen.frames, *called(seen.source[-1:]))) or stage_of(called(seen.source))
     if stage in {None, Stage.LOAD, Stage.FIRST_PROMPT} and allocates_cache(seen.source):
         stage = Stage.CACHE
-    words = seen.text.lower()
+    words = seen.text.lower().replace(_ALLOCATOR_WORDS, "")
     if stage is None and detail(seen.fact, "length_tokens"):
         return Stage.FIRST_PROMPT
     before = [known for known, line in log.stages if line < seen.line]

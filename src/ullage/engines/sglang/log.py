@@ -117,7 +117,7 @@ _FACTS: Final = tuple(
             "kv_cache_usage",
             (
                 rf"Decode batch.*?#running-req: {_count('requests_running')}, .*?#?(?:full )?token: {_count('tokens_in_use')}, "
-                rf"(?:full )?token usage: (?P<kv_cache_usage_number>{_N})"
+                rf"(?:full )?token usage: (?P<kv_cache_usage_number>{_N})(?:.*?#queue-req: {_count('requests_waiting')})?"
             ),
         ),
     )
