@@ -10,7 +10,7 @@ from tests.accuracy.rows import DATA, FIELD_LOGS, read_rows
 
 from ullage import wire
 
-LISTS = ("held_out.jsonl", *(f"held_out_{number}.jsonl" for number in range(2, 9)))
+LISTS = ("held_out.jsonl", *(f"held_out_{number}.jsonl" for number in range(2, 11)))
 # What the rules made since keep of each: class, term, fix. The later lists tell of few fixes, some of them of settings we do not plan.
 LEAST = (
     (0.95, 0.95, 0.90),
@@ -21,6 +21,8 @@ LEAST = (
     (0.95, 0.95, 0.90),
     (0.90, 0.75, 0.50),
     (0.95, 0.85, 0.60),
+    (0.90, 0.85, 0.60),
+    (0.75, 0.90, 0.25),
 )
 
 
