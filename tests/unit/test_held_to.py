@@ -9,7 +9,7 @@ from tests.watching import host
 from ullage.commands.held_to import Held, held_now, held_to
 from ullage.commands.running import behind_serve
 from ullage.commands.verb import Flags
-from ullage.commands.watch import VERB
+from ullage.commands.watch import VERB, _look, _Past, _task
 from ullage.domain.reading import HostReading, ProcessMemory
 from ullage.errors import InputError, WorldError
 from ullage.ports import World
@@ -33,6 +33,9 @@ class Running:
 
     def host(self, at: float, pid: int | None) -> HostReading:  # noqa: ARG002 - as the port says
         return host(processes=tuple(ProcessMemory(pid=number, parent=1, name="") for number in self.commands))
+
+    def devices(self, at: float) -> tuple[()]:  # noqa: ARG002 - as the port says
+        return ()
 
     def process(self, pid: int) -> tuple[tuple[str, ...], Iterator[str]]:
         if not self.commands.get(pid):
@@ -119,15 +122,25 @@ def test_the_promise_follows_an_engine_that_is_started_again_with_another_comman
     assert held_now(now["other"], flags(**said), again, URL, (), again.meters.host(0, None)) is now["other"]
 
 
+def test_what_was_seen_of_an_engine_is_no_past_of_the_one_that_is_started_after_it() -> None:
+    task = _task(flags(pid=40), world(ENGINE))
+    past = _Past(task.held)
+    for number in (1, 2):
+        past = _look(task, past)[1]
+        assert len(past.history) == number
+    past = _look(task._replace(world=world(STEPPED)), past)[1]
+    assert (len(past.history), past.held.promise) == (1, held_to(flags(), world(), URL, STEPPED[1:]).promise)
+
+
 def test_what_was_promised_of_another_model_or_by_a_command_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     other = held_to(flags(model="Qwen3-4B", engine="vllm"), world(ENGINE), URL, ())
     stated = held_to(flags(), world(ENGINE), URL, STEPPED[1:])
     assert other.promise is not None
     assert other.promise.model == "Qwen/Qwen3-4B"
     monkeypatch.setattr("ullage.commands.held_to.held_to", None)  # nothing is planned again
-    for first, running in ((other, ENGINE), (stated, ENGINE)):
-        one = world(running)
-        assert held_now(first, flags(), one, URL, (), one.meters.host(0, None)) is first
+    for first in (other, stated):
+        one = world(ENGINE)
+        assert held_now(first, flags(), one, URL, (), one.meters.host(0, None))[:2] == first[:2]
 
 
 def test_a_refused_command_is_shown_in_whole_words() -> None:

@@ -194,6 +194,12 @@ def test_memory_that_grows_under_an_unknown_load_is_not_called_a_leak() -> None:
     assert kinds(looks(moments)) == set()
 
 
+def test_an_engine_that_loads_its_weights_and_then_rests_does_not_leak() -> None:
+    loading = [replace(moment, engine=None) for moment in growing(GiB, usage=0.0, loaded=False)]
+    ready = [replace(loading[-1], at=200.0 + at, engine=engine(kv_cache_usage=0.0, requests_running=0)) for at in range(10)]
+    assert kinds(looks([*loading, *ready])) == set()
+
+
 def test_a_host_that_swaps_stalls_or_runs_out_rings() -> None:
     swaps = [Moment(at=float(at), host=host(swapped_out_bytes=at * 8 * MiB)) for at in range(4)]
     assert kinds(looks(swaps)) == {AlarmKind.SWAP}

@@ -54,17 +54,17 @@ def held_to(flags: Flags, world: World, base: str | None, command: tuple[str, ..
 
 
 def held_now(before: Held, flags: Flags, world: World, base: str | None, command: tuple[str, ...], host: HostReading) -> Held:
-    """The same, or what is promised now that another command runs: an engine that is started again may have a setting stepped down."""
-    if before.is_fixed:
-        return before
+    """The same, or what is promised now that another process runs: an engine that is started again may have a setting stepped down."""
     running = _engine_among(flags, read_commands(world, (process.pid for process in host.processes or ())))
     if running is None or running == before.running:
         return before
+    if before.is_fixed:
+        return before._replace(running=running)
     try:
         found = held_to(flags, world, base, command)
     except UllageError:
-        return before
-    return found if found.promise is not None else before
+        return before._replace(running=running)
+    return found if found.promise is not None else before._replace(running=running)
 
 
 def _served(flags: Flags, world: World, command: tuple[str, ...]) -> tuple[Flags, Plan]:

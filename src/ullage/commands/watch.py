@@ -155,7 +155,7 @@ def _looks(task: _Task, interval: float, count: int | None) -> Iterator[Answer]:
 def _look(task: _Task, past: _Past) -> tuple[Answer, _Past]:
     moment = _read(task, past)
     held = held_now(past.held, task.flags, task.world, task.base, task.command, moment.host) if moment.host is not None else past.held
-    seen = observe(held.promise, moment, past.history)
+    seen = observe(held.promise, moment, past.history if held.running == past.held.running else ())  # another process grew by itself
     notes = _tell(task, seen, past)
     exit_code = 1 if seen.alarms else 0
     doubts = _doubts(task, held, moment)

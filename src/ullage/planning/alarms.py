@@ -112,15 +112,16 @@ def _imbalance(devices: tuple[DeviceState, ...]) -> Iterator[Alarm]:
 
 
 def _leaks(seen: Watched) -> Iterator[Alarm]:
-    """Memory of the engine that grows while its load does not."""
-    load = [series((point.at, point.usage) for point in seen.history), series((point.at, point.running) for point in seen.history)]
+    """Memory of the engine that grows while its load does not, in the looks that told its load: while it loads its weights it grows."""
+    told_of = [point for point in seen.history if point.usage is not None or point.running is not None]
+    load = [series((point.at, point.usage) for point in told_of), series((point.at, point.running) for point in told_of)]
     told = [growth for growth in map(trend, load) if growth is not None]
     if not told or any(growth.per_second > 0 for growth in told):
         return
-    yield from _leak(HOST, series((point.at, point.private_bytes) for point in seen.history))
+    yield from _leak(HOST, series((point.at, point.private_bytes) for point in told_of))
     for state in seen.devices:
         if state.device != HOST:
-            yield from _leak(state.device, series((point.at, dict(point.held).get(state.device)) for point in seen.history))
+            yield from _leak(state.device, series((point.at, dict(point.held).get(state.device)) for point in told_of))
 
 
 def _leak(subject: str, held: Series) -> Iterator[Alarm]:
