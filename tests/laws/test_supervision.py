@@ -270,6 +270,14 @@ def test_an_engine_that_says_nothing_is_told_to_end_as_soon_as_it_was_so_long(pa
     assert patience <= at - 0.5 <= patience + POLICY.watch_seconds + 0.8
 
 
+def test_an_engine_is_not_told_to_end_because_its_keeper_was_held_up() -> None:
+    state, _ = step(ready(), Tick(at=5.0))
+    assert state.is_probing
+    state, _ = step(state, Unhealthy(at=900.0, reason="timed out"))
+    _, actions = step(state, Tick(at=900.0))
+    assert not any(isinstance(action, Stop) for action in actions)
+
+
 def test_an_engine_that_is_well_in_between_is_left_alone() -> None:
     state = ready()
     for turn in range(1, 10):

@@ -105,8 +105,12 @@ def _healthy(state: State, event: Healthy) -> Answer:
 def _unhealthy(state: State, event: Unhealthy) -> Answer:
     since = state.unwell_since
     if state.phase is Phase.READY and since is None:
-        since = min(state.probe_at, event.at)  # when it was asked
+        since = min(event.at, max(state.probe_at, event.at - _question_seconds(state)))  # when it was asked, unless we were held up since
     return _waiting(replace(state, unwell_since=since, unwell_reason=event.reason), event.at, state.policy.probe_seconds), ()
+
+
+def _question_seconds(state: State) -> float:
+    return min(state.policy.question_seconds, state.policy.unhealthy_seconds)
 
 
 def _answered(state: State, event: AnsweredARequest) -> Answer:
@@ -141,8 +145,7 @@ def _tick(state: State, event: Tick) -> Answer:  # noqa: PLR0911 - one answer fo
             why = f"it has not answered well for {event.at - state.unwell_since:.0f} s: {state.unwell_reason}"
             return _stop_unwell(state, event.at, why)
         case Phase.STARTING | Phase.READY if state.is_running and not state.is_probing and event.at >= state.probe_at:
-            seconds = min(state.policy.question_seconds, state.policy.unhealthy_seconds)
-            return replace(state, is_probing=True), (ProbeHealth(seconds=seconds),)
+            return replace(state, is_probing=True), (ProbeHealth(seconds=_question_seconds(state)),)
     return state, ()
 
 
