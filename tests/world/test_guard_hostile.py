@@ -59,6 +59,31 @@ async def test_who_never_ends_a_head_or_a_body_is_not_waited_for() -> None:
 
 
 @on_a_loop
+async def test_who_waits_to_be_asked_for_a_body_is_asked_once_the_request_may_be_answered() -> None:
+    async with loopback_engine() as engine, guarded(engine) as guard:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(guard.url.rpartition(":")[2]))
+        writer.write(request(BODY, "/v1/chat/completions", "Expect: 100-continue").removesuffix(BODY))
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(BODY)
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200")
+        writer.close()
+        for path, expected, status in (("/v1/chat/completions", "tea", b"417"), ("/nowhere", "100-continue", b"404")):
+            answer = await raw(guard.url, request(BODY, path, f"Expect: {expected}").removesuffix(BODY))
+            assert answer.split()[1] == status
+        assert [body for _, body, _ in engine.asked] == [BODY]
+
+
+@on_a_loop
+async def test_what_is_no_request_is_answered_without_a_word_on_what_answers() -> None:
+    async with loopback_engine() as engine, guarded(engine) as guard:
+        for sent in (b"GET /health HTTP/1.1\r\nno header\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"):
+            answer = await raw(guard.url, sent)
+            assert answer.split()[1] in {b"400", b"404"}
+            assert b"Server: ullage" in answer
+            assert b"aiohttp" not in answer
+
+
+@on_a_loop
 async def test_a_packed_body_is_unpacked_to_no_more_than_may_be_read_and_nobody_waits_meanwhile() -> None:
     async with loopback_engine() as engine, guarded(engine, body_bytes=1 << 20) as guard, aiohttp.ClientSession() as session:
         assert b"200" in (await raw(guard.url, request(gzip.compress(BODY), "/v1/chat/completions", "Content-Encoding: gzip")))[:15]

@@ -4,7 +4,7 @@ import asyncio
 import zlib
 from typing import Final, Self
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ullage.domain.guard import GuardOptions
@@ -47,7 +47,7 @@ class Body:
     def __exit__(self, *_: object) -> None:
         self._all.held_bytes -= self._nbytes
 
-    async def read(self, request: web.Request) -> bytes:
+    async def read(self, request: web.BaseRequest) -> bytes:
         """All of it, unpacked. Raises RefusedError."""
         if (request.content_length or 0) > self._options.body_bytes:
             raise self._too_large(request.content_length)
@@ -55,6 +55,7 @@ class Body:
             if request.content.is_eof():  # it came with its head
                 body = self._counted(request.content.read_nowait())
             else:
+                await _invite(request)
                 async with asyncio.timeout(self._options.body_s):
                     body = b"".join([self._counted(piece) async for piece in request.content.iter_any()])
         except TimeoutError as error:
@@ -95,6 +96,17 @@ class Body:
     def _too_large(self, nbytes: int | None) -> RefusedError:
         most = self._options.body_bytes
         return RefusedError(said.error(413, f"The body is larger than {most} bytes.", code="body_too_large", need=nbytes, have=most))
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Tell who sends a body only when asked for it that it may come."""
+    expected = request.headers.get("Expect")
+    if expected is None or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        raise _refused(417, f"Nothing is known here of Expect: {expected[:40]}.", "invalid_body")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer is still to come
 
 
 def _refused(status: int, message: str, code: str, retry_after_s: int | None = None) -> RefusedError:

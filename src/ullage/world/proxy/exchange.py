@@ -46,7 +46,7 @@ class _Stream(web.StreamResponse):
 class Engine(NamedTuple):
     """Where requests go. ``lost`` is told that a sending broke off; it finds out whether the engine is still there."""
 
-    send: "Callable[[str, bytes, web.Request], aiohttp.client._RequestContextManager]"
+    send: "Callable[[str, bytes, web.BaseRequest], aiohttp.client._RequestContextManager]"
     lost: Callable[[Slot, int], Awaitable[None]]
     is_well: Callable[[], Awaitable[bool]]
     silent_s: float  # how long it may send nothing of an answer
@@ -63,7 +63,7 @@ async def read(path: str, body: bytes, counter: PromptCounter, longest: int) -> 
 
 
 async def exchange(
-    request: web.Request, body: bytes, client: str, gate: Gate, engine: Engine, counter: PromptCounter
+    request: web.BaseRequest, body: bytes, client: str, gate: Gate, engine: Engine, counter: PromptCounter
 ) -> web.StreamResponse:
     """The answer to one gated request."""
     path = request.path
@@ -84,7 +84,7 @@ async def exchange(
         gate.leave(slot)
 
 
-async def _serve(request: web.Request, body: bytes, asked: Asked, slot: Slot, gate: Gate, engine: Engine) -> web.StreamResponse:
+async def _serve(request: web.BaseRequest, body: bytes, asked: Asked, slot: Slot, gate: Gate, engine: Engine) -> web.StreamResponse:
     answer = _Stream()
     while True:
         decision = await slot.decided()
@@ -141,7 +141,7 @@ def _whole(upstream: aiohttp.ClientResponse, body: bytes, slot: Slot) -> web.Res
 
 
 async def _stream(
-    request: web.Request, upstream: aiohttp.ClientResponse, answer: web.StreamResponse, slot: Slot, gate: Gate, begun: bytes
+    request: web.BaseRequest, upstream: aiohttp.ClientResponse, answer: web.StreamResponse, slot: Slot, gate: Gate, begun: bytes
 ) -> None:
     """Chunks as they come, after what has ``begun``; the first one ends the time in which the request could be sent again."""
     if begun:

@@ -137,24 +137,20 @@ class RealGuard:
             self._loop.close()
 
     async def _live(self) -> None:
-        app = web.Application(client_max_size=self._options.body_bytes)
-        app.router.add_route("*", "/{path:.*}", self._routes.answer)
-        app.on_response_prepare.append(headers.sign)
-        runner = web.AppRunner(
-            app,
+        server = web.Server(
+            self._routes.answer,
+            request_factory=headers.SignedRequest.made,
             access_log=None,
             logger=_SILENT,
             auto_decompress=False,
             handler_cancellation=True,
             keepalive_timeout=self._options.idle_s,
             lingering_time=2.0,  # for the rest of a body that was refused
-            shutdown_timeout=0.2,
             max_field_size=self._options.header_bytes,
             max_line_size=self._options.header_bytes,
         )
+        runner = web.ServerRunner(server, shutdown_timeout=0.2)
         await runner.setup()
-        server = runner.server
-        assert server is not None  # noqa: S101 - set up above
         listening: asyncio.Server | None = None
         try:
             most = most_connections()

@@ -1,8 +1,10 @@
 """What is passed on of a request's and an answer's headers, and whether a client may ask at all."""
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -27,9 +29,16 @@ _NOT_TOLD = frozenset({"content-length", "server", "set-cookie", "location"})
 Headers = CIMultiDictProxy[str]
 
 
-async def sign(_request: web.BaseRequest, answer: web.StreamResponse) -> None:
-    """Say who answers, and not on what it runs."""
-    answer.headers["Server"] = "ullage"
+class SignedRequest(web.BaseRequest):
+    """A request whose answer says who gives it, and not on what that runs."""
+
+    @classmethod
+    def made(cls, *words: Any) -> Self:
+        """As a server makes one."""
+        return cls(*words, loop=asyncio.get_running_loop())
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "ullage"
 
 
 def _named(headers: Headers) -> frozenset[str]:

@@ -55,7 +55,7 @@ class Routes:
         """Take no new requests."""
         self._leaving = True
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request. What goes wrong here is said without anything of the request."""
         try:
             return await self._answered(request)
@@ -69,7 +69,7 @@ class Routes:
                 raise
             return said.error(500, f"The guard failed at this request: {told}.", code="guard_failed")
 
-    async def _answered(self, request: web.Request) -> web.StreamResponse:
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/health":
             return self._health()
         client = headers.client_of(request.headers, request.remote or "", self._keys)
@@ -87,7 +87,7 @@ class Routes:
                 return await exchange(request, words, client or "", self._gate, self._engine, self._counter)
             return await self._pass(request, words)
 
-    def _objection(self, request: web.Request, *, is_known: bool) -> web.Response | None:
+    def _objection(self, request: web.BaseRequest, *, is_known: bool) -> web.Response | None:
         """What is wrong with a request before its body is read."""
         path, most, size = request.path, self._options.header_bytes, headers.nbytes(request.headers)
         if size > most:
@@ -107,13 +107,13 @@ class Routes:
             return said.error(405, f"{path[:200]} takes {wanted}.", code="method_not_allowed")
         return None
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
+    def _refusal(self, request: web.BaseRequest) -> web.Response | None:
         """Why a request that is as it should be is not taken any more."""
         if not self._leaving or request.path not in GATED:
             return None
         return said.error(503, "The server is stopping.", code="unavailable", retry_after_s=self._gate.state.limits.retry_s)
 
-    async def _pass(self, request: web.Request, body: bytes) -> web.Response:
+    async def _pass(self, request: web.BaseRequest, body: bytes) -> web.Response:
         try:
             async with self._upstream.ask(request, body) as seen:
                 return web.Response(status=seen.status, body=await seen.read(), headers=headers.to_client(seen.headers))

@@ -68,18 +68,18 @@ class Upstream:
         if session is not None:
             await session.close()
 
-    def send(self, path: str, body: bytes, request: web.Request) -> "aiohttp.client._RequestContextManager":
+    def send(self, path: str, body: bytes, request: web.BaseRequest) -> "aiohttp.client._RequestContextManager":
         """POST to the engine. Raises ClientConnectionError where there is none."""
         return self._open().post(self.url + path, data=body, headers=self._headers(request), allow_redirects=False)
 
-    def ask(self, request: web.Request, body: bytes) -> "aiohttp.client._RequestContextManager":
+    def ask(self, request: web.BaseRequest, body: bytes) -> "aiohttp.client._RequestContextManager":
         """The request as it came, for what is passed on without a gate and answered soon."""
         url = URL(self.url + request.rel_url.raw_path_qs, encoded=True)  # as it was judged: nothing is resolved in it
         soon = aiohttp.ClientTimeout(total=PASSED_S, sock_connect=CONNECT_S)
         headed = self._headers(request)
         return self._open().request(request.method, url, data=body or None, headers=headed, allow_redirects=False, timeout=soon)
 
-    def _headers(self, request: web.Request) -> CIMultiDict[str]:
+    def _headers(self, request: web.BaseRequest) -> CIMultiDict[str]:
         return headers.to_engine(request.headers, self._key, drops_key=self._drops_key)
 
     def _open(self) -> aiohttp.ClientSession:
