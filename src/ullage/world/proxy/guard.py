@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -139,7 +140,7 @@ class RealGuard:
     async def _live(self) -> None:
         server = web.Server(
             self._routes.answer,
-            request_factory=headers.SignedRequest.made,
+            request_factory=partial(headers.SignedRequest, loop=self._loop),
             access_log=None,
             logger=_SILENT,
             auto_decompress=False,

@@ -1,10 +1,8 @@
 """What is passed on of a request's and an answer's headers, and whether a client may ask at all."""
 
-import asyncio
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -31,11 +29,6 @@ Headers = CIMultiDictProxy[str]
 
 class SignedRequest(web.BaseRequest):
     """A request whose answer says who gives it, and not on what that runs."""
-
-    @classmethod
-    def made(cls, *words: Any) -> Self:
-        """As a server makes one."""
-        return cls(*words, loop=asyncio.get_running_loop())
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         response.headers["Server"] = "ullage"
