@@ -261,6 +261,10 @@ def test_parts_of_a_long_question_are_answered_at_the_length_of_its_reply(
         (("workload", "data.json", "--requests", "some"), 2),
         (("workload", "data.json", "--max-prompt", "9", "--min-prompt", "10"), 2),
         (("workload", "data.json", "--tokenizer", "data.json"), 3),
+        (("workload", "data.json", "--kept", "data.json"), 2),
+        (("workload", "data.json", "--kept", "a.json", "--dropped", "a.json"), 2),
+        (("workload", "data.json", "--kept", "a.json", "-o", "a.json"), 2),
+        (("workload", "data.json", "--dropped", "a.parquet"), 2),
         (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "data.json", "--rate", "0"), 2),
         (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "data.json", "--rate", "1", "--concurrency", "2"), 2),
     ],
@@ -269,7 +273,10 @@ def test_a_wrong_request_is_an_error_with_its_code(
     folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
 ) -> None:
     monkeypatch.chdir(folder)
+    before = (folder / "data.json").read_bytes()
     assert main(words) == code
+    assert (folder / "data.json").read_bytes() == before
+    assert not list(folder.glob("a.*"))
 
 
 def test_a_file_of_nothing_but_broken_records_is_refused(folder: Path) -> None:
@@ -323,6 +330,49 @@ def test_what_a_chat_template_adds_is_counted_and_can_be_said_instead(folder: Pa
     assert by_template["prompt_tokens"]["min"] == bare["prompt_tokens"]["min"] + 2 + 2
     assert said["prompt_tokens"]["min"] == bare["prompt_tokens"]["min"] + 5 + 5
     assert any("chat template adds 2 tokens around each message and 2 once" in note for note in by_template["notes"])
+
+
+def test_more_around_a_reply_than_around_a_question_is_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template = (
+        "{% for message in messages %}{% if message.role == 'assistant' %}<|end|><|end|>{% endif %}<|end|>{{ message.content }}{% endfor %}"
+    )
+    (folder / "chat_template.jinja").write_text(template)
+    turns = [{"from": who, "value": "the cat"} for who in ("human", "gpt", "human", "gpt", "human", "gpt")]
+    (folder / "turns.json").write_text(json.dumps([{"conversations": turns}]))
+    _, seen = answer(capsys, "workload", str(folder / "turns.json"), "--tokenizer", str(folder), "--json")
+    (word,) = byte_level().count(["the cat"])
+    # What the template itself makes of one, three and five messages.
+    assert [seen["prompt_tokens"][key] for key in ("min", "p50", "max")] == [word + 1, 3 * word + 5, 5 * word + 9]
+
+
+def test_requests_that_go_with_what_is_cut_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    turns = [{"from": who, "value": "the cat " * 9} for who in ("human", "gpt", "human", "gpt", "human", "gpt")]
+    (folder / "turns.json").write_text(json.dumps([{"conversations": turns}]))
+    (count,) = byte_level().count(["the cat " * 9])
+    words = ("workload", str(folder / "turns.json"), "--tokenizer", str(folder), "--max-prompt", str(count), "--split")
+    _, seen = answer(capsys, *words, "window", "--json")
+    assert (seen["prompt_tokens"]["count"], seen["cut_requests"]) == (1, 2)
+    assert main((*words, "window")) == 0
+    assert "2 requests of them went with what was cut" in " ".join(capsys.readouterr().out.split())
+    _, seen = answer(capsys, *words, "overlap", "--json")
+    assert (seen["prompt_tokens"]["count"], seen["cut_requests"]) == (3, 0)
+
+
+def test_requests_of_one_length_need_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    code, plan = answer(capsys, "plan", "Qwen3-8B", "--gpu", "H100", "--workload", "1000:200", "--concurrency", "8", "--json")
+    assert code == 0
+    assert plan["workload"]["context_tokens"] == 1200
+    assert plan["forecast"]["arrivals"]["clients"] == 8
+
+
+@pytest.mark.parametrize("names", [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"), ("prompt_len", "output_len")])
+def test_lengths_under_common_names_count_where_there_is_no_text(names: tuple[str, str]) -> None:
+    said = dict(zip(names, (7, 3), strict=True))
+    stated = read_dialogue(said)
+    assert (stated.prompt_tokens, stated.answer_tokens) == (7, 3)
+    assert read_dialogue({"prompt": "a question", **said}).prompt_tokens is None
+    with pytest.raises(MalformedFileError, match="no lengths"):
+        read_dialogue(dict.fromkeys(names, 10**20))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ class Gathered:
 
     def __init__(self) -> None:
         self.records = self.malformed = self.rewritten = self.counted_tokens = self._unanswered = self._stated = 0
+        self.cut_requests = 0  # fewer than before, by what was written anew
         self.faults: list[Fault] = []
         self._reasons: dict[str, int] = {}
         self._prompt, self._output, self._total, self._turns = Tally(), Tally(), Tally(), Tally()
@@ -62,6 +63,7 @@ class Gathered:
             faults=tuple(self.faults),
             dropped=tuple(sorted(self._reasons.items())),
             rewritten=self.rewritten,
+            cut_requests=self.cut_requests,
             counted_tokens=self.counted_tokens,
             prompt=self._prompt.spread(),
             output=self._output.spread(),

@@ -56,7 +56,7 @@ _TRAFFIC = (
     Option(
         "workload",
         "text",
-        "Requests to size by: data, or what `ullage workload -o` wrote. --concurrency is then clients.",
+        "Requests to size by: data, what `ullage workload -o` wrote, or PROMPT:ANSWER. --concurrency is then clients.",
         "FILE",
         panel="Load",
     ),

@@ -6,13 +6,16 @@ from typing import NamedTuple
 from ullage.commands._gathered import Gathered
 from ullage.commands.tokens import find_counter
 from ullage.domain.survey import Survey
-from ullage.errors import MalformedFileError, WorldError
+from ullage.errors import InputError, MalformedFileError, WorldError
 from ullage.planning.dialogues import Dialogue, read_dialogue, with_answer, with_messages
 from ullage.planning.requests import Limits, Rules, is_too_long, reason_to_drop, requests_of, turns_of
 from ullage.planning.rewrite import Part, Shears, Writer, rewritten
 from ullage.ports import DataSet, Record, RecordWriter, World
 
 _LIST_CHARACTERS, _LIST_TEXTS = 1 << 20, 1024
+_TEXTS = ("jsonl", "ndjson", "json", "txt", "csv")
+# Endings of names that say another format than the one that data is written in.
+_OTHERS = {"json": ("jsonl", "ndjson", "parquet"), "jsonl": ("parquet",), "text": ("parquet",), "parquet": _TEXTS}
 
 
 class Order(NamedTuple):
@@ -28,6 +31,7 @@ class Order(NamedTuple):
     overlap_tokens: int = 0
     kept: str | None = None
     dropped: str | None = None
+    summary: str | None = None  # written behind all else
 
 
 class _Read(NamedTuple):
@@ -41,11 +45,11 @@ def survey(order: Order, world: World) -> Survey:
     data = world.data.open(order.path)
     if data is None:
         raise WorldError(f"{order.path} does not exist: give a .json, .jsonl, .txt or .parquet file")
+    _check_written(order, data, world)
     found = find_counter(order.tokenizer, order.model, world, nbytes=data.nbytes)
     counter = found.counter
     if order.by_template:
-        each, begin, led = found.message_tokens, found.begin_tokens, found.led_tokens
-        order = order._replace(rules=order.rules._replace(message_tokens=each, begin_tokens=begin, led_tokens=led))
+        order = order._replace(rules=found.around(order.rules))
     shears = Shears(lambda text: counter.count([text])[0], counter.boundaries)
     desk = _Desk(order, data, Writer(order.limits, order.rules, shears, order.overlap_tokens))
     for reads, counts in counter.count_batches(_lists(data)):
@@ -61,6 +65,21 @@ def survey(order: Order, world: World) -> Survey:
         raise MalformedFileError(f"no record of {order.path} could be read{why}")
     desk.close()
     return seen.survey(order.path, data, counter, found.notes)
+
+
+def _check_written(order: Order, data: DataSet, world: World) -> None:
+    """Raises InputError where a file that is read or written would be written over, and for a name that says another format."""
+    taken = {world.processes.whole(order.path): "the data"}
+    for option, path in (("--output", order.summary), ("--kept", order.kept), ("--dropped", order.dropped)):
+        if path is None:
+            continue
+        place = world.processes.whole(path)
+        if place in taken:
+            raise InputError(f"{option} {path} would be written over {taken[place]}: give another file")
+        taken[place] = option
+        ending = path.rpartition(".")[2].lower()
+        if option != "--output" and ending in _OTHERS[data.format]:
+            raise InputError(f"{option} {path}: it is written in the format of the data, {data.format}: give a name that ends so")
 
 
 def _lists(data: DataSet) -> Iterator[tuple[list[_Read], list[str]]]:
@@ -110,12 +129,14 @@ class _Desk:
             self._sort(read.record, read.dialogue, counts)
             return
         self.seen.rewritten += 1
+        self.seen.cut_requests += len(requests_of(read.dialogue, counts, self._order.rules))
         for number, part in enumerate(parts, 1):
             value = with_messages(read.record.value, read.dialogue, part.messages, f"part{number}")
             dialogue = read.dialogue._replace(messages=part.messages)
             if part.answer_tokens is not None:
                 dialogue = dialogue._replace(answer_tokens=part.answer_tokens)
                 value = with_answer(value, dialogue) if self._has_keys else value
+            self.seen.cut_requests -= len(requests_of(dialogue, part.counts, self._order.rules))
             self._sort(Record(read.record.number, read.record.line, value), dialogue, part.counts)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from ullage.domain.weight_format import NeedMore
 from ullage.errors import InputError, UllageError, WorldError
 from ullage.formats.gguf import read_whole
 from ullage.planning.dialogues import SYSTEM
+from ullage.planning.requests import Rules
 from ullage.ports import Counter, ModelFolder, World
 from ullage.text.boundaries import spaces
 from ullage.text.chat import chat_template, chat_template_from_gguf, render
@@ -43,16 +44,21 @@ class Estimate:
 
 
 class Found(NamedTuple):
-    """What counts, what the model's chat template adds (tokens around each message, and once), and what to say of both.
-
-    ``led_tokens`` are added once where a system message leads; None where the template takes none.
-    """
+    """What counts, what the model's chat template adds, and what to say of both."""
 
     counter: Counter
-    message_tokens: int = 0
-    begin_tokens: int = 0
-    led_tokens: int | None = None
+    added: Rules = Rules()
     notes: tuple[str, ...] = ()
+
+    def around(self, rules: Rules) -> Rules:
+        """The rules with what the template adds."""
+        added = self.added
+        return rules._replace(
+            message_tokens=added.message_tokens,
+            reply_tokens=added.reply_tokens,
+            begin_tokens=added.begin_tokens,
+            led_tokens=added.led_tokens,
+        )
 
 
 class _Opened(NamedTuple):
@@ -93,12 +99,17 @@ def _with_template(opened: _Opened) -> Found:
         word, short, long = counter.count([_CHAT[0]["content"], one, three])
     except UllageError as error:
         return Found(counter, notes=(f"what the chat template adds is not counted: {error}",))
-    each = max(0, (long - short - 2 * word) // 2)
-    begin = max(0, short - word - each)
-    said = f"the chat template adds {each} tokens around each message and {begin} once for each request"
+    pair = max(0, long - short - 2 * word)  # around a reply and the question after it, which always go together
+    each = max(0, min(pair // 2, short - word))
+    reply, begin = pair - each, max(0, short - word - each)
+    said = f"the chat template adds {_around(each, reply)} and {begin} once for each request"
     led = _led_tokens(counter, template, 2 * (word + each))
     said = said if led in (None, begin) else f"{said}, {led} where that has a system message of its own"
-    return Found(counter, each, begin, led, (said,))
+    return Found(counter, Rules(message_tokens=each, reply_tokens=reply, begin_tokens=begin, led_tokens=led), (said,))
+
+
+def _around(each: int, reply: int) -> str:
+    return f"{each} tokens around each message" if each == reply else f"{each} tokens around each question, {reply} around each reply"
 
 
 def _led_tokens(counter: Counter, template: str, own: int) -> int | None:

@@ -1,12 +1,14 @@
 """``plan --workload``: sizes by the lengths of real requests in place of one context, and the pool simulated under them."""
 
+import re
+
 from ullage.commands.question import Question
 from ullage.commands.survey import Order, survey
 from ullage.commands.verb import Flags
 from ullage.domain.engine import Engine
 from ullage.domain.hyperparameters import Json
 from ullage.domain.plan import Plan
-from ullage.domain.workload import Arrivals, Growth, Lengths
+from ullage.domain.workload import Arrivals, Growth, LengthBin, Lengths
 from ullage.errors import InputError, WorldError
 from ullage.frozen import replace
 from ullage.planning.forecast import PACE, forecast
@@ -16,13 +18,16 @@ from ullage.ports import World
 from ullage.report.workload_json import counted_by, is_workload, read_workload
 
 _LARGEST_SUMMARY = 1 << 20
+_PLAIN = re.compile(r"(\d{1,7}):(\d{1,7})")
 
 
 def read_traffic(flags: Flags, world: World, model: str | None) -> tuple[Lengths, Arrivals, tuple[str, ...]]:
-    """The lengths of ``--workload``, a summary or the data itself, when they come, and what to say of them. Raises every error."""
+    """The lengths of ``--workload``: a summary, the data itself, or PROMPT:ANSWER; when they come; and what to say. Raises every error."""
     path = flags.text("workload") or ""
     arrivals_of(flags, Arrivals())  # a wrong word is said before much is read
     pace_of(flags)
+    if (plain := _PLAIN.fullmatch(path)) is not None:
+        return _alike(int(plain[1]), int(plain[2])), arrivals_of(flags, Arrivals()), ()
     found = _summary(path, world)
     notes: tuple[str, ...] = ()
     if found is not None:
@@ -32,6 +37,17 @@ def read_traffic(flags: Flags, world: World, model: str | None) -> tuple[Lengths
         seen = survey(Order(path, Rules(), tokenizer=flags.text("tokenizer"), model=model), world)
         lengths, arrivals, notes = seen.lengths, Arrivals(times_s=seen.times_s), seen.notes
     return lengths, arrivals_of(flags, arrivals), tuple(f"workload: {note}" for note in notes)
+
+
+def _alike(prompt: int, answer: int) -> Lengths:
+    """Requests that all have these lengths."""
+    prompt, answer = max(1, prompt), max(1, answer)
+    return Lengths(
+        bins=(LengthBin(prompt, answer, 1),),
+        longest_prompt_tokens=prompt,
+        longest_output_tokens=answer,
+        longest_total_tokens=prompt + answer,
+    )
 
 
 def _of_another(counter: str, model: str | None) -> tuple[str, ...]:

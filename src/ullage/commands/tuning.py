@@ -17,7 +17,7 @@ from ullage.domain.engine import Engine
 from ullage.domain.load import Asked, Load
 from ullage.domain.plan import Command, Verdict
 from ullage.domain.tuning import Dial, Objective, Point, Study
-from ullage.domain.workload import Arrivals, LengthBin, Lengths
+from ullage.domain.workload import Arrivals, Lengths
 from ullage.errors import InputError, UllageError
 from ullage.frozen import replace
 from ullage.planning.answer import as_plan
@@ -31,7 +31,6 @@ from ullage.ports import World
 _RUNS = frozenset({Verdict.FITS, Verdict.TIGHT})
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)")
 _UNITS = {"s": 1.0, "": 60.0, "m": 60.0, "h": 3600.0}
-_PLAIN = re.compile(r"(\d{1,7}):(\d{1,7})")
 _CLIENTS, _FEWEST, _OPEN_LOOP = 8, 16, 32
 _MOST_POINTS = 20_000  # that are evaluated for their ledger
 _WORTH_A_STEP = 0.03  # a smaller gain is not worth another setting: of two that are alike the one that takes less memory wins
@@ -112,23 +111,9 @@ def seconds(flags: Flags, name: str, usual: float) -> float:
 
 def _traffic(flags: Flags, world: World, model: str) -> tuple[Lengths, Arrivals, tuple[str, ...]]:
     """Lengths and arrivals of the file, or of ``PROMPT:ANSWER``; eight clients where nothing says when requests come."""
-    word = flags.text("workload")
-    if word is None:
+    if flags.text("workload") is None:
         raise InputError("say what to tune for: --workload FILE, or --workload 512:128 for prompts and answers of so many tokens")
-    plain = _PLAIN.fullmatch(word)
-    if plain is None:
-        lengths, arrivals, notes = read_traffic(flags, world, model)
-    else:
-        from ullage.commands.traffic import arrivals_of  # noqa: PLC0415 - a file has its own
-
-        prompt, answer = max(1, int(plain[1])), max(1, int(plain[2]))
-        lengths = Lengths(
-            bins=(LengthBin(prompt, answer, 1),),
-            longest_prompt_tokens=prompt,
-            longest_output_tokens=answer,
-            longest_total_tokens=prompt + answer,
-        )
-        arrivals, notes = arrivals_of(flags, Arrivals()), ()
+    lengths, arrivals, notes = read_traffic(flags, world, model)
     if arrivals == Arrivals():
         arrivals = Arrivals(clients=_CLIENTS)
         notes = (

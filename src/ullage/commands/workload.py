@@ -79,6 +79,7 @@ def _order(flags: Flags) -> Order:
         overlap_tokens=overlap,
         kept=flags.text("kept"),
         dropped=flags.text("dropped"),
+        summary=flags.text("output"),
     )
 
 

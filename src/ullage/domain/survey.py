@@ -36,7 +36,8 @@ class Survey:
     """A file of requests, counted. ``tokenizer`` says by what; ``is_exact`` is False for an estimate.
 
     ``faults`` are the first of the ``malformed``; ``dropped`` counts records by the reason a filter gave. ``times_s`` are the arrivals
-    that the records state, from the first.
+    that the records state, from the first. ``cut_requests`` went with what was cut from records written anew; fewer than none where
+    parts made more of them.
     """
 
     source: str
@@ -48,6 +49,7 @@ class Survey:
     faults: tuple[Fault, ...]
     dropped: tuple[tuple[str, int], ...]
     rewritten: int
+    cut_requests: int
     counted_tokens: int  # of all texts, before anything was dropped
     prompt: Spread
     output: Spread

@@ -19,6 +19,15 @@ _BOUNDS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "output_toke
 # The names under which traces state the tokens of a prompt and of its answer, and how many of their timestamps are a second:
 # Mooncake, BurstGPT, Azure.
 _TRACES = (("input_length", "output_length", 1000), ("request_tokens", "response_tokens", 1), ("contexttokens", "generatedtokens", 1))
+# The same in a record that may have texts as well, which count first: those of vLLM's and of OpenAI's own words.
+_LENGTHS = (
+    ("prompt_tokens", "completion_tokens", 1),
+    ("prompt_tokens", "output_tokens", 1),
+    ("input_tokens", "output_tokens", 1),
+    ("prompt_len", "output_len", 1),
+    ("input_len", "output_len", 1),
+)
+_MOST_TOKENS = 1 << 40  # a length above is a mistake
 _TIMES = ("arrival_s", "arrival", "timestamp_s", "timestamp")
 
 
@@ -54,19 +63,20 @@ def read_dialogue(value: Json) -> Dialogue:
         if isinstance(inner, dict):
             found = read_dialogue(inner)
             return found._replace(path=(outer, *found.path))
-    stated = _stated(value)
+    has_text = any(isinstance(value.get(key), list) for key in _LISTS) or any(_text(value.get(key)) for key in _PROMPTS)
+    stated = _stated(value, _TRACES if has_text else (*_TRACES, *_LENGTHS))
     if stated is not None:
         return stated
     return _of_object(value)._replace(answer_tokens=_bound(value), at_s=_time(value))
 
 
-def _stated(value: dict[str, Json]) -> Dialogue | None:
+def _stated(value: dict[str, Json], names: tuple[tuple[str, str, int], ...]) -> Dialogue | None:
     """A record of a trace that has lengths in place of texts; None for any other. Raises MalformedFileError for one without a prompt."""
     by_name = {name.lower().replace(" ", "_"): item for name, item in value.items()}
-    for prompt, answer, ticks in _TRACES:
+    for prompt, answer, ticks in names:
         if prompt in by_name and answer in by_name:
             asked, answered = by_name[prompt], by_name[answer]
-            if type(asked) is not int or type(answered) is not int or asked < 1 or answered < 0:
+            if type(asked) is not int or type(answered) is not int or not (1 <= asked < _MOST_TOKENS and 0 <= answered < _MOST_TOKENS):
                 raise MalformedFileError(f"{prompt} and {answer} are no lengths in tokens, of a prompt of at least one")
             return Dialogue((), answer_tokens=answered, at_s=_moment(by_name.get("timestamp"), ticks), prompt_tokens=asked)
     return None

@@ -20,8 +20,9 @@ class Asked(NamedTuple):
 class Rules(NamedTuple):
     """Which replies of a dialogue are requests, and the answer of a record that has none.
 
-    A chat's template adds ``message_tokens`` around each message, and ``begin_tokens`` once: before the first and where the answer begins;
-    ``led_tokens`` instead where the first is a system message, in place of which many templates bring their own (None: the same).
+    A chat's template adds ``message_tokens`` around each message, ``reply_tokens`` around a reply (None: the same), and ``begin_tokens``
+    once: before the first and where the answer begins; ``led_tokens`` instead where the first is a system message, in place of which
+    many templates bring their own (None: the same).
     """
 
     which: str = EVERY
@@ -29,6 +30,7 @@ class Rules(NamedTuple):
     begin_tokens: int = 0
     answer_tokens: int = 0
     led_tokens: int | None = None
+    reply_tokens: int | None = None
 
 
 class Limits(NamedTuple):
@@ -48,11 +50,12 @@ def requests_of(dialogue: Dialogue, counts: Sequence[int], rules: Rules) -> tupl
     is_led = bool(dialogue.messages) and dialogue.messages[0].role == SYSTEM and rules.led_tokens is not None
     begin = (rules.led_tokens or 0) if is_led else rules.begin_tokens
     each, begin = (rules.message_tokens, begin) if dialogue.is_chat else (0, 0)
+    reply = each if rules.reply_tokens is None or not dialogue.is_chat else rules.reply_tokens
     found, before = [], 0
     for message, count in zip(dialogue.messages, counts, strict=True):
         if message.role == ASSISTANT and before:
             found.append(Asked(before + begin, count))
-        before += count + each
+        before += count + (reply if message.role == ASSISTANT else each)
     if not found:
         said = dialogue.answer_tokens
         return (Asked(before + begin, rules.answer_tokens if said is None else said),)

@@ -56,7 +56,8 @@ def _label(start: int, end: int) -> str:
 def _left_out(survey: Survey) -> tuple[doc.Block, ...]:
     said = [f"{counted(count, 'record')} dropped by {limit}" for limit, count in survey.dropped]
     if survey.rewritten:
-        said.append(f"{counted(survey.rewritten, 'record')} written anew for being too long")
+        went = f"; {counted(survey.cut_requests, 'request')} of them went with what was cut" if survey.cut_requests > 0 else ""
+        said.append(f"{counted(survey.rewritten, 'record')} written anew for being too long{went}")
     if survey.malformed:
         said.append(f"not understood: {format_count(survey.malformed)} of {counted(survey.records, 'record')}")
         said += [f"record {one.record}{f', line {one.line}' if one.line else ''}: {one.why}" for one in survey.faults[:_MOST_FAULTS]]

@@ -21,6 +21,7 @@ def workload_values(survey: Survey) -> dict[str, Json]:
         "faults": [{"record": one.record, "line": one.line, "why": one.why} for one in survey.faults],
         "dropped": dict(survey.dropped),
         "rewritten": survey.rewritten,
+        "cut_requests": survey.cut_requests,
         "counted_tokens": survey.counted_tokens,
         "prompt_tokens": _spread(survey.prompt),
         "output_tokens": _spread(survey.output),
