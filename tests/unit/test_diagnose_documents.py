@@ -62,6 +62,28 @@ def test_what_prose_and_pools_tell_of_how_far_a_run_was() -> None:
     assert diagnosed(f"INFO 01-01 00:00:00 [core.py:1] Application startup complete.\n{private}").causes[0].kind is not Kind.GRAPHS
 
 
+@pytest.mark.parametrize(
+    ("line", "is_stated"),
+    [
+        ("llm-1 exited with code 137", False),
+        ("Killed", False),
+        ("oom-kill:constraint=CONSTRAINT_MEMCG,task=python3,pid=1", True),
+        ("    Reason:       OOMKilled", True),
+        ("Out of memory: Killed process 7 (python3) total-vm:7kB, anon-rss:6kB", True),
+    ],
+)
+def test_a_kill_whose_reason_nobody_tells_is_a_want_of_memory_by_inference_only(line: str, *, is_stated: bool) -> None:
+    first = diagnosed(f"INFO 01-01 00:00:00 [core.py:1] x\n{line}").causes[0]
+    assert (first.family, first.stated) == (Family.HOST, is_stated)
+
+
+def test_ggmls_pool_and_words_about_prompts_tell_that_it_served() -> None:
+    pool = "  current device: 0, in function alloc at /ggml-cuda/ggml-cuda.cu:424\n  cuMemCreate(&handle, reserve_size, &prop, 0)"
+    assert diagnosed(f"CUDA error: out of memory\n{pool}").causes[0].kind is Kind.ACTIVATIONS
+    assert diagnosed("CUDA error: out of memory\nFor longer prompts it ends so.").causes[0].stage is Stage.FIRST_PROMPT
+    assert diagnosed("As soon as the context passes 6k it gives an OOM").causes[0].stage is Stage.FIRST_PROMPT
+
+
 def test_a_call_in_a_traceback_that_lacks_its_middle_tells_the_stage() -> None:
     text = (
         "RuntimeError: CUDA out of memory\n"

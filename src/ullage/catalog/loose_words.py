@@ -43,7 +43,7 @@ _SAID: Final = tuple(
         (
             "error.memory",
             (
-                r"(?<![a-z])OOM(?:s|ing|ed)?(?![a-z])|out[ -]?of[ -]?memm?ory|command buffer \d{1,3} failed with status 5"
+                r"(?<![a-z])OOM(?:s|ing|ed)?(?![a-z])|out[ -]?of[ -]?mem\w?\w?ory|command buffer \d{1,3} failed with status 5"
                 r"|(?:not enough|insufficient) (?:GPU |device )?memory"
                 r"|runs out of .{0,20}memory|memory error"
                 r"|\b(?:cannot|can ?not|can't|could not|unable to) (?:load|start|run)\b.{0,80}\b(?:context|tokens|GPUs?|\d+ ?GB|\dx \w+)\b"

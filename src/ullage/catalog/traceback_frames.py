@@ -175,6 +175,9 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"Method Prefill encountered|Request failed during generation|Setting max batch total tokens",
             r'"POST /(?:v1/|api/)?(?:chat|completions|generate|embed|messages|responses)',
             r"_log_task_completion|[Ww]hen (?:the|a) first (?:request|prompt)",
+            # ggml's pool of a step's temporaries
+            r"in function alloc at \S*ggml-cuda|\blook_ahead_size\b|cuMemCreate\(&handle, reserve_size",
+            r"^(?:For|With|On|As soon as) .{0,30}\b(?:bigger|larger?|longe?r?) (?:prompt|context|input)s?\b",
             r"(?:context|prompt|input) (?:is|was|gets) (?:\w+er|more) than \d",
             r"Background loop (?:has errored|is stopped)|[Ee]ngine (?:background task|loop) (?:failed|has died|is not)",
         ),

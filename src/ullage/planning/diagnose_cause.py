@@ -20,7 +20,7 @@ _WEAK: Final = frozenset({Kind.WRONG_MODULE, Kind.MISSING_LIBRARY, Kind.DRIVER, 
 # Steps whose failure can have another reason, which they then say; what an allocation that failed can have been for.
 _WITH_REASON: Final = frozenset({Kind.GRAPHS, Kind.SAMPLER})
 _OPEN: Final = frozenset({Kind.WEIGHTS, Kind.WORKSPACE, Kind.ACTIVATIONS, Kind.GRAPHS})
-_MEMORY: Final = re.compile(r"memory|alloc|\bOOM\b|OUT_OF_", re.IGNORECASE)
+_MEMORY: Final = re.compile(r"memory|alloc|(?:\b|early)OOM|OUT_OF_", re.IGNORECASE)
 _NOT_MEMORY: Final = re.compile(r"illegal memory|memory access fault")
 _LEAST_REASON = 4
 _NOTHING: Final = "NoneType"
@@ -81,6 +81,8 @@ def _told(log: Log, seen: Sighting, kind: Kind, stage: Stage) -> Cause:
         return cause_of(seen, other, stage)
     if name == "error.host_oom" and (named := names_after(log, seen)) is not None:
         return cause_of(seen, kind, STAGES.get(KINDS[named.fact.name], Stage.PROFILE))
+    if name == "error.host_killed" and _MEMORY.search(seen.text) is None:
+        return cause_of(seen, kind, stage, stated=False, says="killed from outside, as is done when memory runs out")
     if kind is Kind.DEVICE_NOT_FREE and detail(seen.fact, "requested_bytes"):
         kind = Kind.CACHE_ALLOCATION
     return cause_of(seen, kind, STAGES.get(kind, stage) if stage in {Stage.UNKNOWN, Stage.START, Stage.PROFILE} else _settled(kind, stage))

@@ -87,7 +87,7 @@ _STATED_STAGES: Final = (
 
 # Words about lengths: something that grows with them was being made.
 _OF_LENGTHS: Final = re.compile(
-    r"\b(?:input|prompt|context)s?\b.{0,20}(?:>|over|above|beyond|\w+er than|more than|exceed\w*) ?\d|after \d+k? tokens"
+    r"\b(?:input|prompt|context)s?\b.{0,20}(?:>|over|above|beyond|\w+er than|more than|exceed\w*|pass\w*|reach\w*) ?\d|after \d+k? tokens"
     r"|\b(?:bigger|larger?|longe?r?|huge) (?:input|prompt|context|sequence|request|image)s?\b"
     r"|\b\d+ ?in[ /,]?\d+ ?out\b|input/output tokens?|\bat \d+k? (?:tokens|context)|\b\d{3,} fails\b"
 )
