@@ -23,7 +23,7 @@ from ullage.planning.answer import answer
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_gather import gather
 from ullage.planning.fit import evaluate
-from ullage.planning.step_down import next_remedy
+from ullage.planning.step_down import next_remedies
 from ullage.units import GiB, MiB
 
 MODEL = "Qwen3-8B"
@@ -183,8 +183,7 @@ def test_a_refused_reservation_of_one_caller_comes_down_to_one_sequence_before_i
     assert fact is not None
     steps = []
     for _ in range(4):
-        remedy = next_remedy(ENGINE, FIRST_AID)(case, answer(ENGINE, case), (fact,), Limit.HOST)
-        assert remedy is not None
+        remedy, *_ = next_remedies(ENGINE, FIRST_AID)(case, answer(ENGINE, case), (fact,), Limit.HOST)
         steps.append(remedy.changes[0])
         case = remedy.case
     assert steps == [("max_seqs", count) for count in (8, 4, 2, 1)]
@@ -197,8 +196,7 @@ def test_a_refused_reservation_is_stepped_down_by_fewer_sequences_first_and_neve
     assert fact is not None
     steps = []
     for _ in range(3):
-        remedy = next_remedy(ENGINE, FIRST_AID)(case, answer(ENGINE, case), (fact,), Limit.HOST)
-        assert remedy is not None
+        remedy, *_ = next_remedies(ENGINE, FIRST_AID)(case, answer(ENGINE, case), (fact,), Limit.HOST)
         steps.append(remedy.changes[0])
         case = remedy.case
     assert steps[:2] == [("max_seqs", 8), ("max_seqs", 4)]

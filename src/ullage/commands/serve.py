@@ -14,7 +14,7 @@ from ullage.engines import first_aid
 from ullage.errors import InputError, WorldError
 from ullage.frozen import replace
 from ullage.planning.launch import LOCAL, listen
-from ullage.planning.step_down import adviser, next_remedy
+from ullage.planning.step_down import adviser, next_remedies
 from ullage.planning.supervise import NextStep, begin, no_step, step
 from ullage.ports import Care, World
 
@@ -139,7 +139,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
     next_step: NextStep = no_step
     if serving.case is not None:
         next_step = adviser(
-            serving.engine, next_remedy(serving.engine, first_aid(serving.engine.profile.name)), prepared(serving, ready, flags)
+            serving.engine, next_remedies(serving.engine, first_aid(serving.engine.profile.name)), prepared(serving, ready, flags)
         )
     runs: list[Run] = []
     recorder = Recorder(world, serving, door.answers if door is not None else tuple)

@@ -8,6 +8,7 @@ from ullage.domain.case import Case, Value
 from ullage.domain.cause import Cause, Diagnosis, FirstAid, Kind, Log, Sighting, Stage
 from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
+from ullage.domain.ledger import Phase, Purpose
 from ullage.domain.machine import HOST
 from ullage.domain.plan import Command, Lever, Limit, Plan, Remedy
 from ullage.domain.supervision import Launch, StepDown
@@ -19,14 +20,14 @@ from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import cache_gained, is_reserving, planned, pool_bytes, remedy_of, reserved_bytes
 from ullage.units import format_bytes
 
-# What ran out, from the engine's own words: the case as asked, its plan, the facts, and what the failure says ran out.
-NextRemedy = Callable[[Case, Plan, tuple[Fact, ...], Limit | None], Remedy | None]
+# What could be changed, the best first: of the case as asked, its plan, the facts, and what the failure says ran out.
+NextRemedies = Callable[[Case, Plan, tuple[Fact, ...], Limit | None], tuple[Remedy, ...]]
 # A command of ours for a case, made ready as the first one was; None where it cannot be.
 Prepared = Callable[[Case, Case, Command], Command | None]
 
 
 def adviser(
-    engine: Engine, next_remedy: NextRemedy, prepared: Prepared
+    engine: Engine, next_remedies: NextRemedies, prepared: Prepared
 ) -> Callable[[Launch, tuple[Fact, ...], Limit | None], StepDown | None]:
     """What the supervisor asks after running out of memory."""
 
@@ -34,8 +35,9 @@ def adviser(
         if launch.case is None:
             return None
         try:
-            remedy = next_remedy(launch.case, answer(engine, launch.case), facts, limit)
-            made = None if remedy is None else prepared(launch.case, remedy.case, launch.command)
+            found = next_remedies(launch.case, answer(engine, launch.case), facts, limit)
+            ready = ((remedy, prepared(launch.case, remedy.case, launch.command)) for remedy in found)
+            remedy, made = next(((remedy, made) for remedy, made in ready if made not in {None, launch.command}), (None, None))
         except UllageError:  # outside what the engine's rules know: there is nothing to advise
             return None
         if remedy is None or made is None:
@@ -77,16 +79,17 @@ def _value(case: Case, name: str) -> Value:
             return case.settings.get(name)
 
 
-def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
+def next_remedies(engine: Engine, aid: FirstAid | None = None) -> NextRemedies:
     """By the engine's levers: the plan's own remedies where it did not fit, else what frees enough of what ran out.
 
     Enough is what the failed allocation lacked, where its line says so; of a cache that was refused whole, a part of that. Of what frees
-    enough comes first what the diagnosis names first, then what costs least; where nothing does, what frees most.
+    enough comes first what the diagnosis names first, then what costs least; where nothing does, what frees most. Where the engine died
+    as it loaded, only what loading takes counts: a smaller cache is no help to it.
     """
 
-    def found(case: Case, plan: Plan, facts: tuple[Fact, ...], limit: Limit | None) -> Remedy | None:
+    def found(case: Case, plan: Plan, facts: tuple[Fact, ...], limit: Limit | None) -> tuple[Remedy, ...]:
         if plan.remedies:
-            return plan.remedies[0]
+            return plan.remedies
         before = evaluate(engine, case)
         diagnosis = diagnosed(engine, aid, case, facts)
         cause = diagnosis.causes[0] if diagnosis.causes else None
@@ -94,7 +97,8 @@ def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
         reserving = cause is not None and is_reserving(cause)
         lacking = _lacking_bytes(facts) or (cause.lacking_bytes if cause is not None else None)
         enough = max(lacking or 0, pool_bytes(before) // _MARGIN) if reserving else lacking or _peak(before, runs_out) // _LEAST_SHARE
-        frees = _unreserved if reserving else partial(_freed, limit=runs_out)
+        loading = cause is not None and cause.stage is Stage.LOAD
+        frees = _unreserved if reserving else partial(_unloaded if loading else _freed, limit=runs_out)
         if reserving and aid is not None:  # in the order of the hints: a small change is tried before it is sure to be enough
             order = [hint.setting for hint in aid.hints if Kind.HOST in hint.kinds and Stage.CACHE in hint.stages]
         else:
@@ -114,7 +118,7 @@ def next_remedy(engine: Engine, aid: FirstAid | None = None) -> NextRemedy:
                 -pair[0].frees_bytes,
             )
         )
-        return tried[0][0] if tried else None
+        return tuple(remedy for remedy, _ in tried)
 
     return found
 
@@ -159,13 +163,14 @@ def _lacking_bytes(facts: tuple[Fact, ...]) -> int:
 def _best(
     engine: Engine, before: Outcome, lever: Lever, limit: Limit | None, enough: int, freed: Callable[[Outcome, Outcome], int]
 ) -> Iterator[tuple[Remedy, Lever]]:
-    """The first value of a lever that frees enough, else the last that frees anything."""
+    """The first value of a lever that frees enough, else the last that frees anything; none that leaves the command as it is."""
     if lever.setting == "engine_version" or not (limit is None or limit in lever.relieves or _is_memory(lever)):
         return
     best: Remedy | None = None
+    same = engine.command(before.case)
     for value, seen in planned(engine, before, lever):
         frees = freed(before, seen)
-        if frees <= enough // _TRIFLE or seen.verdict.rank > before.verdict.rank:
+        if frees <= enough // _TRIFLE or seen.verdict.rank > before.verdict.rank or engine.command(seen.case) == same:
             continue
         best = remedy_of(lever, value, seen, frees)
         if frees >= enough:
@@ -180,6 +185,21 @@ def _is_memory(lever: Lever) -> bool:
 
 def _unreserved(before: Outcome, after: Outcome) -> int:
     return reserved_bytes(before) - reserved_bytes(after)
+
+
+def _unloaded(before: Outcome, after: Outcome, limit: Limit | None) -> int:
+    """Bytes that loading takes less on the fullest device of the kind that ran out."""
+    kinds = (device.id for device in before.case.machine.devices if limit is not Limit.HOST or device.kind == "cpu")
+    wanted = {*kinds, *({HOST} if limit is Limit.HOST else ())}
+    was, now = (max((_loading(seen, device) for device in wanted), default=0) for seen in (before, after))
+    return was - now
+
+
+def _loading(outcome: Outcome, device: str) -> int:
+    """What a device holds as the weights are loaded."""
+    ledger = outcome.ledger
+    stays = ledger.of(device, Purpose.WEIGHTS).expected + ledger.of(device, Purpose.BUFFERS).expected
+    return max(ledger.at(device, Phase.LOAD).expected, stays)
 
 
 def _freed(before: Outcome, after: Outcome, limit: Limit | None) -> int:
