@@ -122,6 +122,27 @@ def test_a_full_pool_with_requests_waiting_rings_though_no_preemption_is_counted
     assert "whether counted yet or not" in alarm(seen, AlarmKind.POOL).text
 
 
+def test_requests_that_the_guard_holds_back_are_waiting_and_none_of_them_is_taken_for_preempted() -> None:
+    moments = [
+        Moment(at=float(at), engine=replace(engine(kv_cache_usage=0.96, requests_running=running, requests_waiting=0), queued=queued))
+        for at, (running, queued) in enumerate([(4, 2), (3, 12), (2, 28)])
+    ]
+    seen = looks(moments)
+    assert seen.pool is not None
+    assert (seen.pool.running, seen.pool.waiting, seen.pool.queued) == (2, 28, 28)
+    assert "2 running, 28 waiting (28 of them in the guard)" in watch_line(seen)
+    assert "28 requests wait" in alarm(seen, AlarmKind.POOL).text
+    assert "preempted" not in alarm(seen, AlarmKind.POOL).text
+    assert "ullage_requests_waiting 28\nullage_requests_queued" not in watch_metrics(looks(usage_over_time([0.5], requests_waiting=28)))
+    assert "ullage_requests_queued 28" in watch_metrics(seen)
+
+
+def test_a_queue_in_front_of_an_engine_that_tells_nothing_is_shown() -> None:
+    pool = observe(None, Moment(at=1.0, engine=replace(engine(), facts=(), queued=5))).pool
+    assert pool is not None
+    assert (pool.running, pool.waiting, pool.queued) == (None, 5, 5)
+
+
 @pytest.mark.parametrize(("usage", "waiting"), [(0.97, 0), (0.60, 4)])
 def test_a_full_pool_nobody_waits_for_and_a_queue_before_an_empty_one_are_no_pressure(usage: float, waiting: int) -> None:
     assert kinds(looks(usage_over_time([usage] * 4, requests_waiting=waiting, requests_running=4))) == set()

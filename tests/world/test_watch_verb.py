@@ -16,11 +16,13 @@ from urllib.request import urlopen
 import pytest
 from tests.world.http_servers import Posted, served
 
+from ullage.domain.admission import CostModel, State, Ticket
 from ullage.errors import InputError
 from ullage.report.watch_metrics import METRICS
 from ullage.world import pages as http_pages
 from ullage.world.exporter import read_address
 from ullage.world.meters import RealMeters
+from ullage.world.proxy.records import Records
 
 DATA = Path(__file__).parent.parent / "data" / "metrics"
 # What the server was started with whose pages these are.
@@ -91,6 +93,20 @@ def test_a_real_engines_pool_is_as_large_as_was_promised() -> None:
     assert told["pool"]["keeps_promise"] is True
     (cache,) = [part for part in told["devices"][0]["parts"] if part["part"] == "cache"]
     assert cache["seen_bytes"] == cache["promised"]["expected"] == 22 * 2949120
+
+
+def test_requests_that_wait_in_the_guard_are_read_from_its_page() -> None:
+    cost = CostModel(pool_bytes=1 << 20, steps=((16, 16),), longest_tokens=1024, most_sequences=2)
+    held = tuple(
+        Ticket(id=str(number), client="", cost_bytes=1, prompts=(1,), answer_tokens=1, at=0.0, replays_left=0) for number in range(7)
+    )
+    guards = Records(4).page(State(cost=cost, waiting=held, up=True))
+    with served({**engine("idle"), "/metrics": (200, guards + page("idle")[1])}) as url:
+        _, told = values(url, "--once", "--json")
+    assert (told["engine"]["name"], told["pool"]["requests_waiting"], told["pool"]["requests_queued"]) == ("vllm", 7, 7)
+    with served(engine("idle")) as url:
+        _, told = values(url, "--once", "--json")
+    assert (told["pool"]["requests_waiting"], told["pool"]["requests_queued"]) == (0, None)
 
 
 def test_a_full_pool_ends_one_look_with_one_though_the_engine_counted_no_preemption() -> None:

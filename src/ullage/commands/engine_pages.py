@@ -7,9 +7,9 @@ from ullage import engines, wire
 from ullage.commands.verb import Option
 from ullage.domain.facts import Fact
 from ullage.domain.hyperparameters import Json
-from ullage.domain.reading import EngineReading
+from ullage.domain.reading import EngineReading, Page
 from ullage.errors import InputError, MalformedFileError
-from ullage.ports import Meters, Page
+from ullage.ports import Meters
 
 _OK, _LOCKED = 200, frozenset({401, 403})
 _NO_PAGE = frozenset({404, 405, 501})
@@ -17,6 +17,7 @@ _ADDRESS = re.compile(r"(?P<scheme>https?)://(?P<user>[^/@]*@)?(?P<rest>[^\s?#]+
 API_KEY = Option(
     "api_key_file", "text", "A file with the key that the engine asks for; else the variable ULLAGE_API_KEY.", "FILE", panel="Engine"
 )
+_QUEUED = re.compile(r"^ullage_guard_waiting_requests (\d+)$", re.MULTILINE)
 _STARTED = ("weights_bytes", "kv_bytes", "kv_tokens")  # what a log says once, when the engine starts
 
 
@@ -45,14 +46,15 @@ def read_engine(meters: Meters, base: str, at: float, named: str | None, before:
     asked = ("/health", "/metrics", *(() if before is not None and before.model is not None else ("/v1/models",)))
     pages = {path: meters.page(f"{base}{path}", key_file) for path in asked}
     health, metrics = pages["/health"], pages["/metrics"]
-    engine, facts = named, None
+    engine, facts, queued = named, None, None
     if metrics is not None and metrics.status == _OK:
         engine, facts = _facts(metrics.text, named)
+        queued = _queued(metrics.text)
     model, longest = (before.model, before.max_context_tokens) if before is not None else (None, None)
     if model is None:
         model, longest = _model(pages["/v1/models"])
     locked = tuple(f"{path} {page.status}" for path, page in pages.items() if page is not None and page.status in _LOCKED)
-    is_engine = bool(facts or model or locked or health is None or _is_page(health))
+    is_engine = bool(facts or queued is not None or model or locked or health is None or _is_page(health))
     return EngineReading(
         at=at,
         url=shown(base),
@@ -61,10 +63,17 @@ def read_engine(meters: Meters, base: str, at: float, named: str | None, before:
         model=model,
         max_context_tokens=longest,
         facts=facts,
+        queued=queued,
         is_engine=is_engine,
         answers=tuple(f"{path} {_said(page)}" for path, page in pages.items() if page is not None),
         locked=locked,
     )
+
+
+def _queued(page: str) -> int | None:
+    """The requests that wait in a guard which shows its engine's metrics below its own; None where there is no guard."""
+    said = _QUEUED.search(page)
+    return int(said[1]) if said is not None else None
 
 
 def _facts(page: str, named: str | None) -> tuple[str | None, tuple[Fact, ...]]:

@@ -57,6 +57,31 @@ class GuardRecord(NamedTuple):
     ahead: bool = False  # let in by the forecast of the pool, beyond the worst case
 
 
+class Series(NamedTuple):
+    """One name on the guard's page of metrics: a gauge, a counter or a histogram, what it means, and its label."""
+
+    name: str
+    kind: str
+    help: str
+    label: str = ""
+
+
+SERIES = (
+    Series("ullage_guard_requests_total", "counter", "Requests that have ended, by how.", "end"),
+    Series("ullage_guard_tokens_total", "counter", "Tokens of prompts and of answers of requests that have ended.", "of"),
+    Series("ullage_guard_replays_total", "counter", "How often a request was sent again after the engine died."),
+    Series("ullage_guard_ahead_total", "counter", "Requests let in by the forecast of the pool, beyond the worst case."),
+    Series("ullage_guard_in_flight_requests", "gauge", "Requests that the engine has."),
+    Series("ullage_guard_in_flight_sequences", "gauge", "Sequences of those requests."),
+    Series("ullage_guard_allowed_sequences", "gauge", "Sequences that may be in flight just now."),
+    Series("ullage_guard_waiting_requests", "gauge", "Requests that wait in the guard, those held for a restart among them."),
+    Series("ullage_guard_reserved_bytes", "gauge", "Cache that is reserved for the requests in flight."),
+    Series("ullage_guard_pool_bytes", "gauge", "The engine's cache, as planned."),
+    Series("ullage_guard_engine_up", "gauge", "1 where the engine answers."),
+    Series("ullage_guard_queue_seconds", "histogram", "How long requests that have ended had waited.", "le"),
+)
+
+
 class Guard(Protocol):
     """A proxy that listens. All methods may be called from any thread; ``start`` raises WorldError where it cannot listen."""
 

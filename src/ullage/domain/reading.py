@@ -1,5 +1,7 @@
 """What a moment looked like: devices, the host, and an engine. What was not told is None, never zero."""
 
+from typing import NamedTuple
+
 from ullage.domain.facts import Fact
 from ullage.frozen import dataclass
 
@@ -103,6 +105,7 @@ class EngineReading:
     model: str | None = None
     max_context_tokens: int | None = None
     facts: tuple[Fact, ...] | None = None
+    queued: int | None = None  # requests that wait in the guard in front of it; None where it answers for itself
     is_engine: bool = True
     answers: tuple[str, ...] = ()  # the pages that answered, with how they did: ``/health 200``
     locked: tuple[str, ...] = ()  # the pages that asked for a key
@@ -130,3 +133,10 @@ class Moment:
     devices: tuple[DeviceReading, ...] = ()
     host: HostReading | None = None
     engine: EngineReading | None = None
+
+
+class Page(NamedTuple):
+    """An answer over HTTP: its status, and its text where that is 200."""
+
+    status: int
+    text: str

@@ -77,7 +77,8 @@ def _pool_pressure(pool: Pool | None, history: tuple[Point, ...]) -> Iterator[Al
     is_full = pool.usage >= FULL_POOL and (pool.waiting or 0) > 0
     if not is_full and preempted <= 0:
         return
-    falling = _rise([point.waiting for point in recent]) > 0 > _rise([point.running for point in recent])
+    inside = [None if point.waiting is None else point.waiting - (point.queued or 0) for point in recent]
+    falling = _rise(inside) > 0 > _rise([point.running for point in recent])
     states = [f"the pool is {pool.usage:.0%} full"]
     states += [f"{pool.waiting} requests wait"] if pool.waiting else []
     states += [f"{preempted} preemptions since {len(recent)} looks ago"] if preempted > 0 else []

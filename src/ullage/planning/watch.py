@@ -18,26 +18,27 @@ LONGEST_HISTORY = 720
 def observe(promise: Promise | None, moment: Moment, history: tuple[Point, ...] = (), *, longest: int = LONGEST_HISTORY) -> Watched:
     """This moment against the promise and the moments before it; the history that comes back has at most ``longest`` points."""
     facts = moment.engine.facts if moment.engine is not None else None
-    pool = pool_of(facts, promise)
+    pool = pool_of(facts, promise, moment.engine.queued if moment.engine is not None else None)
     devices = _devices(promise, moment, pool, facts or ())
     points = (*history, _point(moment, pool, devices))[-longest:]
     seen = Watched(moment=moment, promise=promise, devices=devices, pool=pool, forecasts=(), alarms=(), history=points)
     return replace(seen, forecasts=forecasts(seen), alarms=alarms(seen))
 
 
-def pool_of(facts: tuple[Fact, ...] | None, promise: Promise | None) -> Pool | None:
-    """The cache as the engine counts it; None where it tells nothing and nothing was promised."""
+def pool_of(facts: tuple[Fact, ...] | None, promise: Promise | None, queued: int | None = None) -> Pool | None:
+    """The cache as the engine counts it, and who waits there or in front of it; None where nothing is told and nothing was promised."""
     promised = promise.kv_tokens if promise is not None else None
     found = facts or ()
-    usage = _numbers(found, "kv_cache_usage")
+    usage, inside = _numbers(found, "kv_cache_usage"), _sum(found, "requests_waiting")
     pool = Pool(
         promised_tokens=promised,
         tokens=_tokens(found),
         usage=max(usage) if usage else None,
         running=_sum(found, "requests_running"),
-        waiting=_sum(found, "requests_waiting"),
+        waiting=None if inside is None and queued is None else (inside or 0) + (queued or 0),
         preemptions=_sum(found, "preemptions"),
         held=max(_numbers(found, "kv_cache_held"), default=None),
+        queued=queued,
     )
     told = (pool.tokens, pool.usage, pool.running, pool.waiting, pool.preemptions, promised)
     return None if all(value is None for value in told) else pool
@@ -185,6 +186,7 @@ def _point(moment: Moment, pool: Pool | None, devices: tuple[DeviceState, ...]) 
         usage=pool.usage if pool is not None else None,
         running=pool.running if pool is not None else None,
         waiting=pool.waiting if pool is not None else None,
+        queued=pool.queued if pool is not None else None,
         preemptions=pool.preemptions if pool is not None else None,
         private_bytes=private_bytes(host) if host is not None else None,
         swapped_out_bytes=host.swapped_out_bytes if host is not None else None,

@@ -39,6 +39,7 @@ class DeviceState:
 class Pool:
     """The cache as the engine itself counts it, all its ranks together; ``usage`` is of the fullest.
 
+    ``waiting`` is all that wait, ``queued`` those of them that the guard in front of the engine has not let in; None without a guard.
     ``held`` is the share that takes memory by now, of a pool that grows as it is used; None of one that takes all of it at the start.
     """
 
@@ -49,6 +50,7 @@ class Pool:
     waiting: int | None
     preemptions: int | None
     held: float | None = None
+    queued: int | None = None
 
     @property
     def used_tokens(self) -> int | None:
@@ -102,6 +104,7 @@ class Point:
     usage: float | None = None
     running: int | None = None
     waiting: int | None = None
+    queued: int | None = None  # of those waiting, in front of the engine
     preemptions: int | None = None
     private_bytes: int | None = None  # host memory of the watched processes that is not a file's
     swapped_out_bytes: int | None = None

@@ -1,4 +1,4 @@
-"""A Grafana dashboard over the metrics of ``ullage watch --prometheus``, as values."""
+"""A Grafana dashboard over the metrics of ``ullage watch --prometheus`` and of the guard of ``ullage serve``, as values."""
 
 from ullage.domain.hyperparameters import Json
 
@@ -13,6 +13,7 @@ _PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("ullage_requests_running", "running"),
             ("ullage_requests_waiting", "waiting"),
+            ("ullage_requests_queued", "of them in the guard"),
             ("rate(ullage_preemptions_total[1m])", "preemptions a second"),
         ),
     ),
@@ -50,6 +51,36 @@ _PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     ("Stalled on memory", "percentunit", (("ullage_host_pressure_ratio", "{{tasks}} tasks"),)),
+    (
+        "Guard: requests",
+        "short",
+        (
+            ("ullage_guard_in_flight_requests", "in flight"),
+            ("ullage_guard_in_flight_sequences", "sequences in flight"),
+            ("ullage_guard_allowed_sequences", "sequences allowed"),
+            ("ullage_guard_waiting_requests", "waiting"),
+            ("ullage_guard_engine_up", "engine up"),
+        ),
+    ),
+    ("Guard: cache", "bytes", (("ullage_guard_reserved_bytes", "reserved"), ("ullage_guard_pool_bytes", "pool"))),
+    (
+        "Guard: ends a second",
+        "short",
+        (
+            ("rate(ullage_guard_requests_total[1m])", "{{end}}"),
+            ("rate(ullage_guard_replays_total[1m])", "sent again"),
+            ("rate(ullage_guard_ahead_total[1m])", "let in by the forecast"),
+        ),
+    ),
+    ("Guard: tokens a second", "short", (("rate(ullage_guard_tokens_total[1m])", "{{of}}"),)),
+    (
+        "Guard: time in the queue",
+        "s",
+        (
+            ("histogram_quantile(0.5, sum by (le) (rate(ullage_guard_queue_seconds_bucket[5m])))", "half within"),
+            ("histogram_quantile(0.99, sum by (le) (rate(ullage_guard_queue_seconds_bucket[5m])))", "99 % within"),
+        ),
+    ),
 )
 
 

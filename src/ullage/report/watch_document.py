@@ -129,7 +129,8 @@ def _pool_words(pool: Pool) -> str:
     size = f" of {format_count(pool.tokens)} tokens" if pool.tokens is not None else ""
     words = [f"pool {pool.usage:.1%} used{size}" if pool.usage is not None else f"pool{size or ': size not told'}"]
     words += [f"{pool.running} running"] if pool.running is not None else []
-    words += [f"{pool.waiting} waiting"] if pool.waiting is not None else []
+    before = f" ({pool.queued} of them in the guard)" if pool.queued else ""
+    words += [f"{pool.waiting} waiting{before}"] if pool.waiting is not None else []
     words += [f"{pool.preemptions} preemptions"] if pool.preemptions is not None else []
     return ", ".join(words)
 

@@ -87,6 +87,7 @@ def _pool(pool: Pool) -> dict[str, Json]:
         "used_tokens": pool.used_tokens,
         "requests_running": pool.running,
         "requests_waiting": pool.waiting,
+        "requests_queued": pool.queued,
         "preemptions": pool.preemptions,
     }
 

@@ -31,7 +31,8 @@ METRICS = (
     Metric("ullage_pool_tokens", "gauge", "Tokens that the cache holds when it is full, by the engine's own count."),
     Metric("ullage_pool_usage_ratio", "gauge", "How full the cache is, 0 to 1."),
     Metric("ullage_requests_running", "gauge", "Requests in flight."),
-    Metric("ullage_requests_waiting", "gauge", "Requests that wait."),
+    Metric("ullage_requests_waiting", "gauge", "Requests that wait, in the engine and in the guard in front of it."),
+    Metric("ullage_requests_queued", "gauge", "Those of them that wait in the guard; absent without a guard."),
     Metric("ullage_preemptions_total", "counter", "Preemptions that the engine counted; the count can lag."),
     Metric("ullage_full_in_seconds", "gauge", "When the pool or a device is full at the growth of the last minutes.", ("subject",)),
     Metric("ullage_host_available_bytes", "gauge", "Host memory that is available without swapping."),
@@ -113,6 +114,7 @@ def _pool(pool: Pool) -> Iterator[_Sample]:
     yield "ullage_pool_usage_ratio", (), pool.usage
     yield "ullage_requests_running", (), pool.running
     yield "ullage_requests_waiting", (), pool.waiting
+    yield "ullage_requests_queued", (), pool.queued
     yield "ullage_preemptions_total", (), pool.preemptions
 
 

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from typing import Final
 
 from ullage.domain.admission import State
-from ullage.domain.guard import GuardRecord
+from ullage.domain.guard import SERIES, GuardRecord
 
 BUCKETS_S: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
 
@@ -33,29 +33,33 @@ class Records:
 
     def page(self, state: State) -> str:
         """The counts, and what the guard holds now, as Prometheus text."""
-        lines = ["# TYPE ullage_guard_requests_total counter"]
-        lines += [f'ullage_guard_requests_total{{end="{end}"}} {count}' for end, count in sorted(self._ends.items())]
-        lines += ["# TYPE ullage_guard_tokens_total counter"]
-        lines += [f'ullage_guard_tokens_total{{of="{of}"}} {count}' for of, count in sorted(self._tokens.items())]
-        lines += ["# TYPE ullage_guard_replays_total counter", f"ullage_guard_replays_total {self._replays}"]
-        lines += ["# TYPE ullage_guard_ahead_total counter", f"ullage_guard_ahead_total {self._ahead}"]
-        gauges = {
-            "in_flight_requests": len(state.in_flight),
-            "in_flight_sequences": state.sequences,
-            "allowed_sequences": state.allowed,
-            "waiting_requests": len(state.waiting) + len(state.replays),
-            "reserved_bytes": state.reserved_bytes,
-            "pool_bytes": state.cost.pool_bytes,
-            "engine_up": int(state.up),
+        samples: dict[str, dict[str, float]] = {
+            "requests_total": dict(sorted(self._ends.items())),
+            "tokens_total": dict(sorted(self._tokens.items())),
+            "replays_total": {"": self._replays},
+            "ahead_total": {"": self._ahead},
+            "in_flight_requests": {"": len(state.in_flight)},
+            "in_flight_sequences": {"": state.sequences},
+            "allowed_sequences": {"": state.allowed},
+            "waiting_requests": {"": len(state.waiting) + len(state.replays)},
+            "reserved_bytes": {"": state.reserved_bytes},
+            "pool_bytes": {"": state.cost.pool_bytes},
+            "engine_up": {"": int(state.up)},
         }
-        for name, value in gauges.items():
-            lines += [f"# TYPE ullage_guard_{name} gauge", f"ullage_guard_{name} {value}"]
-        return "\n".join([*lines, *self._histogram()]) + "\n"
+        lines = []
+        for one in SERIES:
+            lines += [f"# HELP {one.name} {one.help}", f"# TYPE {one.name} {one.kind}"]
+            if one.kind == "histogram":
+                lines += self._histogram(one.name)
+            else:
+                found = samples[one.name.removeprefix("ullage_guard_")].items()
+                lines += [f'{one.name}{{{one.label}="{value}"}} {number}' if value else f"{one.name} {number}" for value, number in found]
+        return "\n".join(lines) + "\n"
 
-    def _histogram(self) -> list[str]:
-        lines, below = ["# TYPE ullage_guard_queue_seconds histogram"], 0
+    def _histogram(self, name: str) -> list[str]:
+        lines, below = [], 0
         for edge in (*BUCKETS_S, float("inf")):
             below += self._queued[edge]
             word = "+Inf" if edge == float("inf") else f"{edge:g}"
-            lines.append(f'ullage_guard_queue_seconds_bucket{{le="{word}"}} {below}')
-        return [*lines, f"ullage_guard_queue_seconds_sum {self._queue_s:.6f}", f"ullage_guard_queue_seconds_count {below}"]
+            lines.append(f'{name}_bucket{{le="{word}"}} {below}')
+        return [*lines, f"{name}_sum {self._queue_s:.6f}", f"{name}_count {below}"]
