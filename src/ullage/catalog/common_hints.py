@@ -5,7 +5,8 @@ from typing import Final
 from ullage.catalog.refusals import REFUSALS
 from ullage.domain.cause import Hint, Kind
 
-BEFORE: Final = (Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting="other processes", cost="what they do", value="stop"),)
+OTHER_PROCESSES: Final = "other processes"
+BEFORE: Final = (Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting=OTHER_PROCESSES, cost="what they do", value="stop"),)
 AFTER: Final = (
     Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine or container", up=True),
     Hint(

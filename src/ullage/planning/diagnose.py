@@ -11,8 +11,9 @@ from ullage.planning.diagnose_cause import find_causes
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
 from ullage.planning.diagnose_free import with_free
 from ullage.planning.diagnose_load import with_filled
+from ullage.planning.diagnose_others import both, left_by_others, stopped, with_others_told
 from ullage.planning.diagnose_pair import with_others
-from ullage.planning.diagnose_remedy import changes, in_turn
+from ullage.planning.diagnose_remedy import MOST, changes, in_turn
 from ullage.planning.diagnose_rows import as_logits, asked_of
 from ullage.planning.fit import Outcome, evaluate
 from ullage.units import format_bytes
@@ -31,7 +32,7 @@ def diagnose(
     if engine is not None and outcome is not None:
         levers = engine.levers(outcome.case)
         causes = tuple(as_logits(cause, asked_of(cause, log, outcome.case, levers)) for cause in causes)
-    causes = tuple(with_filled(cause, log) for cause in causes)
+    causes = with_others_told(tuple(with_filled(cause, log) for cause in causes), log, figures)
     first = causes[0] if causes else None
     if engine is not None and outcome is not None:
         beside = with_others(outcome.asked, first, figures)
@@ -57,6 +58,14 @@ def _changes(
     if not causes:
         return ()
     lines = {item.line for item in causes[0].evidence}
+    held = next((one for one in causes[:2] if one.kind is Kind.DEVICE_NOT_FREE), None)
+    rest = tuple(one for one in causes if one is not held)
+    if held is not None and rest and lines & {item.line for item in rest[0].evidence}:
+        freed = tuple(
+            stopped(change, figures) for change in changes(held, aid, log, left_by_others(figures), engine=engine, outcome=outcome)
+        )
+        taken = _changes(rest, aid, log, figures, engine=engine, outcome=outcome)
+        return both([freed, taken] if held is causes[0] else [taken, freed])[:MOST]
     open_ones = [
         one for one in causes if not one.stated and one.family is causes[0].family and lines & {item.line for item in one.evidence}
     ]

@@ -11,6 +11,7 @@ from ullage.frozen import replace
 from ullage.planning.change import apply_change, shown
 from ullage.planning.diagnose_enough import FITS, relief, verdict_after
 from ullage.planning.diagnose_facts import Figures, card_of
+from ullage.planning.diagnose_others import others_of
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.remedy import planned, remedies
 from ullage.units import format_bytes
@@ -19,15 +20,16 @@ _STEPS, _TRIED = 20, 3
 
 
 def with_others(case: Case, cause: Cause | None, figures: Figures) -> Case:
-    """The case beside the processes that hold what was not free."""
-    total, free = figures.total_bytes, figures.free_bytes
-    if cause is None or cause.kind is not Kind.DEVICE_NOT_FREE or not total or free is None or not 0 < free < total:
+    """The case beside the processes that hold what was not free, as an error lists them, or as a check at the start finds."""
+    total, free, listed = figures.total_bytes, figures.free_bytes, others_of(figures)
+    is_told = listed is not None or (cause is not None and cause.kind is Kind.DEVICE_NOT_FREE)
+    if not is_told or not total or free is None or not 0 < free < total:
         return case
+    held = listed if listed is not None else total - free
     ids = {device.id for device in case.machine.devices}
     named = {card_of(figures.device)} & ids or ids
     devices = tuple(
-        replace(device, reserved_bytes=min(total - free, device.total_bytes)) if device.id in named else device
-        for device in case.machine.devices
+        replace(device, reserved_bytes=min(held, device.total_bytes)) if device.id in named else device for device in case.machine.devices
     )
     return replace(case, machine=replace(case.machine, devices=devices))
 
