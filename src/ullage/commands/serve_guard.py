@@ -11,13 +11,15 @@ from ullage.domain.baseline import Figure
 from ullage.domain.case import Model
 from ullage.domain.engine import Engine
 from ullage.domain.guard import Guard, GuardOptions
+from ullage.domain.plan import DeviceVerdict
 from ullage.domain.reading import DeviceReading as Reading
 from ullage.domain.supervision import Launch
 from ullage.errors import InputError, UllageError
 from ullage.planning.admit import begin, step
 from ullage.planning.cost_model import cost_model
-from ullage.planning.fit import evaluate
+from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.foresight import seen_answers
+from ullage.planning.in_flight import least_free_bytes
 from ullage.ports import World
 
 OPTIONS = (
@@ -41,10 +43,11 @@ OPTIONS = (
 
 
 class GuardDoor:
-    """A guard that hears of its engine."""
+    """A guard that hears of its engine, and of what is free on the engine's own devices."""
 
-    def __init__(self, guard: Guard, engine: Engine, world: World) -> None:
+    def __init__(self, guard: Guard, engine: Engine, world: World, outcome: Outcome) -> None:
         self._guard, self._engine, self._world = guard, engine, world
+        self._devices = frozenset(seen.device for seen in _accelerators(outcome))
 
     def start(self) -> None:
         """As the port says."""
@@ -60,6 +63,7 @@ class GuardDoor:
             self._guard.engine_ready(url)
             return
         outcome = evaluate(self._engine, launch.case)
+        self._devices = frozenset(seen.device for seen in _accelerators(outcome))
         self._guard.engine_ready(url, cost_model(self._engine, outcome.case, outcome.ledger))
 
     def engine_died(self) -> None:
@@ -87,7 +91,7 @@ class GuardDoor:
                     waiting=int(waiting) if isinstance(waiting, int | float) else None,
                 )
             )
-        free = [seen.free_bytes for seen in self._devices(at) if seen.free_bytes is not None]
+        free = [seen.free_bytes for seen in self._readings(at) if seen.device in self._devices and seen.free_bytes is not None]
         if free:
             self._guard.observe(DeviceReading(at=at, free_bytes=min(free)))
 
@@ -95,11 +99,17 @@ class GuardDoor:
         """How long answers were and how fast they came, for the runs after this one."""
         return seen_answers(self._guard.records())
 
-    def _devices(self, at: float) -> tuple[Reading, ...]:
+    def _readings(self, at: float) -> tuple[Reading, ...]:
         try:
             return self._world.meters.devices(at)
         except UllageError:  # a driver that does not answer now says nothing
             return ()
+
+
+def _accelerators(outcome: Outcome) -> tuple[DeviceVerdict, ...]:
+    """The devices in use that have memory of their own: what is free of the host's hangs on all that runs there, and on its files."""
+    own = {device.id for device in outcome.case.machine.devices if device.kind != "cpu" and device.shares_memory_with is None}
+    return tuple(seen for seen in outcome.devices if seen.device in own)
 
 
 def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor | None, tuple[str, ...]]:
@@ -120,6 +130,7 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
         deadline_s=float(flags.whole("deadline") or usual.deadline_s),
         caps_answers=flags.flag("cap_answers"),
         ahead_s=ahead_s,
+        least_free_bytes=least_free_bytes(_accelerators(outcome)),
     )
     keys = flags.text("keys_file") or ""
     inner = key_of(serving, world) if keys else None  # without keys of the guard's own callers show the engine's
@@ -128,7 +139,7 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
     documents, metadata = _vocabulary(serving.case.model, world)
     why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
     guard = world.guards.open(options, begin(cost, limits, foresight), step, documents, metadata)
-    return GuardDoor(guard, serving.engine, world), tuple(note for note in (why, how) if note)
+    return GuardDoor(guard, serving.engine, world, outcome), tuple(note for note in (why, how) if note)
 
 
 def _vocabulary(model: Model, world: World) -> tuple[Mapping[str, bytes], Mapping[str, object]]:

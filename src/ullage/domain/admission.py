@@ -65,7 +65,7 @@ class Limits:
     replays: int = 2  # how often a request may be sent again after the engine died under it
     restart_s: float = 900.0  # how long a request that is to be sent again waits for the engine
     ahead_s: float = 0.0  # admit by the forecast this far ahead; 0: by what every request may take in the worst case
-    least_free_bytes: int = 0  # of a device; below it fewer requests run
+    least_free_bytes: int = 0  # of the fullest device in use; below it fewer requests run
     settle_s: float = 5.0  # between two changes of how many may run
     full_fraction: float = 0.98  # of the pool, with requests waiting inside the engine
     easy_fraction: float = 0.90  # of the pool; below it more may run

@@ -1,9 +1,21 @@
 """How many sequences may run at once, by the state of memory: fewer by a quarter under pressure, one step more when all is easy."""
 
 from ullage.domain.admission import DeviceReading, Limits, PoolReading, State
+from ullage.domain.plan import DeviceVerdict
 from ullage.frozen import replace
 
 STEPS = 16  # growing from nothing to everything takes this many quiet readings at least
+
+_OF_FREE, _OF_DEVICE = 4, 50
+
+
+def least_free_bytes(devices: tuple[DeviceVerdict, ...]) -> int:
+    """What is to stay free on the fullest of an engine's devices: a quarter of what its plan leaves in the worst case, and at most 2 %.
+
+    So an engine that keeps its plan never falls below it, and where the plan leaves nothing, nothing is asked.
+    """
+    left = (min((seen.total_bytes - seen.peak.high) // _OF_FREE, seen.total_bytes // _OF_DEVICE) for seen in devices)
+    return max(0, min(left, default=0))
 
 
 def after_pool_reading(state: State, seen: PoolReading) -> State:

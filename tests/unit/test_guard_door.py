@@ -1,0 +1,74 @@
+"""What the guard is told of devices, and when that lets fewer requests run."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.cases import A100, RTX_3090, vllm_case
+
+from ullage.commands.serve_guard import GuardDoor
+from ullage.domain.admission import DeviceReading, EngineReady, Event, Limits, State
+from ullage.domain.guard import Guard
+from ullage.domain.plan import DeviceVerdict
+from ullage.domain.reading import DeviceReading as Reading
+from ullage.engines import find
+from ullage.frozen import replace
+from ullage.planning.admit import begin, step
+from ullage.planning.cost_model import cost_model
+from ullage.planning.fit import Outcome, evaluate
+from ullage.planning.in_flight import least_free_bytes
+from ullage.ports import World
+from ullage.units import GiB
+
+ENGINE = find("vllm")
+
+
+def outcome(name: str = "Qwen3-8B", card: tuple[str, float, tuple[int, int]] = A100, **settings: Any) -> Outcome:
+    return evaluate(ENGINE, vllm_case(name, "0.10.2", card, **settings))
+
+
+def allowed_after(free_bytes: int, verdicts: tuple[DeviceVerdict, ...], readings: int = 20) -> tuple[State, State]:
+    """The state of a guard that is ready, and the same after readings of so many free bytes."""
+    found = outcome()
+    limits = Limits(least_free_bytes=least_free_bytes(verdicts))
+    first, _ = step(begin(cost_model(ENGINE, found.case, found.ledger), limits), EngineReady(at=0.0))
+    state = first
+    for number in range(1, readings + 1):
+        state, _ = step(state, DeviceReading(at=10.0 * number, free_bytes=free_bytes))
+    return first, state
+
+
+@pytest.mark.parametrize("card", [A100, RTX_3090])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95])
+def test_an_engine_that_keeps_its_plan_is_never_throttled(card: tuple[str, float, tuple[int, int]], share: float) -> None:
+    verdicts = outcome("Qwen3-0.6B", card, gpu_memory_utilization=share).devices
+    (seen,) = [one for one in verdicts if one.device == "gpu0"]
+    first, after = allowed_after(max(0, seen.total_bytes - seen.peak.high), (seen,))
+    assert (after.allowed, after.device_short) == (first.allowed, False)
+
+
+def test_a_device_that_is_fuller_than_its_plan_lets_fewer_run_until_it_has_recovered() -> None:
+    verdicts = tuple(one for one in outcome(gpu_memory_utilization=0.9).devices if one.device == "gpu0")
+    least = least_free_bytes(verdicts)
+    assert 0 < least <= verdicts[0].total_bytes // 50
+    first, short = allowed_after(least - 1, verdicts)
+    assert short.device_short
+    assert short.allowed < first.allowed
+    again, _ = step(short, DeviceReading(at=1e6, free_bytes=least))
+    assert not again.device_short
+
+
+def test_where_the_plan_leaves_nothing_free_nothing_is_asked() -> None:
+    (seen,) = [one for one in outcome().devices if one.device == "gpu0"]
+    assert least_free_bytes((replace(seen, total_bytes=seen.peak.high - 1),)) == least_free_bytes(()) == 0
+
+
+def test_only_the_devices_that_the_engine_uses_are_read() -> None:
+    told: list[Event] = []
+    guard = cast("Guard", SimpleNamespace(observe=told.append))
+    seen = tuple(
+        Reading(device=device, kind="cuda", name="card", at=1.0, free_bytes=free) for device, free in (("gpu0", 5 * GiB), ("gpu1", 1))
+    )
+    world = cast("World", SimpleNamespace(meters=SimpleNamespace(devices=lambda _at: seen)))
+    GuardDoor(guard, ENGINE, world, outcome()).pulse(1.0, "")
+    assert told == [DeviceReading(at=1.0, free_bytes=5 * GiB)]
