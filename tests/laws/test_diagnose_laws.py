@@ -88,4 +88,5 @@ def test_a_long_log_takes_no_more_room_than_a_short_one() -> None:
         tracemalloc.stop()
         return most
 
+    peak(4_000)  # compiles what is searched for
     assert peak(40_000) < 2 * peak(4_000)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ullage import engines
 from ullage.domain.cause import Log
-from ullage.planning import diagnose_gather, diagnose_sieve
+from ullage.planning import diagnose_gather, diagnose_lines, diagnose_passed, diagnose_sieve
+from ullage.planning.diagnose_asked import asked
 from ullage.planning.diagnose_gather import gather
 from ullage.planning.diagnose_lines import Bare
 
@@ -27,13 +28,33 @@ class LooksAtAll(diagnose_sieve.Sieve):
         """Nothing."""
 
 
+class PassesNothing(diagnose_passed.Passed):
+    """Lets no line pass unread."""
+
+    def among(self, *_asked: object) -> dict[int, diagnose_sieve.Worth]:
+        """None."""
+        return {}
+
+
 def sieved(lines: list[str]) -> Log:
-    return gather(lines, KNOWN, AIDS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diagnose_gather, "Passed", PassesNothing)
+        return gather(lines, KNOWN, AIDS)
 
 
 def looked_at(lines: list[str]) -> Log:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagnose_gather, "Sieve", LooksAtAll)
+        return sieved(lines)
+
+
+def passed(lines: list[str], passes: type[diagnose_passed.Passed]) -> Log:
+    """What is told where lines pass from the first on, and where no shape of a line is remembered that could tell less of the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (diagnose_passed, diagnose_gather):
+            patch.setattr(module, "FIRST_LINES", 0)
+        patch.setattr(diagnose_gather, "_MOST_SHAPES", 0)
+        patch.setattr(diagnose_gather, "Passed", passes)
         return gather(lines, KNOWN, AIDS)
 
 
@@ -136,3 +157,47 @@ def test_what_is_remembered_of_forms_is_bounded(monkeypatch: pytest.MonkeyPatch)
     for count in range(1, 500):
         sieve.learn(b"x" * count, "x", [], diagnose_sieve.DULL)
         assert len(sieve.known) <= 52
+
+
+def _noise(number: random.Random) -> str:
+    """A line of an application that runs beside an engine."""
+    word = "".join(number.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(number.randrange(3, 12)))
+    said = (
+        f'10.0.0.{number.randrange(256)} - - "GET /{word} HTTP/1.1" 200 {number.randrange(9999)}',
+        f'{{"level": "info", "status": 200, "message": "{word} of\\t{word} \\u663e\\u5b58"}}',
+        f'{{"message": "10.0.0.1 - \\"POST /v1/{word} HTTP/1.1\\" 200 OK"}}',
+        f"{number.getrandbits(128):032x}",
+        f"user: {word} 多少显存 {word}?",
+        f"\x1b[3{number.randrange(8)}m{word}\x1b[0m",
+        f"{word}: 10%|#\r{word}: 20%|##",
+        f"\tat com.example.{word}({word}.java:{number.randrange(999)})",
+        "   ",
+        "\x1b[0m",
+    )
+    return number.choice(said) + "\n"
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_lines_that_pass_change_nothing_that_is_told(path: Path) -> None:
+    number = random.Random(5)  # noqa: S311 - no secret
+    whole = path.read_text(encoding="utf-8").splitlines(keepends=True)[-150:]
+    lines = [line for said in whole for line in (*(_noise(number) for _ in range(number.choice((0, 0, 2)))), said)]
+    lines += [_noise(number) for _ in range(20)]
+    assert passed(lines, diagnose_passed.Passed) == passed(lines, PassesNothing)
+
+
+def test_most_lines_of_an_application_pass() -> None:
+    number = random.Random(5)  # noqa: S311 - as above
+    lines = [_noise(number) for _ in range(2000)]
+    through = diagnose_passed.Passed(asked(known.read_log_line, AIDS[name]) for name, known in KNOWN.items())
+    assert len(through.among(diagnose_passed.FIRST_LINES, lines, [line.encode() for line in lines], {})) > len(lines) * 0.95
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_whatever_an_engine_reads_one_of_its_patterns_finds(name: str) -> None:
+    patterns, read = AIDS[name].reads, KNOWN[name].read_log_line
+    assert patterns is not None
+    for path in LOGS:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            text = " ".join(diagnose_lines.bare(line)[0].split())
+            assert read(text) is None or any(pattern.search(text) for pattern in patterns)

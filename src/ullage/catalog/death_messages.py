@@ -201,6 +201,8 @@ _READY = re.compile(
 _STATED: Final = frozenset(one.fact for one in REFUSALS)
 _TOTAL = re.compile(r"(\d{1,4}(?:\.\d{1,4})?) ?G(?:i?)B total capacity")
 
+FOUND: Final = (_WARNING, *(pattern for _, pattern in (*_SYSTEM_PATTERNS, *_FRAMEWORK_PATTERNS)), _TAKEN, _READY)  # one in all it reads
+
 
 def read_death(line: str) -> Fact | None:
     """The end of a process as a fact, or None. What the allocator itself says comes first."""

@@ -115,7 +115,7 @@ def find(word: str) -> DeviceModel:
     return found
 
 
-_CARD = (
+CARD = (
     r"(?:NVIDIA|AMD|Intel\(R\)|Tesla|GeForce|Instinct|Radeon)[\w() .-]{0,40}?(?:"
     r"RTX ?\w+ ?\d{4}(?: ?(?:Ti|SUPER|D|Laptop))*|[AHBL]\d{1,3}S?\b"
     r"(?:[ -]\w+)?(?:[ -]\d{2,3}GB)?|GH200|GB\d00|MI\d{3}X?|T4|V100[\w-]*|Arc\(TM\) [AB]\d{3})"
@@ -124,5 +124,5 @@ _CARD = (
 
 def card_in(text: str) -> str:
     """The name of a card that stands in a text, as its maker writes it; else nothing."""
-    found = re.search(_CARD, text)  # compiled when first asked, as a plan never asks
+    found = re.search(CARD, text)  # compiled when first asked, as a plan never asks
     return found[0] if found is not None else ""

@@ -3,7 +3,7 @@
 import re
 from typing import Final, NamedTuple
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.torch_messages import FOUND, LONGEST, out_of_memory
 from ullage.domain.facts import Fact
 
 
@@ -30,6 +30,11 @@ COMMON: Final = (
     pattern("kv_tokens", r"Overriding cache_size with an overestimated value of (\d{1,9}) tokens", "tokens"),
     pattern("chunk_tokens", r"Overriding chunk_size with an overestimated value of (\d{1,9}) tokens", "tokens"),
 )
+
+
+def reads(patterns: tuple[Pattern, ...]) -> tuple[re.Pattern[str], ...]:
+    """One of these is found in every line that is read with such patterns."""
+    return (*FOUND, *(known.text for known in patterns))
 
 
 def read_line(line: str, patterns: tuple[Pattern, ...]) -> Fact | None:

@@ -69,6 +69,8 @@ _ADVICE = re.compile(
     r"|\b(?:may|might|could) .{0,20}(?:out[ -]of[ -]memory|\bOOMs?\b)"
 )
 
+FOUND: Final = tuple(pattern for _, pattern in _SAID)  # one in every line that is read
+
 
 def read_least(line: str) -> Fact | None:
     """Words about memory that ran out, which say no more than that; a last resort."""

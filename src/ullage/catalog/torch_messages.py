@@ -12,6 +12,7 @@ _UNITS: Final = {"bytes": 1, "B": 1, "KiB": KiB, "MiB": MiB, "GiB": GiB, "TiB": 
 _SIZE = r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]i?B|bytes|B)\b"
 _FAILED = re.compile(r"out of memory[^\n]*?Tried to allocate", re.IGNORECASE)
 _HOST_FAILED = re.compile(r"Allocator: (?:can't|not enough)[^\n]*?tried to allocate (\d{1,18}) bytes", re.IGNORECASE)
+FOUND: Final = (_FAILED, _HOST_FAILED)  # one in every line that `out_of_memory` reads
 # What each sentence of the message says; the wording changed with PyTorch 1.10, 2.0 and 2.2.
 _PARTS: Final = (
     ("requested_bytes", re.compile(rf"Tried to allocate {_SIZE}")),

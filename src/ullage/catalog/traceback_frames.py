@@ -217,6 +217,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
     ),
 )
 _MARK_PATTERNS: Final = tuple((stage, re.compile("|".join(texts))) for stage, texts in _MARKS)
+FOUND: Final = (*_FRAMES, _CUT, *(pattern for _, pattern in _MARK_PATTERNS))  # one in every line that is a function's or a mark
 # Facts of engines after which a stage has been passed: the run is in the one named here.
 AFTER_FACT: Final = {
     "loading": Stage.LOAD,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.torch_messages import FOUND, LONGEST, out_of_memory
 from ullage.domain.cause import FirstAid, Hint, Kind
 from ullage.domain.facts import Fact
 
@@ -26,7 +26,16 @@ def _one(kind: Kind) -> frozenset[Kind]:
     return frozenset({kind})
 
 
+_TGI_ERRORS: Final = tuple(
+    (name, re.compile(text))
+    for name, text in (
+        ("error.compute_allocation", r"[Nn]ot enough memory to (?:handle|run).{0,40}prefill"),
+        ("error.kv_too_small", r"[Nn]ot enough memory to handle.{0,40}(?:total|decode|input)"),
+        ("error.request_too_long", r"`inputs` (?:tokens \+ `max_new_tokens` )?must (?:be <=|have less than)"),
+    )
+)
 _TGI: Final = FirstAid(
+    reads=(*FOUND, *(pattern for _, pattern in _TGI_ERRORS)),
     signs=(
         r"text[-_]generation[-_](?:launcher|server|router|inference|client)|\btgi\b",
         r"--?max[-_]batch[-_]prefill[-_]tokens|max[-_]batch[-_]total[-_]tokens|--cuda-memory-fraction|--num-shard\b|ShardCannotStart",
@@ -46,14 +55,6 @@ _TGI: Final = FirstAid(
     ),
     stands_before=("transformers", "vllm", "exllamav2"),  # whose kernels and loaders it uses
 )
-_TGI_ERRORS: Final = tuple(
-    (name, re.compile(text))
-    for name, text in (
-        ("error.compute_allocation", r"[Nn]ot enough memory to (?:handle|run).{0,40}prefill"),
-        ("error.kv_too_small", r"[Nn]ot enough memory to handle.{0,40}(?:total|decode|input)"),
-        ("error.request_too_long", r"`inputs` (?:tokens \+ `max_new_tokens` )?must (?:be <=|have less than)"),
-    )
-)
 
 
 def _read_tgi(line: str) -> Fact | None:
@@ -66,6 +67,7 @@ def _read_tgi(line: str) -> Fact | None:
 
 
 _LMDEPLOY: Final = FirstAid(
+    reads=FOUND,
     signs=(r"\blmdeploy\b|\[TM\]\[(?:INFO|WARNING|ERROR|FATAL)\]|\b[Tt]urbo[Mm]ind|cache[-_]max[-_]entry[-_]count",),
     hints=(
         Hint(kinds=_one(Kind.WEIGHTS), setting="tp", cost="more devices", up=True),

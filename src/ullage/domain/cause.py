@@ -1,5 +1,6 @@
 """Why an engine died: what its log shows, the budget it broke, the causes with their evidence, and what to change."""
 
+import re
 from enum import StrEnum
 
 from ullage.domain.case import Value
@@ -113,6 +114,7 @@ class FirstAid:
     advice: tuple[Advice, ...] = ()
     arguments: tuple[str, ...] = ()  # patterns of lines that repeat the settings as Python values; the group ``said`` holds them
     stands_before: tuple[str, ...] = ()  # engines whose words its logs hold too
+    reads: tuple[re.Pattern[str], ...] | None = None  # one of them is found in every line that its log reader reads; None: nobody knows
     fills_budget: bool = False  # its cache takes what a share of the device leaves, so that what is outside the share overflows
 
 

@@ -5,19 +5,24 @@ from collections.abc import Mapping
 from shlex import split
 from typing import Final
 
-_STARTS: Final = re.compile(
-    r"(?:^|[\s;&\"'`$+\[(]|CMD |args: )(?P<command>(?:[A-Z][A-Z0-9_]+=\S+ +)*(?:exec +|numactl (?:\S+ +)*?|nohup +|sudo +|env +)?"
-    r"(?:(?:\S*/)?vllm serve |(?:\S*/)?python3?(?:\.\d+)? (?:-\w+ )*-m "
+_ANYWHERE: Final = r"(?:\S*/)?"
+_PROGRAMS: Final = (
+    r"(?:\S*/)?vllm serve |(?:\S*/)?python3?(?:\.\d+)? (?:-\w+ )*-m "
     r"(?:vllm|sglang|ullage\.runtime|ipex_llm|ktransformers|fastchat)[\w.]* "
     r"|(?:\S*/)?(?:llama-server|llama-cli|llama-bench|llama-perplexity|main|server)(?:\.exe)? +-|(?:\S*/)?sglang serve |transformers serve "
-    r"|(?:\S*/)?python3? \S*(?:ktransformers|local_chat|sglang|exllama|tabby)\S* |koboldcpp\S* |ollama (?:run|serve)).{0,4000})"
+    r"|(?:\S*/)?python3? \S*(?:ktransformers|local_chat|sglang|exllama|tabby)\S* |koboldcpp\S* |ollama (?:run|serve)"
 )
+_STARTS: Final = re.compile(
+    r"(?:^|[\s;&\"'`$+\[(]|CMD |args: )(?P<command>(?:[A-Z][A-Z0-9_]+=\S+ +)*(?:exec +|numactl (?:\S+ +)*?|nohup +|sudo +|env +)?"
+    rf"(?:{_PROGRAMS}).{{0,4000}})"
+)
+FOUND: Final = (re.compile(_PROGRAMS.replace(_ANYWHERE, "")),)  # in every line that holds a command
 _PROSE = re.compile(r"\b(?:serve|run) (?:with|to|and|is|was|for|or|the|will|can|does|command|in|on|as)\b")
 _ENDS = re.compile(r"\s(?:&&|\|\|?|;|2?>+|&>)\s?.*$|\s#\s.*$")
 _EXAMPLE: Final = "MODEL"  # stands where a usage means any
 _ITEM = re.compile(r"""['"]?(?P<key>[a-z][a-z0-9_]{0,60})['"]?\s?[=:]\s?(?P<value>'[^']{0,300}'|"[^"]{0,300}"|[\w./+-]{1,100})""")
 _NOT_SAID: Final = frozenset({"None", "False", "auto", "null", ""})
-_MOST = 400
+_MOST, _MOST_COMMANDS = 400, 20
 
 
 def command_of(text: str) -> tuple[str, ...] | None:
@@ -44,6 +49,30 @@ def command_of(text: str) -> tuple[str, ...] | None:
 def continues(text: str) -> bool:
     """Whether a shell line goes on in the next."""
     return text.rstrip().endswith("\\")
+
+
+class Commands:
+    """The commands of a log, also those that go on over lines."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, tuple[str, ...]]] = []
+        self.open = ""  # one that goes on in the next line
+
+    def take(self, number: int, text: str) -> bool:
+        """Note a line; whether it belongs to a command."""
+        if self.open:
+            self.open = f"{self.open.rstrip().rstrip(chr(92))} {text.strip()}"
+            if continues(text):
+                return True
+            text, self.open = self.open, ""
+        found = command_of(text) if len(self.found) < _MOST_COMMANDS else None
+        if found is None:
+            return False
+        if continues(text):
+            self.open = text
+            return True
+        self.found.append((number, found))
+        return True
 
 
 def arguments_of(said: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ _BELOW, _MOST_BLOCKS = 12, 40  # lines between an error and a traceback that is 
 _MOST_FRAMES, _MOST_SOURCE, _MOST_CUTS, _SHOWN_PARTS, _MOST_LETTERS = 120, 6, 3, 2, 300
 _BEGIN: Final = "Traceback (most recent"
 _ARROW = re.compile(r"^(?:-{1,6}>|❱)\s{0,9}\d{1,6}\s+[│ ]*")  # how notebooks and rich mark the line that runs
+FOUND: Final = (re.compile(re.escape(_BEGIN)), re.compile("->|❱"))  # one in every line that begins a traceback or marks its source
 # What stands below a function in place of its source: an error, or a line of its own.
 _NO_SOURCE = re.compile(r"\s*(?:[\w.]*(?:Error|Exception|Interrupt)\b|\[|\d{4}-|[A-Z]+:? \d|$)")
 

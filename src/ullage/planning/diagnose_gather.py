@@ -1,7 +1,7 @@
 """What a log holds that matters, gathered in one pass and in a bounded space, however long it is."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -15,20 +15,20 @@ from ullage.domain.engine import Engine
 from ullage.domain.facts import Fact
 from ullage.frozen import replace
 from ullage.planning.diagnose_asked import FIRST, LAST, RECENT, Asked, Kept, asked, recognised
-from ullage.planning.diagnose_command import arguments_of, command_of, continues
+from ullage.planning.diagnose_command import Commands, arguments_of
 from ullage.planning.diagnose_frames import Frames, Trace
 from ullage.planning.diagnose_lines import Bare, goes_on, is_cut, is_of_request, pieces_of
+from ullage.planning.diagnose_passed import FIRST_LINES, PASSED, Passed, is_answer
 from ullage.planning.diagnose_prose import Prose
 from ullage.planning.diagnose_sieve import ANSWERED, BLANK, DULL, READ, Sieve, Worth, with_forms
 
 _SHOWN = 240  # letters of a line that are kept
-_MOST_SHAPES, _MOST_COMMANDS, _MOST_JOINED = 20_000, 20, 5
+_MOST_SHAPES, _MOST_JOINED = 20_000, 5
 _NUMBERED = re.compile(r"(?<!\S)[^\s\d]*\d\S*")  # a word with a number; begun at its start, so that a long word costs its length
 _NUMBERED_PARTS = re.compile(r"\d+")
 # Words of lines that are always read: in these a number alone tells a death from an ordinary end.
 _TELLING_WORDS: Final = ("exit", "signal", "status", "rror", "emory", "llocat", "illed", "xception", "OOM")
-_OFTEN, _DECIDED = 20, 400  # sightings of one shape of line, and lines read, after which less is read
-_ANSWERED = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200|\| 200 \|.{0,60}POST')
+_OFTEN, _DECIDED = 20, 400  # sightings of one shape of line, and lines that say something, after which less is read
 
 
 def gather(lines: Iterable[str], engines: Mapping[str, Engine], aids: Mapping[str, FirstAid], wanted: str | None = None) -> Log:
@@ -51,9 +51,8 @@ class _Reader:
         self._common: dict[str, Kept] = {}
         self._least: dict[str, Kept] = {}
         self._stages: list[tuple[Stage, int]] = []
-        self._commands: list[tuple[int, tuple[str, ...]]] = []
         self._frames, self._prose = Frames(), Prose()
-        self._sieve = Sieve()
+        self._commands, self._sieve, self._passed = Commands(), Sieve(), Passed(self._engines.values())
         self._dull: set[int] = set()  # shapes, by their hash: a shape can be as long as a line
         self._counted: set[int] = set()
         self._often: dict[int, int] = {}
@@ -62,7 +61,7 @@ class _Reader:
         self._read_lines = 0
         self._is_between = True  # what the next line says does not hang on the last one
         self._open: Bare | None = None  # an allocator's sentence cut by a terminal's width
-        self._joined, self._shell = 0, ""
+        self._joined = 0
         self._lines = self._answered = 0
         self._card = ""
 
@@ -70,16 +69,27 @@ class _Reader:
         """Note every line; of one whose form was seen, what that came to."""
         known, number = self._sieve.known, 0
         for some, forms in with_forms(lines):
+            passed = self._passed.among(number, some, forms, known)
             for line, form in zip(some, forms, strict=False):
                 number += 1
                 worth = known.get(hash(form)) if self._is_between else None
+                if passed and self._is_between and (worth is None or worth.is_telling):
+                    worth = passed.get(number, worth)
                 if worth is DULL:
                     self._lines = number
                 elif worth is ANSWERED:
                     self._lines = number
                     self._answered += 1
-                else:
+                elif worth is not PASSED:
                     self._pass(number, line, self._look(number, line, form) if worth is None or worth.is_telling else worth)
+            self._end_of(passed, some, number)
+
+    def _end_of(self, passed: dict[int, Worth], lines: Sequence[str], number: int) -> None:
+        """Count up to the last line that holds something, among those that were passed over."""
+        for at in reversed(passed):
+            if at <= self._lines or pieces_of(at, lines[at - number - 1]):
+                self._lines = max(self._lines, at)
+                return
 
     def _pass(self, number: int, line: str, worth: Worth) -> None:
         """Note a line by what those of its form come to."""
@@ -98,7 +108,7 @@ class _Reader:
             return known
         pieces = pieces_of(number, line)
         worths = [self.take(piece) for piece in pieces]
-        self._is_between = self._open is None and not self._frames.waits and not self._shell
+        self._is_between = self._open is None and not self._frames.waits and not self._commands.open
         if len(pieces) > 1 or not (was_between and self._is_between) or self._frames.took:  # what was taken is not the line alone
             self._answered += sum(worth.answers for worth in worths)
             return READ if pieces else BLANK
@@ -117,12 +127,13 @@ class _Reader:
             return READ
         if line.before:
             self._sign(_NUMBERED_PARTS.sub("0", line.before))
-        if " 200" in line.text and _ANSWERED.search(line.text):
+        if is_answer(line.text):
             return ANSWERED
         if is_of_request(line.text):
             return READ
         shape = hash(_NUMBERED.sub("0", line.text))
-        self._prose.take(line, shape)
+        if line.number <= FIRST_LINES:
+            self._prose.take(line, shape)
         if shape in self._dull:
             return DULL
         if self._often.get(shape, 0) >= _OFTEN:
@@ -142,7 +153,8 @@ class _Reader:
         elif not says and len(self._dull) < _MOST_SHAPES:
             self._dull.add(shape)
             worth = DULL
-        self._decide()
+        if says:
+            self._decide()
         return worth
 
     def _told(self, line: Bare, shape: int) -> Worth:
@@ -199,7 +211,7 @@ class _Reader:
     def _states(self, line: Bare) -> bool:
         """Note what a line says beside how far the run came."""
         text = line.text
-        found = self._command(line)
+        found = self._commands.take(line.number, line.text)
         self._card = self._card or card_in(text)
         seen = [self._read(engine, line) for engine in self._engines.values()]
         death = self._read_death(text)
@@ -247,24 +259,6 @@ class _Reader:
         seen = Sighting(line=line.number, fact=fact, text=line.text.strip()[:_SHOWN], rank=line.rank, frames=frames, source=source)
         kept.setdefault(fact.name, Kept()).add(seen)
 
-    def _command(self, line: Bare) -> bool:
-        """A command, also one that goes on over lines."""
-        if self._shell:
-            self._shell = f"{self._shell.rstrip().rstrip(chr(92))} {line.text.strip()}"
-            if continues(line.text):
-                return True
-            text, self._shell = self._shell, ""
-        else:
-            text = line.text
-        found = command_of(text) if len(self._commands) < _MOST_COMMANDS else None
-        if found is None:
-            return False
-        if continues(text):
-            self._shell = text
-            return True
-        self._commands.append((line.number, found))
-        return True
-
     def log(self) -> Log:
         """What was gathered."""
         for line in sorted(worth.last() for worth in self._later.values()):
@@ -275,7 +269,7 @@ class _Reader:
         seen = [seen for kept in tables for one in kept.values() for seen in (*one.first, *one.last)]
         if not any(seen.fact.is_error for seen in seen):
             seen += [seen for one in self._least.values() for seen in (*one.first, *one.last)]
-        if not self._wanted and self._prose.is_all(seen, has_run=bool(self._commands or self._answered)):
+        if not self._wanted and self._prose.is_all(seen, has_run=bool(self._commands.found or self._answered)):
             return Log(lines=self._lines, engine=None, version=None, sightings=())
         seen = [self._with_frames_below(one) for one in seen]
         return Log(
@@ -284,7 +278,7 @@ class _Reader:
             version=engine.version if engine is not None else None,
             sightings=tuple(sorted(seen, key=lambda one: one.line)),
             stages=tuple(sorted(self._stages, key=lambda mark: mark[1])),
-            commands=tuple(self._commands),
+            commands=tuple(self._commands.found),
             arguments=tuple(engine.said.items()) if engine is not None else (),
             arguments_line=engine.said_at if engine is not None else 0,
             card=self._card,

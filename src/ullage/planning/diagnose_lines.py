@@ -39,6 +39,7 @@ _LONGEST_SENTENCE = 2000
 _UNFINISHED = re.compile(
     r"Tried to allocate(?!.*(?:is free|MiB free|GiB free|bytes free|by PyTorch|total capacity;.*free|Error code \d))", re.IGNORECASE
 )
+FOUND: Final = (_UNFINISHED,)  # in every sentence that is cut
 _NEW_LINE = re.compile(
     r"^(?:Traceback|  File |\[|\d{4}-|\(|(?:INFO|ERROR|WARNING|DEBUG)\b|During handling|\w+(?:\.\w+)*(?:Error|Exception)\b|\S*[#$] )"
 )
@@ -60,7 +61,7 @@ class Bare(NamedTuple):
 
 def pieces_of(number: int, line: str) -> list[Bare]:
     """What a line holds: nothing, itself, or of a progress bar drawn over itself one for each time it was drawn."""
-    text = _message(line)
+    text = message_of(line)
     found = []
     for piece in text.split("\n") if "\r" not in text else re.split(r"[\r\n]+", text):
         text, rank = bare(piece)
@@ -69,7 +70,7 @@ def pieces_of(number: int, line: str) -> list[Bare]:
     return found
 
 
-def _message(line: str) -> str:
+def message_of(line: str) -> str:
     """The text of a line that a collector wrapped in JSON; else the line, a traceback in it taken apart."""
     plain = line.rstrip("\n")
     said = _said(plain) if plain.lstrip()[:1] == "{" and len(line) <= LONGEST else None
@@ -94,9 +95,7 @@ def _said(line: str) -> str | None:
 
 def bare(line: str) -> tuple[str, str]:
     """A line's own text, and who wrote it."""
-    text = line[:LONGEST].rstrip()
-    if not text.isprintable() or ("[" in text and any(mark in text for mark in _COLOURED)):
-        text = _COLOUR.sub("", text).rstrip()
+    text = without_colours(line[:LONGEST].rstrip()).rstrip()
     rank = ""
     for prefix in _PREFIXES:
         match = prefix.match(text)
@@ -109,6 +108,13 @@ def bare(line: str) -> tuple[str, str]:
             text = text[match.end() :]
             rank = match.groupdict().get("rank") or rank
     return text, rank
+
+
+def without_colours(text: str) -> str:
+    """A text without what gives it colours or moves a terminal's cursor."""
+    if not text.isprintable() or ("[" in text and any(mark in text for mark in _COLOURED)):
+        return _COLOUR.sub("", text)
+    return text
 
 
 def is_cut(text: str) -> bool:

@@ -2,8 +2,10 @@
 
 from ullage.catalog.exllama_hints import hints
 from ullage.domain.cause import FirstAid
+from ullage.engines.exllamav2.log import READS
 
 FIRST_AID = FirstAid(
+    reads=READS,
     signs=(
         r"(?:exllamav2|Exllama[Vv]2)(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?",
         r"ExLlamaV2|\bexui\b",

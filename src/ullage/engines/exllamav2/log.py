@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ullage.catalog.exllama_messages import COMMON, Pattern, pattern, read_line
+from ullage.catalog.exllama_messages import COMMON, Pattern, pattern, read_line, reads
 from ullage.domain.facts import Fact
 
 _PATTERNS: Final[tuple[Pattern, ...]] = (
@@ -21,6 +21,8 @@ _PATTERNS: Final[tuple[Pattern, ...]] = (
     pattern("error.cache_kind", r"Dynamic generator does not currently work with 8-bit cache"),
     *COMMON,
 )
+
+READS: Final = reads(_PATTERNS)
 
 
 def read_log_line(line: str) -> Fact | None:

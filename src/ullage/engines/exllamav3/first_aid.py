@@ -2,8 +2,10 @@
 
 from ullage.catalog.exllama_hints import hints
 from ullage.domain.cause import FirstAid, Hint, Kind
+from ullage.engines.exllamav3.log import READS
 
 FIRST_AID = FirstAid(
+    reads=READS,
     signs=(
         r"(?:exllamav3|Exllama[Vv]3)(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?",
         r"ExLlamaV3|ExllamaV3|exl3|\b_load_autosplit\b",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ullage.catalog.exllama_messages import COMMON, Pattern, pattern, read_line
+from ullage.catalog.exllama_messages import COMMON, Pattern, pattern, read_line, reads
 from ullage.domain.facts import Fact
 
 _PATTERNS: Final[tuple[Pattern, ...]] = (
@@ -11,6 +11,8 @@ _PATTERNS: Final[tuple[Pattern, ...]] = (
     pattern("error.unsupported_gpu", r"Unable to run ExllamaV3 because an unsupported GPU"),
     *COMMON,
 )
+
+READS: Final = reads(_PATTERNS)
 
 
 def read_log_line(line: str) -> Fact | None:

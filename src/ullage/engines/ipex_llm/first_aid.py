@@ -3,6 +3,7 @@
 from typing import Final
 
 from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
+from ullage.engines.ipex_llm.log import READS
 
 _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
 # Stages at which there is a cache that could be smaller, or may be.
@@ -11,6 +12,7 @@ _SERVED: Final = frozenset({Kind.CACHE_PRESSURE, Kind.SAMPLER, Kind.GRAPHS})
 _STEP: Final = frozenset({Kind.WORKSPACE, Kind.ACTIVATIONS, Kind.CACHE_ALLOCATION})
 
 FIRST_AID = FirstAid(
+    reads=READS,
     fills_budget=True,
     signs=(
         r"ipex[_-]llm(?:\s*(?:==|version:?)\s*(?P<version>\d[\w.]*))?|bigdl[_-]llm",

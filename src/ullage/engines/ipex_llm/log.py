@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.torch_messages import FOUND, LONGEST, out_of_memory
 from ullage.domain.facts import Fact
 from ullage.units import GiB
 
@@ -49,6 +49,12 @@ _WORDS: Final = (
     ("error.fp8_cache", re.compile(r"(IPEX backend does not support FP8 KV cache)")),
     ("no_free_memory_query", re.compile(r"(doesn't support querying the available free memory)")),
     ("error.device_lost", re.compile(r"(\w{1,20}_ERROR_DEVICE_LOST)")),
+)
+
+READS: Final = (
+    *(_LIMIT, *FOUND, _NATIVE),
+    *(pattern for _, pattern in (*_SIZE_PATTERNS, *_THOUSANDS, *_WORDS)),
+    *(pattern for _, pattern, _ in _COUNTS),
 )
 
 

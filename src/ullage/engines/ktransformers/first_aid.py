@@ -3,11 +3,13 @@
 from typing import Final
 
 from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+from ullage.engines.ktransformers.log import READS
 
 _STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE})
 _ALL: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.GRAPHS, Kind.CACHE_ALLOCATION, Kind.WEIGHTS})
 
 FIRST_AID = FirstAid(
+    reads=READS,
     signs=(
         r"ktransformers|KTransformers|kt[_-]kernel|--kt-|kt_(?:num_gpu_experts|method|weight_path|cpuinfer)",
         r"cache_lens|--gguf_path|Injecting \S+ as|KExperts\w+|local_chat",

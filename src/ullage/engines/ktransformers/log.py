@@ -3,7 +3,7 @@
 import re
 from typing import Final, NamedTuple
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.torch_messages import FOUND, LONGEST, out_of_memory
 from ullage.domain.facts import Fact
 from ullage.units import GiB
 
@@ -56,6 +56,8 @@ _LINES: Final = (
     Line("kv_tokens", re.compile(rf"#tokens: {_N}, KV size: {_G} GB"), "tokens", ("kv_gib",)),
 )
 _POOL = re.compile(rf"KV Cache is allocated\..{{0,60}}?#tokens: {_N}, K size: {_G} GB, V size: {_G} GB")
+
+READS: Final = (*FOUND, _MISMATCH, _POOL, *(known.text for known in _LINES))
 
 
 def read_log_line(line: str) -> Fact | None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from ullage.domain.cause import NAMED, Advice, FirstAid, Hint, Kind, Stage
+from ullage.engines.llama_cpp.log import READS
 
 _DEVICE: Final = frozenset(
     {Kind.WEIGHTS, Kind.CACHE_ALLOCATION, Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.SPILL, Kind.REDUCED, Kind.GRAPHS, Kind.NO_ROOM_FOR_CACHE}
@@ -51,6 +52,7 @@ _FIRST_AID_HINTS: Final = (
 )
 
 FIRST_AID = FirstAid(
+    reads=READS,
     signs=(
         r"\bllama[-_](?:server|cli|model_load\w*|kv_cache\w*|context|init_from_model|new_context_with_model|load_model\w*|bench)\b",
         r"\b(?:llm_load_tensors|load_tensors|ggml[-_]\w+|print_info|common_params_fit|memory_breakdown_print|sched_reserve)\b",

@@ -1,6 +1,7 @@
 """Read one line of llama.cpp's log: what it states about memory, as a fact in bytes. A line in JSON is read by its message."""
 
 import re
+from typing import Final
 
 from ullage.domain.facts import Fact
 from ullage.engines.llama_cpp.log_patterns import ERRORS, FACTS
@@ -13,6 +14,8 @@ _MEMORY_NEEDLES = re.compile(
     r"out of memory|out of device memory|failed to allocate|allocation failed|not enough memory|insufficient memory", re.IGNORECASE
 )
 _ROWS = re.compile(r'"type" ?: ?"fit_memory_breakdown"')
+
+READS: Final = (*(pattern.text for pattern in (*FACTS, *ERRORS)), _ROWS, _MEMORY_NEEDLES)
 
 
 def read_log_line(line: str) -> Fact | None:

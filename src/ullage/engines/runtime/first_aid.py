@@ -3,6 +3,7 @@
 from typing import Final
 
 from ullage.domain.cause import FirstAid, Hint, Kind, Stage
+from ullage.engines.runtime.log import READS
 
 _GROWS: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
 _HOST: Final = frozenset({Kind.HOST})
@@ -10,6 +11,7 @@ _RESERVING: Final = frozenset({Stage.CACHE})  # all that the cache may grow to, 
 _NOT_RESERVING: Final = frozenset(Stage) - _RESERVING
 
 FIRST_AID = FirstAid(
+    reads=READS,
     signs=(r"ullage\.runtime: ", r"-m ullage\.runtime\b", r"ullage[/\\]runtime[/\\]"),
     hints=(
         Hint(kinds=frozenset({Kind.WEIGHTS}), setting="weights", cost="fewer bits a weight: some quality", value="int8"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.torch_messages import FOUND, LONGEST, out_of_memory
 from ullage.domain.facts import Fact
 from ullage.frozen import replace
 
@@ -28,6 +28,8 @@ _PATTERNS: Final = (
     # What it says of its work begins with a word for it; what is left is why it does not begin.
     ("error.arguments", "", re.compile(r"ullage\.runtime: (?!\w{2,12}: |stopped )(\S.{1,300})")),
 )
+
+READS: Final = (*FOUND, *(pattern for _, _, pattern in _PATTERNS))
 
 
 def read_log_line(line: str) -> Fact | None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from ullage.domain.cause import Advice, FirstAid, Hint, Kind
+from ullage.engines.sglang.log import READS
 
 _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
 _STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.SAMPLER})
@@ -31,6 +32,7 @@ HINTS: Final = (
     Hint(kinds=frozenset({Kind.HOST}), setting="hicache_size", cost="a smaller host tier"),
 )
 FIRST_AID = FirstAid(
+    reads=READS,
     fills_budget=True,
     signs=(
         r"sglang[/\\](?:srt|launch_server|lang)",

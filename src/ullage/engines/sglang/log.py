@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.torch_messages import FOUND, LONGEST, out_of_memory
 from ullage.domain.facts import Fact
 from ullage.units import GiB
 
@@ -122,6 +122,8 @@ _FACTS: Final = tuple(
         ),
     )
 )
+
+READS: Final = (*FOUND, *(pattern for _, pattern in (*_ERRORS, *_FACTS)))
 
 
 def read_log_line(line: str) -> Fact | None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
+from ullage.engines.transformers.log import READS
 
 _WEIGHTS: Final = frozenset({Kind.WEIGHTS})
 _GROWS: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
@@ -10,6 +11,7 @@ _RUNNING: Final = frozenset({Stage.FIRST_PROMPT, Stage.UNDER_LOAD})
 _HOST: Final = frozenset({Kind.HOST})
 
 FIRST_AID = FirstAid(
+    reads=READS,
     signs=(
         r"transformers[/\\](?:modeling_utils|generation|models|integrations|pipelines)",
         r"accelerate[/\\](?:hooks|utils|big_modeling)|\bdevice_map\b|from_pretrained\(|model\.generate\(|\btransformers serve\b",

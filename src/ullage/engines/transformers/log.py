@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from ullage.catalog.torch_messages import LONGEST, out_of_memory
+from ullage.catalog.torch_messages import FOUND, LONGEST, out_of_memory
 from ullage.domain.facts import Fact
 from ullage.units import MiB
 
@@ -30,6 +30,8 @@ _IN: Final = {
     "per cent": ("weights_per_cent",),
 }
 _SECOND: Final = {"error.pool_footprint": "available_bytes", "error.max_len_over_model": "max_tokens", "weights_per_cent": "device"}
+
+READS: Final = (*FOUND, _BATCH, *(pattern for _, pattern in _PATTERNS))
 
 
 def read_log_line(line: str) -> Fact | None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from ullage.domain.cause import NAMED, Advice, FirstAid, Hint, Kind, Stage
 from ullage.domain.ledger import Purpose
+from ullage.engines.vllm.log import READS
 
 _CACHE: Final = frozenset({Kind.CACHE_TOO_SMALL, Kind.NO_ROOM_FOR_CACHE})
 _STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE})
@@ -99,6 +100,7 @@ _HINTS: Final = (
 )
 
 FIRST_AID = FirstAid(
+    reads=READS,
     fills_budget=True,
     signs=(
         r"vLLM (?:API server )?version v?(?P<version>\d[\w.+]*)",

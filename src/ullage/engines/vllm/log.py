@@ -49,6 +49,8 @@ _CACHE_USE = re.compile(r"(?:GPU|CPU|XPU|TPU) KV cache usage: (\d{1,9}(?:\.\d{1,
 _GRAPHS = re.compile(r"Profiling CUDA graph memory: ")
 _GRAPH_MODE = re.compile(r"(\w+)=(\d+) \(largest=(\d+)\)")
 
+READS: Final = (_OOM, _STATISTICS, _GRAPHS, *(pattern.text for pattern in (*ERRORS, *FACTS, *WRAPPERS, *BENIGN)))
+
 
 def read_log_line(line: str) -> Fact | None:
     """The fact a line states, or None. Errors come before what wraps them."""
