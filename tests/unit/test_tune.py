@@ -17,7 +17,7 @@ from ullage.domain.case import Settings
 from ullage.domain.ledger import Amount
 from ullage.domain.load import Answered, Asked, Load, Round
 from ullage.domain.plan import Verdict
-from ullage.domain.tuning import Ask, Dial, Estimate, Objective, Shown, Study, Told
+from ullage.domain.tuning import Ask, Dial, Ended, Estimate, Objective, Shown, Study, Told
 from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.answer import answer
@@ -239,6 +239,26 @@ def test_a_trial_that_was_cut_short_is_not_called_nothing_and_few_trials_take_fe
     three = (*two, trial(3, (2, 0), 30, 30))
     assert "@ winner" in plain_text(tuned_document(result(*three)), Look(120, is_ascii=True))
     assert len(drawn(marks(result(*three))).splitlines()) == 6 + 4
+
+
+@pytest.mark.parametrize(("is_exhaustive", "why"), [(False, "the safe start did not run"), (True, "no combination ran")])
+def test_where_nothing_ran_that_is_the_reason(is_exhaustive: bool, why: str) -> None:
+    study = Study(sizes=(2, 2), start=(0, 0), is_exhaustive=is_exhaustive)
+    points = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    ended = ask(study, [Told(point=point, state=TrialState.FAILED) for point in (points if is_exhaustive else points[:1])])
+    assert isinstance(ended, Ended)
+    assert ended.best is None
+    assert why in ended.reason
+
+
+def test_a_step_that_stays_without_being_shown_to_be_better_is_said_to_be_near() -> None:
+    study = Study(sizes=(2, 1), start=(0, 0), least_gain=0.03, unrest=0.2)
+    told = [
+        Told(point=point, state=TrialState.DONE, speed=Estimate(mean=mean, deviation=9.0, count=3), seconds=1.0)
+        for point, mean in (((0, 0), 100.0), ((1, 0), 120.0), ((0, 0), 101.0), ((1, 0), 121.0))
+    ]
+    _, _, fate = judged(study, Objective.THROUGHPUT, told, Ask(point=(1, 0), base=(0, 0), stage=ALONE))
+    assert fate == "kept though too near to tell"
 
 
 def test_an_engine_without_dials_is_turned_by_its_levers() -> None:

@@ -23,6 +23,7 @@ _LEAST_LEFT = 0.005  # of a device: below it a step goes back before an allocati
 _FEWEST_ROUNDS = 3
 _LOST = 0.6  # of the best so far: a trial that stays below it needs no third round
 _START_S = 900.0
+_LAST_LETTERS = 200
 
 
 class Measured(NamedTuple):
@@ -193,8 +194,14 @@ def _problem(watcher: Watcher, door: MeasuringDoor, state: State, ended: list[Ru
     if watcher.low:
         return watcher.low
     if not watcher.is_done:
-        return ended[-1].reason if ended else state.reason
+        return _end(ended[-1]) if ended else state.reason
     return door.loading.problem if door.loading is not None else ""
+
+
+def _end(run: Run) -> str:
+    """Why it ended, with the last that it wrote where nothing of that was understood."""
+    last = next((line.strip() for line in reversed(run.log) if line.strip()), "")
+    return f"{run.reason}; its last line: {last[:_LAST_LETTERS]}" if last and not run.facts else run.reason
 
 
 def patience(start_s: int | None) -> Policy:

@@ -18,6 +18,10 @@ from ullage.planning.tune_grid import grid_of, order, starts
 
 START, ALONE, AROUND, AGAIN, CONFIRM = "start", "alone", "around", "again", "confirm"
 _ENDS = {False: "no step around the best helps any more", True: "every combination was tried"}
+_NOTHING_RAN = {
+    False: "the safe start did not run, so there is nothing to go on from: the trials say why",
+    True: "no combination ran: the trials say why",
+}
 _FEWEST_AROUND = 2
 _CLIFF = 0.1  # a dial is not turned further where a step is shown to lose more
 _KEPT_BACK = 4  # one start in so many is kept for measuring again, where starts scatter
@@ -77,7 +81,8 @@ def ask(study: Study, told: Sequence[Told]) -> Ask | Ended:
             wanted = search.send(found)
     except StopIteration as ended:
         winner: Point | None = ended.value
-        return Ended(best=_settled(study, seen, winner), reason=_ENDS[study.is_exhaustive])
+        ends = _ENDS if winner is not None else _NOTHING_RAN
+        return Ended(best=_settled(study, seen, winner), reason=ends[study.is_exhaustive])
 
 
 def most_trials(study: Study) -> int:

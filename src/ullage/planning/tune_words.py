@@ -80,8 +80,10 @@ def judged(study: Study, objective: Objective, told: Sequence[Told], wanted: Ask
     if isinstance(after, Ask) and after.rival is not None and {after.point, after.rival} == {base, other}:
         return is_kept, brought, "too near to tell: measured again"
     fate = "kept" if is_kept else "rolled back"
-    if best == other or (study.ranked and keeps_up(study, found)):
+    if study.ranked and (best == other or keeps_up(study, found)):
         return is_kept, brought, fate
+    if best == other:
+        return is_kept, brought, "kept though too near to tell" if is_kept and verdict(study, found) is Verdict.OPEN else fate
     why = f"slower by more than {1 - study.keeps:.0%}" if study.ranked else str(verdict(study, found))
     return is_kept, brought, f"{why}, {fate}"
 
