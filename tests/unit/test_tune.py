@@ -242,7 +242,7 @@ def test_a_trial_that_was_cut_short_is_not_called_nothing_and_few_trials_take_fe
 
 
 @pytest.mark.parametrize(("is_exhaustive", "why"), [(False, "the safe start did not run"), (True, "no combination ran")])
-def test_where_nothing_ran_that_is_the_reason(is_exhaustive: bool, why: str) -> None:
+def test_where_nothing_ran_that_is_the_reason(*, is_exhaustive: bool, why: str) -> None:
     study = Study(sizes=(2, 2), start=(0, 0), is_exhaustive=is_exhaustive)
     points = [(0, 0), (0, 1), (1, 0), (1, 1)]
     ended = ask(study, [Told(point=point, state=TrialState.FAILED) for point in (points if is_exhaustive else points[:1])])
