@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases import bundled
 
+from ullage import wire
+from ullage.cli import main
 from ullage.domain.case import Case, Settings, Value
 from ullage.domain.cause import Kind, Stage
 from ullage.domain.ledger import Phase, Purpose
@@ -210,3 +212,23 @@ def test_a_vocabulary_is_counted_by_the_file_it_is_in_and_says_so(path: str, con
     kept = [entry for entry in ENGINE.ledger(case).entries if "vocabulary" in entry.because]
     assert {entry.phase for entry in kept} == {Phase.LOAD, Phase.RESIDENT}
     assert {entry.origin.at for entry in kept} == {constant}
+
+
+@pytest.mark.parametrize(
+    ("words", "bound"),
+    [
+        (("--gpu", "cpu", "--host-memory", "2GiB"), 2 * GiB * 9 // 10),
+        (("--gpu", "cpu"), None),
+        (("--gpu", "24GiB", "--host-memory", "2GiB"), None),  # the weights lie on the card
+        (("--gpu", "24GiB", "--reserve", "4GiB"), 20 * GiB * 9 // 10),
+        (("--gpu", "24GiB,16GiB", "--pp", "2", "--reserve", "4GiB"), None),  # one bound would not be that of both
+    ],
+)
+def test_memory_that_somebody_stated_is_a_bound_of_the_command(
+    words: tuple[str, ...], bound: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("SmolLM2-135M-Instruct", "--engine", "runtime", "--context", "2048", "--offline", "--baselines", "none")
+    assert main(("serve", *asked, *words, "--dry-run", "--json")) == 0
+    said: Any = wire.loads(capsys.readouterr().out)
+    argv = said["command"]["argv"]
+    assert (int(argv[argv.index("--memory") + 1]) if "--memory" in argv else None) == bound

@@ -9,6 +9,7 @@ from ullage.commands.model import read_model
 from ullage.commands.verb import Flags, Option
 from ullage.domain.case import Case, Model, Settings, Value, Version
 from ullage.domain.engine import Engine, Request
+from ullage.domain.machine import Machine
 from ullage.domain.placement import Parallel
 from ullage.domain.workload import Workload
 from ullage.errors import InputError
@@ -132,11 +133,13 @@ def _version(engine: Engine, flags: Flags, request: Request | None) -> Version:
     return (request.version if request is not None else None) or engine.profile.default
 
 
-def _stated(flags: Flags, settings: dict[str, Value], request: Request | None) -> frozenset[str]:
+def _stated(flags: Flags, settings: dict[str, Value], request: Request | None, machine: Machine) -> frozenset[str]:
     words = {"context": "context", "concurrency": "concurrency", "engine_version": "version"}
     said = {word for name, word in words.items() if flags.text(name) is not None}
     if any(flags.text(name) is not None for name in ("tp", "pp", "dp")) or flags.flag("ep"):
         said.add("parallel")
+    if flags.texts("total_memory") or flags.texts("reserve") or (flags.text("host_memory") is not None and machine.is_processor):
+        said.add("device_memory")
     return frozenset({*said, *settings, *(request.stated if request is not None else ())})
 
 
@@ -182,7 +185,7 @@ def read_question(flags: Flags, world: World, engine: Engine, model_word: str, r
         ),
         settings=settings,
         environment=(*(request.environment if request is not None else ()), *pairs("--env", flags.texts("env"))),
-        stated=_stated(flags, own, request),
+        stated=_stated(flags, own, request, machine),
     )
     return Question(case, notes)
 

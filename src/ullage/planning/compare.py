@@ -61,7 +61,7 @@ def _asked(engine: Engine, case: Case) -> Case:
         version=engine.profile.default,
         settings=Settings(),
         environment=(),
-        stated=case.stated & {"context", "concurrency", "parallel"},
+        stated=case.stated & {"context", "concurrency", "parallel", "device_memory"},
     )
 
 
