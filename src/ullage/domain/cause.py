@@ -88,6 +88,8 @@ class Hint:
     when: Purpose | None = None  # only where this takes more than any other term beside the weights; it then comes first
     only_from: tuple[str, ...] = ()  # only where the setting has one of these values
     stages: frozenset[Stage] = frozenset()  # only in these; none: in all
+    since: tuple[int, ...] = ()  # the first release that has the setting
+    before: tuple[int, ...] = ()  # the first that has it no more
     stated: str = ""  # only where an error states this detail, or names the setting (NAMED); it then comes first
 
 

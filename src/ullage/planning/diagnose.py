@@ -6,7 +6,7 @@ from ullage.domain.cause import Cause, Change, Diagnosis, Evidence, FirstAid, Ki
 from ullage.domain.engine import Engine
 from ullage.errors import UllageError
 from ullage.frozen import replace
-from ullage.planning.diagnose_budget import rebuild
+from ullage.planning.diagnose_budget import device_of, rebuild
 from ullage.planning.diagnose_cause import find_causes
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
 from ullage.planning.diagnose_free import with_free
@@ -15,6 +15,7 @@ from ullage.planning.diagnose_others import both, left_by_others, stopped, with_
 from ullage.planning.diagnose_pair import with_others
 from ullage.planning.diagnose_remedy import MOST, changes, in_turn
 from ullage.planning.diagnose_rows import as_logits, asked_of
+from ullage.planning.diagnose_sizes import by_sizes
 from ullage.planning.fit import Outcome, evaluate
 from ullage.units import format_bytes
 
@@ -29,6 +30,7 @@ def diagnose(
         log, predicted_weight_bytes=_weights(outcome), fraction=outcome.case.settings.number("gpu_memory_utilization") if outcome else None
     )
     causes = tuple(_in_bytes(cause, log, outcome) for cause in find_causes(log, figures, fills_budget=aid.fills_budget))
+    causes = by_sizes(causes, log, figures, outcome, device_of(figures, outcome))
     if engine is not None and outcome is not None:
         levers = engine.levers(outcome.case)
         causes = tuple(as_logits(cause, asked_of(cause, log, outcome.case, levers)) for cause in causes)

@@ -9,7 +9,7 @@ from ullage.planning.fit import Outcome
 
 def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | None) -> Budget | None:
     """The device's terms, the one that overflowed marked; None when neither log nor case says anything of sizes."""
-    device = _of_term(outcome, _device(figures, outcome), cause)
+    device = _of_term(outcome, device_of(figures, outcome), cause)
     is_host = cause is not None and cause.family is Family.HOST and outcome is not None and not outcome.case.machine.is_processor
     if is_host:
         device, figures = HOST, _of_host(log, figures)
@@ -64,7 +64,7 @@ def _term(purpose: Purpose, predicted: Amount | None, measured: Measured | None,
     )
 
 
-def _device(figures: Figures, outcome: Outcome | None) -> str | None:
+def device_of(figures: Figures, outcome: Outcome | None) -> str | None:
     """The device of the case that the log means: by its number, else the fullest."""
     if outcome is None:
         return None

@@ -24,6 +24,7 @@ _PURPOSES: Final = {
     "output_bytes": Purpose.LOGITS,
 }
 _CARD: Final = re.compile(r"(?:cuda|rocm|hip|xpu|sycl|vulkan|gpu)?[:_ ]?(\d{1,3})", re.IGNORECASE)
+_RELEASE: Final = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
 _ANY: Final = 320 << 30  # more than any device has
 
 
@@ -66,6 +67,12 @@ def card_of(device: str) -> str:
     """A device as we call it: a bare number, or a backend's word with a number, is a card."""
     number = _CARD.fullmatch(device)
     return f"gpu{number[1]}" if number is not None else device
+
+
+def release_of(log: Log) -> tuple[int, ...]:
+    """The numbers of the release that a log tells; none where it does not."""
+    numbers = _RELEASE.match(log.version or "")
+    return tuple(map(int, numbers[0].split("."))) if numbers is not None else ()
 
 
 def is_over_device(log: Log) -> bool:

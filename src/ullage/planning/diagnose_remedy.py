@@ -13,7 +13,7 @@ from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Lever, Verdict
 from ullage.planning.change import shown
 from ullage.planning.diagnose_enough import FITS, asked_after, is_beside_cards, is_met, is_surely_less, lacking, relief, verdict_after
-from ullage.planning.diagnose_facts import Figures, detail
+from ullage.planning.diagnose_facts import Figures, detail, release_of
 from ullage.planning.diagnose_guess import FRACTIONS, as_value, guess
 from ullage.planning.diagnose_load import Filled, fewer, filled_by, more_room
 from ullage.planning.diagnose_pair import of_share, pair
@@ -51,12 +51,14 @@ def changes(
     asked = asked_of(cause, log, outcome.case if outcome is not None else None, levers)
     is_beside = log.host_limit_bytes is not None if outcome is None else is_beside_cards(cause, outcome)
     of_devices = FRACTIONS if is_beside and cause.family is Family.HOST else frozenset()
+    release = outcome.case.version.parts if outcome is not None else release_of(log)
     made = [
         _of_kind(hint, cause, log, figures, present, filled, engine, outcome)
         if filled is not None or (cause.kind is Kind.DEVICE_NOT_FREE and hint.setting in FRACTIONS)
         else _planned(hint, cause, engine, outcome, asked) or guess(hint, cause, log, figures, present)
         for hint in _ordered((*BEFORE, *aid.hints, *AFTER), cause, figures, stated(log))
         if hint.setting not in of_devices
+        and _is_there(hint, release)
         and (not hint.only_from or str(present.get(hint.setting)) in hint.only_from)
         and not (is_dense and _OF_EXPERTS.search(hint.setting))
     ]
@@ -71,6 +73,11 @@ def changes(
     weight: dict[Verdict | None, int] = {None: unknown, **dict.fromkeys(FITS, 0)}
     ordered = sorted(kept.values(), key=lambda change: (not change.is_direct, weight.get(change.verdict, 2), found.index(change)))
     return tuple(ordered)[:MOST]
+
+
+def _is_there(hint: Hint, release: tuple[int, ...]) -> bool:
+    """Whether a release has the setting; one that nobody knows has all."""
+    return not release or (release >= hint.since and not (hint.before and release >= hint.before))
 
 
 def in_turn(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:

@@ -7,6 +7,18 @@ from ullage.engines.ktransformers.log import READS
 
 _STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE})
 _ALL: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE, Kind.GRAPHS, Kind.CACHE_ALLOCATION, Kind.WEIGHTS})
+_FORK: Final = (0, 4)  # the first release that is a fork of SGLang
+
+
+def _classic(
+    kinds: frozenset[Kind], setting: str, cost: str, *, up: bool = False, value: str | None = None, names: tuple[str, ...] = ()
+) -> Hint:
+    return Hint(kinds=kinds, setting=setting, cost=cost, up=up, value=value, names=names, before=_FORK)
+
+
+def _forked(kinds: frozenset[Kind], setting: str, cost: str, *, up: bool = False) -> Hint:
+    return Hint(kinds=kinds, setting=setting, cost=cost, up=up, since=_FORK)
+
 
 FIRST_AID = FirstAid(
     reads=READS,
@@ -15,19 +27,17 @@ FIRST_AID = FirstAid(
         r"cache_lens|--gguf_path|Injecting \S+ as|KExperts\w+|local_chat",
     ),
     hints=(
-        Hint(
-            kinds=frozenset({Kind.REQUEST_TOO_LONG}), setting="cache_lens", cost="a larger cache and, in old releases, workspace", up=True
-        ),
-        Hint(kinds=_STEP | {Kind.CACHE_ALLOCATION, Kind.GRAPHS}, setting="cache_lens", cost="shorter sequences"),
-        Hint(kinds=_STEP | {Kind.GRAPHS}, setting="chunk_size", cost="slower prompts", names=("chunk_prefill_size", "max_chunk_size")),
-        Hint(kinds=_ALL, setting="kt_num_gpu_experts", cost="more experts run on the processor"),
-        Hint(kinds=_ALL, setting="transfer_map", cost="none: layers lie on more GPUs", value="a multi-GPU rules file"),
-        Hint(kinds=_ALL, setting="mem_fraction_static", cost="a smaller cache"),
-        Hint(kinds=_ALL, setting="chunked_prefill_size", cost="slower prompts"),
-        Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE, Kind.CACHE_TOO_SMALL}), setting="mem_fraction_static", cost="less room", up=True),
-        Hint(kinds=frozenset({Kind.NO_ROOM_FOR_CACHE}), setting="kt_num_gpu_experts", cost="more experts run on the processor"),
-        Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="max_running_requests", cost="fewer sequences at once"),
-        Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="mem_fraction_static", cost="less room", up=True),
+        _classic(frozenset({Kind.REQUEST_TOO_LONG}), "cache_lens", "a larger cache and, in old releases, workspace", up=True),
+        _classic(_STEP | {Kind.CACHE_ALLOCATION, Kind.GRAPHS}, "cache_lens", "shorter sequences"),
+        _classic(_STEP | {Kind.GRAPHS}, "chunk_size", "slower prompts", names=("chunk_prefill_size", "max_chunk_size")),
+        _forked(_ALL, "kt_num_gpu_experts", "more experts run on the processor"),
+        _classic(_ALL, "transfer_map", "none: layers lie on more GPUs", value="a multi-GPU rules file"),
+        _forked(_ALL, "mem_fraction_static", "a smaller cache"),
+        _forked(_ALL, "chunked_prefill_size", "slower prompts"),
+        _forked(frozenset({Kind.NO_ROOM_FOR_CACHE, Kind.CACHE_TOO_SMALL}), "mem_fraction_static", "less room", up=True),
+        _forked(frozenset({Kind.NO_ROOM_FOR_CACHE}), "kt_num_gpu_experts", "more experts run on the processor"),
+        _forked(frozenset({Kind.CACHE_PRESSURE}), "max_running_requests", "fewer sequences at once"),
+        _forked(frozenset({Kind.CACHE_PRESSURE}), "mem_fraction_static", "less room", up=True),
         Hint(kinds=frozenset({Kind.HOST}), setting="numactl binding", cost="experts lie on both sockets", value="drop"),
         Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="room for all experts", up=True),
         Hint(kinds=frozenset({Kind.HOST}), setting="gguf_type", cost="a narrower file: some quality", value="smaller"),

@@ -11,6 +11,7 @@ _STEP: Final = frozenset({Kind.ACTIVATIONS, Kind.WORKSPACE})
 _OVER: Final = frozenset({Kind.GRAPHS, Kind.WORKSPACE, Kind.CACHE_ALLOCATION})
 _RUNNING: Final = frozenset({Stage.FIRST_PROMPT, Stage.UNDER_LOAD})
 _AFTER_LOADING: Final = frozenset(Stage) - {Stage.LOAD}  # or nobody knows
+_NO_SWAP: Final = (0, 17, 2)  # the first release without --swap-space
 _SIZING: Final = frozenset({Stage.CACHE, *_RUNNING})
 _SEQUENCES: Final = frozenset({Kind.SAMPLER, Kind.ACTIVATIONS, Kind.GRAPHS})
 
@@ -30,6 +31,7 @@ _HINTS: Final = (
         setting="VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS",
         cost="graphs are not counted beforehand: leave room for them with a smaller share",
         value="0",
+        since=(0, 18),
         when=Purpose.GRAPHS,
     ),
     Hint(kinds=_CACHE, setting="max_num_batched_tokens", cost="slower prefill of long prompts", when=Purpose.ACTIVATIONS),
@@ -83,9 +85,9 @@ _HINTS: Final = (
     _during(_RUNNING, "max_num_seqs", "fewer sequences at once"),
     _during(_SIZING, "kv_cache_memory_bytes", "a smaller cache; only where the processor serves"),
     _during(_SIZING, "VLLM_CPU_KVCACHE_SPACE", "a smaller cache; only where the processor serves"),
-    _during(_AFTER_LOADING, "swap_space", "no swapped blocks"),
+    Hint(kinds=frozenset({Kind.HOST}), setting="swap_space", cost="no swapped blocks", stages=_AFTER_LOADING, before=_NO_SWAP),
     _during(_AFTER_LOADING, "gpu_memory_utilization", "a smaller cache, where host and device share one memory"),
-    Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="swap_space", cost="host memory", up=True, stated="swap"),
+    Hint(kinds=frozenset({Kind.CACHE_PRESSURE}), setting="swap_space", cost="host memory", up=True, stated="swap", before=_NO_SWAP),
     _hint(Kind.CACHE_PRESSURE, "max_num_seqs", "fewer sequences at once"),
     _hint(Kind.CACHE_PRESSURE, "gpu_memory_utilization", "less room for what the profile does not see", up=True),
     _hint(Kind.CACHE_PRESSURE, "tensor_parallel_size", "more devices", up=True),
