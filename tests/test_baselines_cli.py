@@ -125,6 +125,8 @@ def test_runs_are_carried_over_and_forgotten(capsys: pytest.CaptureFixture[str],
     other = tmp_path / "other.json"
     assert said(capsys, "baselines", "export", "-o", str(other))[0] == 0
     assert STORE.read_export(str(other)) == STORE.runs()
+    for words in (("-",), ("-", "--json"), ("-o", "-")):
+        assert wire.loads(said(capsys, "baselines", "export", *words)[1]) == wire.loads(other.read_text())
     assert "run-002" in said(capsys, "baselines", "show", "last")[1]
     assert "2 runs forgotten" in said(capsys, "baselines", "delete", "run-000", "run-001")[1]
     assert [run.id for run in STORE.runs()] == ["run-002"]

@@ -3,6 +3,20 @@
 Every message says what was needed, what there was, and the next step.
 """
 
+import errno
+
+_SHORT = {
+    errno.ENOMEM: "free memory, or raise the limit on it (ulimit -v, the container's), as there is too little",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close files, as the machine has as many open as it may",
+    errno.EIO: "look at the disk, which cannot be read there",
+}
+
+
+def step_after(error: Exception, otherwise: str = "check the path and its permissions") -> str:
+    """The next step where a file could not be used; a machine that is short of something is not mended by another path."""
+    return _SHORT.get(getattr(error, "errno", None) or 0, otherwise)
+
 
 class UllageError(Exception):
     """Root of the tree; ``exit_code`` is what the command line returns."""

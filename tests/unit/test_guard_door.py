@@ -6,7 +6,9 @@ from typing import Any, cast
 import pytest
 from tests.cases import A100, RTX_3090, vllm_case
 
-from ullage.commands.serve_guard import GuardDoor
+from ullage.commands.serve_guard import GuardDoor, open_door
+from ullage.commands.serving import Serving
+from ullage.commands.verb import Flags
 from ullage.domain.admission import DeviceReading, EngineReady, Event, Limits, State
 from ullage.domain.guard import Guard
 from ullage.domain.plan import DeviceVerdict
@@ -17,6 +19,7 @@ from ullage.planning.admit import begin, step
 from ullage.planning.cost_model import cost_model
 from ullage.planning.fit import Outcome, evaluate
 from ullage.planning.in_flight import least_free_bytes
+from ullage.planning.launch import server_of
 from ullage.ports import World
 from ullage.units import GiB
 
@@ -72,3 +75,26 @@ def test_only_the_devices_that_the_engine_uses_are_read() -> None:
     world = cast("World", SimpleNamespace(meters=SimpleNamespace(devices=lambda _at: seen)))
     GuardDoor(guard, ENGINE, world, outcome()).pulse(1.0, "")
     assert told == [DeviceReading(at=1.0, free_bytes=5 * GiB)]
+
+
+@pytest.mark.parametrize(
+    ("host", "argv", "is_said"),
+    [
+        ("0.0.0.0", (), True),  # noqa: S104 - compared, not bound
+        ("::", (), True),
+        ("192.168.1.7", (), True),
+        ("a-name", (), True),
+        ("127.0.0.1", (), False),
+        ("::1", (), False),
+        ("localhost", (), False),
+        ("0.0.0.0", ("--api-key", "k"), False),  # noqa: S104 - as above
+    ],
+)
+def test_a_server_that_others_reach_without_a_key_says_so(host: str, argv: tuple[str, ...], *, is_said: bool) -> None:
+    command = SimpleNamespace(argv=("vllm", "serve", "m", *argv), environment=())
+    serving = SimpleNamespace(
+        host=host, port=8000, command=command, server=server_of(ENGINE.profile, ("vllm", "serve", "m")), engine=ENGINE, case=None
+    )
+    door, notes = open_door(Flags({"no_guard": True}), cast("World", None), cast("Serving", serving))
+    assert door is None
+    assert [f"whoever reaches {host} port 8000 is answered, as no key is asked for" in note for note in notes] == [True] * is_said

@@ -75,7 +75,7 @@ def _tolerance(flags: Flags) -> float:
 
 def _export(flags: Flags, world: World, words: tuple[str, ...]) -> Answer:
     runs = _stored(flags, world)
-    if not words and flags.text("output") is not None:
+    if words == ("-",) or (not words and flags.text("output") is not None):  # a dash is standard output, as everywhere
         return Answer(0, json=wire.loads(world.store.as_export(runs)))
     _check_count("export FILE", words, 1)
     world.desk.write(words[0], world.store.as_export(runs))

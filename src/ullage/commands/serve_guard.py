@@ -1,6 +1,7 @@
 """The guard in front of an engine that ``serve`` keeps: what it is told of the engine, and when."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 from ullage.commands.foreseen import foresight_of
 from ullage.commands.serving import Serving, key_of
@@ -114,13 +115,14 @@ def _accelerators(outcome: Outcome) -> tuple[DeviceVerdict, ...]:
 
 def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor | None, tuple[str, ...]]:
     """The guard, and what to say of it, or why there is none. Raises WorldError and InputError."""
+    exposed = _exposed(flags, world, serving)
     if flags.text("keys_file") and (flags.flag("no_guard") or serving.case is None):
         why = "--no-guard" if flags.flag("no_guard") else f"nobody could plan this command ({'; '.join(serving.notes)})"
         raise InputError(f"--keys-file names the keys that the guard asks for, and there is no guard: {why}; leave --keys-file out")
     if flags.flag("no_guard"):
-        return None, ()
+        return None, exposed
     if serving.case is None:
-        return None, ("there is no guard, as nobody could plan what a request takes",)
+        return None, ("there is no guard, as nobody could plan what a request takes", *exposed)
     outcome = evaluate(serving.engine, serving.case)
     cost = cost_model(serving.engine, outcome.case, outcome.ledger)
     foresight, ahead_s, how = foresight_of(flags, world, serving, outcome.case, cost)
@@ -139,7 +141,24 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
     documents, metadata = _vocabulary(serving.case.model, world)
     why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
     guard = world.guards.open(options, begin(cost, limits, foresight), step, documents, metadata)
-    return GuardDoor(guard, serving.engine, world, outcome), tuple(note for note in (why, how) if note)
+    return GuardDoor(guard, serving.engine, world, outcome), tuple(note for note in (why, how, *exposed) if note)
+
+
+def _exposed(flags: Flags, world: World, serving: Serving) -> tuple[str, ...]:
+    """That whoever reaches this machine is answered, where other machines can and no key is asked for."""
+    host = serving.host
+    if _is_own(host) or flags.text("keys_file") or key_of(serving, world):
+        return ()
+    mending = "give --host 127.0.0.1, or a key to the engine" if flags.flag("no_guard") else "give --keys-file FILE, or --host 127.0.0.1"
+    return (f"whoever reaches {host} port {serving.port} is answered, as no key is asked for: {mending}",)
+
+
+def _is_own(host: str) -> bool:
+    """Whether only programs of this machine reach a server that listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _vocabulary(model: Model, world: World) -> tuple[Mapping[str, bytes], Mapping[str, object]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from ullage import wire
-from ullage.errors import InputError, MalformedFileError, WorldError
+from ullage.errors import InputError, MalformedFileError, WorldError, step_after
 from ullage.ports import DataSet, Record
 from ullage.world import record_writers
 from ullage.world._json_records import LONGEST_RECORD, bounded_lines, line_records, whole_records
@@ -34,7 +34,7 @@ def open_data(path: str) -> DataSet | None:
             first = file.read(4)
         beginning = "" if first == _PARQUET else _beginning(place)
     except (OSError, EOFError) as error:
-        raise WorldError(f"{path} cannot be read: {error}; check the path and its permissions") from error
+        raise WorldError(f"{path} cannot be read: {error}; {step_after(error)}") from error
     if first == _PARQUET:
         from ullage.world import _parquet
 

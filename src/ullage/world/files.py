@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ullage.errors import InputError, WorldError
+from ullage.errors import InputError, WorldError, step_after
 from ullage.ports import ModelFolder, WeightFile
 from ullage.world._names import SMALL_DOCUMENTS, WEIGHT_SUFFIXES, one_model, siblings
 
@@ -13,7 +13,7 @@ LARGEST_DOCUMENT_BYTES = 64 << 20
 
 
 def _failed(path: Path, verb: str, error: OSError, next_step: str = "check the path and its permissions") -> WorldError:
-    return WorldError(f"{path} cannot be {verb}: {error.strerror or error}; {next_step}")
+    return WorldError(f"{path} cannot be {verb}: {error.strerror or error}; {step_after(error, next_step)}")
 
 
 def _check_regular(path: Path) -> None:

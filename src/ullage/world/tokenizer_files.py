@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ullage.errors import WorldError
+from ullage.errors import WorldError, step_after
 
 NAMES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja")
 _MAIN = NAMES[0]
@@ -18,7 +18,7 @@ def find(word: str, *, offline: bool) -> Mapping[str, bytes] | None:
         if path.is_dir():
             return _in_folder(path)
     except OSError as error:
-        raise WorldError(f"{path} cannot be read: {error.strerror or error}; check the path and its permissions") from error
+        raise WorldError(f"{path} cannot be read: {error.strerror or error}; {step_after(error)}") from error
     return _of_hub(word, offline=offline)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ullage import formats, wire
 from ullage.domain.hyperparameters import Hyperparameters
-from ullage.errors import InputError, MalformedFileError, UnsupportedModelError, WorldError
+from ullage.errors import InputError, MalformedFileError, UnsupportedModelError, WorldError, step_after
 from ullage.formats.safetensors import read_index
 from ullage.runtime.loading import fused
 from ullage.runtime.loading.mapped import WeightMap, map_safetensors
@@ -37,7 +37,7 @@ class Documents(Mapping[str, bytes]):
                 raise InputError(f"{path} is larger than {LARGEST_DOCUMENT_BYTES >> 20} MiB, so it is no document of a model")
             return path.read_bytes()
         except OSError as error:
-            raise WorldError(f"{path} cannot be read: {error.strerror or error}; check the path and its permissions") from error
+            raise WorldError(f"{path} cannot be read: {error.strerror or error}; {step_after(error)}") from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from ullage.domain.weight_format import Header, NeedMore
-from ullage.errors import MalformedFileError, UnsupportedModelError, WorldError
+from ullage.errors import MalformedFileError, UnsupportedModelError, WorldError, step_after
 from ullage.formats import gguf, safetensors
 from ullage.frozen import dataclass
 
@@ -38,7 +38,7 @@ def _map(path: Path) -> mmap.mmap:
     except ValueError as error:
         raise MalformedFileError(f"{path} is empty: fetch it again") from error
     except OSError as error:
-        raise WorldError(f"{path} cannot be mapped: {error.strerror or error}; check the path and its permissions") from error
+        raise WorldError(f"{path} cannot be mapped: {error.strerror or error}; {step_after(error)}") from error
 
 
 def _header(path: Path, whole: mmap.mmap, read: Callable[[bytes, int], Read | NeedMore]) -> Read:

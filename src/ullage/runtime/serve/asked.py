@@ -46,7 +46,7 @@ def document_of(body: bytes) -> Mapping[str, Any]:
     try:
         document = wire.loads(body)
     except MalformedFileError as error:
-        raise InputError(f"The body is {error}.") from error
+        raise InputError(f"The body cannot be read: {error}.") from error
     if not isinstance(document, dict):
         raise InputError("The body is no JSON object.")
     return document

@@ -42,7 +42,7 @@ def read(path: str, body: bytes) -> Asked:
     try:
         document = wire.loads(body)
     except MalformedFileError as error:
-        raise InputError(f"The body is {error}.") from error
+        raise InputError(f"The body cannot be read: {error}.") from error
     if not isinstance(document, dict):
         raise InputError("The body is no JSON object.")
     copies = max(_whole(document.get(name)) or 1 for name in _COPIES)
