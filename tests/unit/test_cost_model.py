@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.cases import A100, bundled, vllm_case
+from tests.conformance.test_commands_read_back import ask
 from tests.llama_cpp_cases import devices, settled
 
 from ullage.domain.admission import Arrived, CostModel, EngineReady, Limits, Refuse, Tick
@@ -12,7 +13,7 @@ from ullage.domain.case import Case
 from ullage.domain.ledger import Phase
 from ullage.domain.machine import Device, Machine
 from ullage.domain.workload import Workload
-from ullage.engines import find
+from ullage.engines import engines, find
 from ullage.engines.vllm.capacity import scarcest, sequence_blocks
 from ullage.frozen import replace
 from ullage.planning.admit import begin, step
@@ -20,6 +21,7 @@ from ullage.planning.answer import answer
 from ullage.planning.cost_model import cost_model, holding, lengths
 from ullage.planning.pool import pool_of
 from ullage.planning.pool_forecast import Growing, forecast
+from ullage.planning.search import solve
 from ullage.units import GiB
 
 
@@ -156,3 +158,14 @@ def test_a_text_that_was_not_counted_to_its_end_needs_at_least_so_many() -> None
     refused = next(effect for effect in effects if isinstance(effect, Refuse))
     assert "needs at least 501 tokens" in refused.what
     assert "shorten the prompt by at least 437 tokens" in refused.what
+
+
+@pytest.mark.parametrize("name", sorted(engines()))
+def test_a_stated_context_bounds_the_longest_sequence_of_every_engine(name: str) -> None:
+    """Where the engine takes no length, as the server of Transformers, the guard alone holds requests to it."""
+    engine = find(name)
+    case = ask(engine, engine.profile.default, ("Qwen3-8B", 79.19, 1, 8192, 2))
+    plan = solve(engine, case, remedies=False)
+    longest = cost_model(engine, plan.case, plan.ledger).longest_tokens
+    page = engine.capacity(plan.case, plan.ledger).block_tokens
+    assert 8192 <= longest < 8192 + page

@@ -68,6 +68,24 @@ def test_a_llama_cpp_that_hides_its_sizes_is_asked_for_them_unless_its_command_s
     assert sorted(again.argv) == sorted(made.argv)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_asked"),
+    [
+        ("sglang", "sglang serve --model-path m", True),
+        ("sglang", "python -m sglang.launch_server --model-path m --enable-metrics", False),  # it is said already
+        ("ktransformers", "python -m sglang.launch_server --model m", True),
+        ("ktransformers", "ktransformers --model_path m", False),  # the classic server has no counters
+    ],
+)
+def test_an_sglang_is_asked_for_its_counters_where_only_this_machine_reaches_it(name: str, text: str, is_asked: object) -> None:
+    made = command(text)
+    server = server_of(engines()[name].profile, made.argv)
+    told = listen(made, server, "127.0.0.1", 3, is_private=True).argv
+    assert (told[-1] == "--enable-metrics") == is_asked
+    assert told.count("--enable-metrics") == ("--enable-metrics" in text or is_asked)
+    assert listen(made, server, "127.0.0.1", 3).argv.count("--enable-metrics") == ("--enable-metrics" in text)
+
+
 def test_a_llama_cpp_whose_environment_says_how_much_to_print_prints_that() -> None:
     made = command("llama-server -m m", LLAMA_ARG_LOG_VERBOSITY="1")
     server = server_of(LLAMA.profile, made.argv)

@@ -45,8 +45,11 @@ def _as_started(engine: Engine, case: Case) -> Case:
 
 
 def _longest(engine: Engine, case: Case, pool: Capacity) -> int:
-    """What the pool holds, the engine was told, and the model was made for, whichever is least."""
-    told = case.settings.integer(engine.profile.length_setting) if engine.profile.length_setting else None
+    """What the pool holds or a sequence was stated to be, whichever is less; where nobody stated it, as the engine or the model has it."""
+    name = engine.profile.length_setting
+    told = case.settings.integer(name) if name else None
+    if "context" in case.stated and name not in case.stated:
+        told = case.workload.context_tokens
     bounds = (pool.max_context_tokens.expected, told or case.model.architecture.max_context_tokens)
     return max(0, min(bound for bound in bounds if bound is not None))
 

@@ -25,6 +25,8 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"xpu", "cpu"}),
         package="ipex-llm[xpu]",
+        length_setting="max_model_len",
+        distributions=("ipex-llm", "bigdl-llm"),
         servers=(Server(program="api_server", port=8000, settings=(("mode", "vllm"),)),),
     ),
     resolve=resolve,

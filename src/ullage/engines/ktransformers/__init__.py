@@ -1,6 +1,6 @@
 """KTransformers, both programs of that name: the classic server (0.1 to 0.3) and kt-kernel in a fork of SGLang (0.4 to 0.7)."""
 
-from ullage.domain.engine import Engine, Profile, Server
+from ullage.domain.engine import Engine, Extra, Profile, Server
 from ullage.engines.ktransformers.capacity import capacity
 from ullage.engines.ktransformers.command import command
 from ullage.engines.ktransformers.ledger import ledger
@@ -23,9 +23,11 @@ ENGINE = Engine(
         knobs=KNOBS,
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda"}),
+        length_setting="context_length",
         package="ktransformers (to 0.3.2), kt-kernel with sglang-kt (from 0.4)",
+        distributions=("ktransformers", "kt-kernel"),
         servers=(
-            Server(program="sglang.launch_server", port=30000),
+            Server(program="sglang.launch_server", port=30000, behind=(Extra(words=("--enable-metrics",)),)),
             Server(program="ktransformers", port=10002, health="/v1/models"),
             Server(program="server/main.py", port=10002, health="/v1/models"),
             Server(program="-c", port=10002, health="/v1/models"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ullage.domain.case import Value, Version
-from ullage.domain.engine import Engine, Knob, Profile, Request, Server
+from ullage.domain.engine import Engine, Extra, Knob, Profile, Request, Server
 from ullage.domain.facts import Fact
 from ullage.engines.sglang.capacity import capacity
 from ullage.engines.sglang.command import command
@@ -86,8 +86,9 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm"}),
         package="sglang[all]",
+        distributions=("sglang",),
         length_setting="context_length",
-        servers=(Server(port=30000, images=(("cuda", "lmsysorg/sglang:v{version}"),)),),
+        servers=(Server(port=30000, behind=(Extra(words=("--enable-metrics",)),), images=(("cuda", "lmsysorg/sglang:v{version}"),)),),
     ),
     resolve=resolve,
     objections=objections,
