@@ -1,24 +1,24 @@
 """The lines of a long log in which nothing can be found, told apart many at once: what an application writes beside its engine."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ullage.catalog import death_messages, devices, loose_words, torch_messages, traceback_frames
 from ullage.planning import diagnose_command, diagnose_frames, diagnose_lines
 from ullage.planning.diagnose_asked import Asked
-from ullage.planning.diagnose_lines import message_of, pieces_of, without_colours
+from ullage.planning.diagnose_lines import LONGEST, message_of, pieces_of, without_colours
 from ullage.planning.diagnose_sieve import ANSWERED, Worth
 from ullage.planning.diagnose_words import Words
 
 FIRST_LINES = 512  # looked at one by one in any case: the most logs have no more
-_PARTS: Final = 16  # into which lines are divided where something is found in them
 _COMMON: Final = tuple(
     pattern
     for module in (death_messages, loose_words, torch_messages, traceback_frames, diagnose_command, diagnose_frames, diagnose_lines)
     for pattern in module.FOUND
 )
-_ANSWERED = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200|\| 200 \|.{0,60}POST')
+_REQUEST = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200')  # which nothing that a collector writes before a line can be a part of
+_ANSWERED = re.compile(rf"{_REQUEST.pattern}|\| 200 \|.{{0,60}}POST")
 PASSED: Final = Worth()
 _CONTROLS: Final = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
 _COLOURS = re.compile(rb"\^\[|#033|\[\d{1,3};")
@@ -43,21 +43,12 @@ class Passed:
             self._words = _words(self._engines)
         texts = _texts([lines[at] for at in new])
         found = {}
-        for at, is_silent in zip(new, self._are_silent(self._words, texts), strict=True):
-            if is_silent:
+        suspects = self._words.among(texts)
+        for index, at in enumerate(new):
+            if index not in suspects or not self._words.find(texts[index]):
                 answers = _answers_in(lines[at])
                 found[number + at + 1] = ANSWERED if answers == 1 else Worth(answers=answers) if answers else PASSED
         return found
-
-    def _are_silent(self, words: Words, texts: list[bytes]) -> Iterator[bool]:
-        """For each text whether nothing can be found in it."""
-        is_silent = not (words.are_in(b"\n".join(texts)) if len(texts) > 1 else words.find(texts[0]))
-        if is_silent or len(texts) == 1:
-            yield from [is_silent] * len(texts)
-            return
-        size = max(1, len(texts) // _PARTS)
-        for first in range(0, len(texts), size):
-            yield from self._are_silent(words, texts[first : first + size])
 
 
 def is_answer(text: str) -> bool:
@@ -67,6 +58,8 @@ def is_answer(text: str) -> bool:
 
 def _answers_in(line: str) -> int:
     """How many answers a line tells of."""
+    if " 200" in line and len(line) < LONGEST and line[:1] != "{" and _REQUEST.search(line) and line.rstrip().isprintable():
+        return 1
     if not is_answer(line) and not (line.startswith("{") and (" 200" in line or "\\" in line)):
         return 0
     return sum(is_answer(piece.text) for piece in pieces_of(0, line))

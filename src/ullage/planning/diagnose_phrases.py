@@ -17,13 +17,18 @@ Clause = frozenset[str]
 Way = tuple[Clause, ...]
 
 EXACT: Final = "\0"  # begins a phrase of signs or other scripts, which is looked for as it stands
-_SHORTEST = 2  # letters of a phrase, or bytes of one that is looked for as it stands
+_SHORTEST, _TELLING = 2, 3  # letters of a phrase, and of the longest word of one that tells more than signs beside it do
 _MOST_WAYS = 128
 _PLAIN: Final = bytes(letter if chr(letter).islower() or letter == ord("_") else 32 for letter in bytes(range(128)).lower() + bytes(128))
 _NO_LETTERS: Final = (said.CATEGORY_DIGIT, said.CATEGORY_SPACE, said.CATEGORY_NOT_WORD)
 _REPEATS: Final = (said.MAX_REPEAT, said.MIN_REPEAT)
 _ALL_DIGITS: Final = (ord("0"), ord("9"))
 _HIDDEN: Final = "\"'\\/\t\n"  # what quoting or spacing could have changed
+
+
+def plain_of(text: bytes) -> bytes:
+    """A text in that form, as long as it was."""
+    return text.translate(_PLAIN)
 
 
 def words_of(text: bytes) -> list[bytes]:
@@ -87,13 +92,12 @@ class _Run:
 
     def phrase(self) -> Iterator[Clause]:
         """What must stand there, where it is long enough to tell something."""
-        if len(self.plain.strip()) >= _SHORTEST:
+        part = max(re.split(f"[{re.escape(_HIDDEN)}]", self.exact), key=lambda one: len(one.encode()))
+        letters = max(map(len, self.plain.split()), default=0)
+        if letters < _TELLING and len(part.strip().encode()) > letters + 1:
+            yield frozenset({EXACT + part.lower()})
+        elif len(self.plain.strip()) >= _SHORTEST:
             yield frozenset({self.plain})
-        else:
-            parts = re.split(f"[{re.escape(_HIDDEN)}]", self.exact)
-            part = max(parts, key=lambda one: len(one.encode()))
-            if len(part.strip().encode()) >= _SHORTEST:
-                yield frozenset({EXACT + part.lower()})
 
 
 def _ways(items: Sequence[tuple[Any, Any]], run: _Run | None = None) -> list[Way]:

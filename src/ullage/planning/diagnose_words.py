@@ -1,15 +1,17 @@
 """Which texts hold the words without which no pattern is found in them; most of what applications write does not."""
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 from ullage.catalog.torch_messages import without_names
-from ullage.planning.diagnose_phrases import EXACT, Part, longest, parts_of, words_of
+from ullage.planning.diagnose_phrases import EXACT, Part, longest, parts_of, plain_of, words_of
 
 _KEY: Final = 3  # letters of a word that texts are searched for
-_MOST_WORDS, _LONGEST_WORD = 20_000, 40  # words that are remembered; then it begins anew
+_MOST_WORDS, _MOST_AT_ONCE, _LONGEST_WORD = 20_000, 1_000, 40  # words that are remembered; then it begins anew
 
 
 class _Wanted(NamedTuple):
@@ -44,14 +46,27 @@ class Words:
                 else:
                     (self._signed if phrase[0] == EXACT else self._short)[wanted.phrase].append(wanted)
         self._any = re.compile(f"(?={_alternation(self._ways)})".encode())
-        self._any_sign = re.compile(b"|".join(re.escape(sign[1:]) for sign in self._signed) or b"(?!)")
         self._any_short = re.compile(b"|".join(self._short) or b"(?!)")
         self._dull: set[bytes] = set()
         self._held: dict[bytes, tuple[bytes, ...]] = {}
 
-    def are_in(self, text: bytes) -> bool:
-        """Whether all words of one of the patterns stand in a text."""
-        return self._is_open or next(self._met(text), None) is not None
+    def among(self, texts: Sequence[bytes]) -> set[int]:
+        """Which of the texts hold a word of a pattern that has all its words in them together: in no other one is a pattern found."""
+        if self._is_open:
+            return set(range(len(texts)))
+        whole = b"\n".join(texts)
+        wanted = {wanted.phrase for wanted in self._met(whole)}
+        begins = list(accumulate((len(text) + 1 for text in texts), initial=0))
+        plain, exact = plain_of(whole), whole.lower()
+        found: set[int] = set()
+        for phrase in wanted:
+            where, part = (exact, phrase[1:]) if phrase[0] == 0 else (plain, max(phrase.split(), key=len))
+            at = where.find(part)
+            while at >= 0:
+                index = bisect_right(begins, at) - 1
+                found.add(index)
+                at = where.find(part, begins[index + 1])
+        return found
 
     def find(self, text: bytes) -> bool:
         """Whether one of the patterns could be found in a text, or in what stays of it without its spaces or its names."""
@@ -60,7 +75,7 @@ class Words:
         met = list(self._met(text))
         if not met:
             return False
-        plain = text.decode("utf-8", "surrogatepass")
+        plain = text.decode("utf-8", "surrogatepass").rstrip()
         texts = {plain, " ".join(plain.split()), without_names(plain)}
         return any(wanted.part.loose.search(one) for wanted in met for one in texts)
 
@@ -69,8 +84,7 @@ class Words:
         words = words_of(text)
         said, exact = b" %b " % b" ".join(words), text.lower()
         some = [self._ways[key] for key in self._keys(set(words))]
-        if self._any_sign.search(exact):
-            some += [wanted for sign, wanted in self._signed.items() if sign[1:] in exact]
+        some += [wanted for sign, wanted in self._signed.items() if sign[1:] in exact]
         if self._any_short.search(said):
             some += [wanted for phrase, wanted in self._short.items() if phrase in said]
         for table in some:
@@ -87,16 +101,17 @@ class Words:
 
     def _learned(self, words: set[bytes]) -> set[bytes]:
         """The keys in words that were not seen before."""
-        if len(self._dull) + len(self._held) > _MOST_WORDS:
-            self._dull.clear()
-            self._held.clear()
         text = b" %b " % b" ".join(words)
         held: dict[bytes, tuple[bytes, ...]] = {}
         for hit in self._any.finditer(text):
             word = text[text.rfind(b" ", 0, hit.start()) + 1 : text.index(b" ", hit.end())]
             held[word] = (*held.get(word, ()), hit[1])
-        self._held.update((word, keys) for word, keys in held.items() if len(word) <= _LONGEST_WORD)
-        self._dull.update([word for word in words - held.keys() if len(word) <= _LONGEST_WORD])
+        if len(self._dull) + len(self._held) + len(words) > _MOST_WORDS:
+            self._dull.clear()
+            self._held.clear()
+        if len(words) <= _MOST_AT_ONCE:  # so many new ones are no language's, and come again seldom
+            self._held.update((word, keys) for word, keys in held.items() if len(word) <= _LONGEST_WORD)
+            self._dull.update([word for word in words - held.keys() if len(word) <= _LONGEST_WORD])
         return {key for keys in held.values() for key in keys}
 
 
