@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ullage.domain.facts import Fact
     from ullage.domain.guard import Guard, GuardOptions, Step
     from ullage.domain.load import Bench
-    from ullage.domain.reading import DeviceReading, HostReading
+    from ullage.domain.reading import DeviceReading, HostReading, Page
     from ullage.domain.supervision import Action, Event, Launch, State
     from ullage.domain.supervision import Run as EngineRun
 
@@ -166,13 +166,6 @@ class DataSets(Protocol):
         """Counting by what ``opened`` opens, in other processes too where there are many bytes of text. Raises WorldError."""
 
 
-class Page(NamedTuple):
-    """An answer over HTTP: its status, and its text where that is 200."""
-
-    status: int
-    text: str
-
-
 class Meters(Protocol):
     """This machine as it is now, and an engine that answers over HTTP."""
 
@@ -185,7 +178,7 @@ class Meters(Protocol):
     def host(self, at: float, pid: int | None) -> "HostReading":
         """The host, and the processes from ``pid`` down where one is given."""
 
-    def page(self, url: str, key_file: str = "") -> Page | None:
+    def page(self, url: str, key_file: str = "") -> "Page | None":
         """What is at the address, shown a file's first key or else ULLAGE_API_KEY; None: nobody answers. Raises InputError, WorldError."""
 
     def listener(self, url: str) -> int | None:
@@ -252,6 +245,9 @@ class Processes(Protocol):
 
     def find(self, argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
         """The words with the program's place, looked for in ``folder`` too; None where it is not installed."""
+
+    def release(self, program: str, packages: tuple[str, ...]) -> str:
+        """The release of the first of these Python packages that a program of ``find`` has; empty where there is none."""
 
     def whole(self, path: str) -> str:
         """A path of this machine from the root, where there is such; else as it is."""

@@ -21,13 +21,12 @@ from ullage.domain.cause import Diagnosis, Family, Kind, Stage
 from ullage.domain.facts import Fact
 from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Verdict
-from ullage.domain.reading import EngineReading, HostReading, ProcessMemory
+from ullage.domain.reading import EngineReading, HostReading, Page, ProcessMemory
 from ullage.errors import InputError, WorldError
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import arguments_of, command_of
 from ullage.planning.diagnose_lines import bare, pieces_of
 from ullage.planning.diagnose_live import log_of
-from ullage.ports import Page
 from ullage.report.as_text import Look, plain_text
 from ullage.units import GiB, MiB
 from ullage.world import logs, real

@@ -13,11 +13,13 @@ from ullage.domain.reading import GroupMemory, Pressure, ProcessUse
 from ullage.units import GiB, KiB, MiB
 from ullage.world import drivers
 from ullage.world.drivers import amd, apple, host, intel, nvidia
+from ullage.world.drivers._sysfs import module_release
 
 
 def test_nvml_tells_memory_load_and_processes() -> None:
     first, _ = nvidia.readings(library("nvml.json", structures=True, NVMLError=LibraryError), 5.0)
     assert (first.device, first.kind, first.at) == ("gpu0", "cuda", 5.0)
+    assert first.driver == "580.65.06"
     assert (first.total_bytes, first.used_bytes, first.free_bytes) == (85520809984, 42949672960, 42571137024)
     assert first.utilisation == 0.87
     assert first.processes == (ProcessUse(pid=101, nbytes=39 * GiB), ProcessUse(pid=202, nbytes=512 * MiB))
@@ -29,6 +31,15 @@ def test_what_nvml_does_not_support_is_absent_and_not_zero() -> None:
     assert (second.total_bytes, second.used_bytes, second.free_bytes, second.utilisation) == (None, None, None, None)
     assert second.processes == (ProcessUse(pid=101, nbytes=None),)
     assert second.held_by(frozenset({101})) is None
+
+
+def test_a_kernel_module_tells_its_release_or_has_the_kernels(tmp_path: Path) -> None:
+    for name in ("amdgpu", "i915"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "amdgpu" / "version").write_text("6.12.12\n")
+    assert module_release(("amdgpu",), tmp_path) == "6.12.12"
+    assert module_release(("xe", "i915"), tmp_path) == os.uname().release
+    assert module_release(("xe",), tmp_path) == ""
 
 
 def test_amd_smi_tells_memory_load_and_processes() -> None:

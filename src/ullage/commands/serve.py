@@ -149,8 +149,9 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
         return recorder.remember(ended)
 
     def decide(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
-        recorder.heard(event)
-        return step(state, event, next_step)
+        said = recorder.heard(event)
+        after, actions = step(state, event, next_step)
+        return after, (*said, *actions)
 
     care = Care(
         begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *_misfit(serving.plan), *guarded, _door_sign(serving))),

@@ -1,14 +1,16 @@
 """What remembers a run that ``serve`` keeps: looks at it while it is well, and stores what was promised and seen when it ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
+from ullage.commands.released import as_told, differs, driver_of, told
 from ullage.commands.serving import Serving
 from ullage.domain.baseline import Exit, Figure, OutOfMemory, Promised
 from ullage.domain.baseline import Run as Stored
 from ullage.domain.case import Case
+from ullage.domain.facts import Fact
 from ullage.domain.machine import HOST
-from ullage.domain.supervision import Event, Kind, Launch, Run, Started
+from ullage.domain.supervision import Event, Kind, Launch, Line, Run, Say, Started, Tick
 from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.answer import answer
@@ -20,30 +22,47 @@ from ullage.planning.watch import host_bytes
 from ullage.ports import Door, World
 
 _EXITS = {Kind.STOPPED: Exit.STOPPED, Kind.OUT_OF_MEMORY: Exit.OUT_OF_MEMORY}
-_LONGEST_NOTE = 500
+_LONGEST_NOTE, _MOST_FACTS = 500, 500
+_STORE_SECONDS = 120.0  # what a run that is killed with its front loses at most
 
 
 class Recorder:
-    """Looks and remembers. What cannot be read or written never ends an engine."""
+    """Looks and remembers, from when an engine is ready. What cannot be read or written never ends one."""
 
     def __init__(self, world: World, serving: Serving, answers: Callable[[], tuple[Figure, ...]] = tuple) -> None:
         self._answers = answers  # what the guard saw of them
         self._world, self._serving = world, serving
         self._pid: int | None = None
         self._readings, self._promised = Readings(), tuple[Promised, ...]()
-        self._device = ""
+        self._facts: list[Fact] = []
+        self._case, self._devices = serving.case, tuple[str, ...]()
+        self._release = serving.release
+        self._made: Stored | None = None
+        self._began = datetime.now(UTC)
+        self._ready_seconds: float | None = None
+        self._due: float | None = None
         if serving.case is not None:
             self._expect(serving.case)
 
-    def heard(self, event: Event) -> None:
-        """A new process has new readings."""
+    def heard(self, event: Event) -> tuple[Say, ...]:
+        """A new process has new readings; returns what is to be said of what it told."""
         if isinstance(event, Started):
-            self._pid, self._readings = event.pid, Readings()
+            self._pid, self._readings, self._facts = event.pid, Readings(), []
+            self._release, self._made, self._due = self._serving.release, None, None
+            self._began, self._ready_seconds = datetime.now(UTC), None
+        if isinstance(event, Line):
+            return self._told(event.fact)
+        if isinstance(event, Tick) and self._due is not None and event.at >= self._due:
+            self._due = event.at + _STORE_SECONDS
+            self._keep()
+        return ()
 
     def ready(self, launch: Launch) -> None:
-        """What is promised is that of this launch."""
+        """What is promised is that of this launch; from now on the run is remembered even where nobody hears of its end."""
+        self._ready_seconds = (datetime.now(UTC) - self._began).total_seconds()
         if launch.case is not None:
             self._expect(launch.case)
+            self._due = 0.0
 
     def look(self, page: str) -> None:
         """One look; ``page`` is the engine's own, empty where it has none."""
@@ -51,60 +70,87 @@ class Recorder:
             return
         try:
             facts = self._serving.engine.read_metrics(page) if page else ()
-            look = Look(device=self._device, own_bytes=self._own_bytes(self._pid), facts=facts)
-            self._readings = with_look(self._readings, self._promised, look)
+            self._readings = with_look(self._readings, self._promised, Look(own=self._own_bytes(self._pid), facts=facts))
         except UllageError:
             return
 
     def remember(self, ended: Run) -> str:
         """Store a run that ended; returns what is to be said where that could not be done."""
+        self._due = None
         if ended.launch.case is None:
             return ""
+        killed = Exit.KILLED if ended.signal is not None else Exit.CRASHED
         try:
-            self._world.store.append(self._stored(ended, ended.launch.case))
+            self._case = ended.launch.case
+            now = datetime.now(UTC)
+            self._ready_seconds = ended.ready_seconds
+            self._world.store.append(
+                replace(
+                    self._so_far(self._case, now - timedelta(seconds=ended.ended_at - ended.started_at), ended.facts),
+                    ended_at=now,
+                    exit=_EXITS.get(ended.kind, killed),
+                    out_of_memory=_deaths(ended, now, self._devices[0] if self._devices else HOST),
+                    note=f"{ended.kind}: {ended.reason}"[:_LONGEST_NOTE],
+                    log=() if ended.kind is Kind.STOPPED else ended.log,
+                )
+            )
         except UllageError as error:
             return f"this run is not remembered: {error}"
+        finally:
+            self._made = None
         return ""
 
+    def _keep(self) -> None:
+        """Store a run that goes on; its end takes the same place."""
+        try:
+            if self._case is not None:
+                self._world.store.append(self._so_far(self._case, self._began, self._facts))
+        except UllageError:  # which is said at its end
+            return
+
+    def _told(self, fact: Fact) -> tuple[Say, ...]:
+        if len(self._facts) < _MOST_FACTS:
+            self._facts.append(fact)
+        release = told(fact)
+        if release is None or release == self._release or self._case is None:
+            return ()
+        self._release = release
+        said = differs(self._serving.engine.profile, release, self._case.version)
+        return (Say(text=said),) if said else ()
+
     def _expect(self, case: Case) -> None:
+        self._case = case
         try:
             engine = self._serving.engine
             resolved = engine.resolve(case)
             self._promised = promised_of(engine.ledger(resolved))
-            self._device = resolved.devices[0].id if resolved.devices else HOST
+            self._devices = tuple(device.id for device in resolved.devices) or (HOST,)
         except UllageError:
             self._promised = ()
 
-    def _own_bytes(self, pid: int) -> int | None:
-        """The engine's bytes on the first device; host memory where that is a processor."""
+    def _own_bytes(self, pid: int) -> tuple[tuple[str, int | None], ...]:
+        """The engine's bytes on each device that it uses; host memory where the first is a processor."""
         meters = self._world.meters
         at = meters.now()
         host = meters.host(at, pid)
-        case = self._serving.case
-        if case is None or not case.devices or case.devices[0].kind == "cpu":
+        if self._case is None or not self._case.devices or self._case.devices[0].kind == "cpu":
             alone = host.processes[0] if host.processes and len(host.processes) == 1 else None
-            return alone.resident_bytes if alone is not None else host_bytes(host)
+            return ((self._devices[0], alone.resident_bytes if alone is not None else host_bytes(host)),)
         pids = frozenset(one.pid for one in host.processes or ())
-        return next((one.held_by(pids) for one in meters.devices(at) if one.device == self._device), None)
+        seen = {one.device: one for one in meters.devices(at)}
+        return tuple((device, seen[device].held_by(pids) if device in seen else None) for device in self._devices)
 
-    def _stored(self, ended: Run, case: Case) -> Stored:
-        now = datetime.now(UTC)
-        began = now - timedelta(seconds=ended.ended_at - ended.started_at)
-        figures = (Figure(name="ready", value=ended.ready_seconds, unit="seconds"),) if ended.ready_seconds is not None else ()
-        made = run_of(answer(self._serving.engine, case, remedies=False), id=self._world.store.new_id(), started_at=began)
-        readings = with_log(self._readings, made.promised, self._device, ended.facts)
-        killed = Exit.KILLED if ended.signal is not None else Exit.CRASHED
-        return replace(
-            made,
-            ended_at=now,
-            exit=_EXITS.get(ended.kind, killed),
-            seen=seen_of(readings.tally),
-            growth=growth_of(readings.tally),
-            out_of_memory=_deaths(ended, now, self._device),
-            figures=(*figures, *self._answers()),
-            note=f"{ended.kind}: {ended.reason}"[:_LONGEST_NOTE],
-            log=() if ended.kind is Kind.STOPPED else ended.log,
-        )
+    def _so_far(self, case: Case, began: datetime, facts: Iterable[Fact]) -> Stored:
+        """The run as far as it has come."""
+        if self._made is None:
+            plan = answer(self._serving.engine, as_told(self._serving.engine, case, self._release), remedies=False)
+            made = run_of(plan, id=self._world.store.new_id(), started_at=began, driver=driver_of(self._world, case))
+            self._made = replace(made, version=str(self._release or case.version))
+        made = self._made
+        readings = with_log(self._readings, made.promised, self._devices, facts)
+        seconds = self._ready_seconds
+        figures = (Figure(name="ready", value=seconds, unit="seconds"),) if seconds is not None else ()
+        return replace(made, seen=seen_of(readings.tally), growth=growth_of(readings.tally), figures=(*figures, *self._answers()))
 
 
 def _deaths(ended: Run, now: datetime, device: str) -> tuple[OutOfMemory, ...]:

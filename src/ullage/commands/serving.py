@@ -6,9 +6,10 @@ from typing import NamedTuple
 from ullage.commands.check import read_request, split_environment, split_line
 from ullage.commands.question import LOCAL as LOCAL_DEVICES
 from ullage.commands.question import Question, find_engine, read_question
+from ullage.commands.released import differs, installed, is_planned_for
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
-from ullage.domain.case import Case
+from ullage.domain.case import Case, Version
 from ullage.domain.engine import Engine, Request, Server, checked_port
 from ullage.domain.placement import Parallel
 from ullage.domain.plan import Command, Plan
@@ -41,6 +42,7 @@ class Serving(NamedTuple):
     outcome: Outcome | None
     is_theirs: bool
     notes: tuple[str, ...] = ()
+    release: Version | None = None  # of what is installed here, where that is told
 
 
 def read_serving(flags: Flags, world: World) -> Serving:
@@ -49,10 +51,23 @@ def read_serving(flags: Flags, world: World) -> Serving:
     if "--" in words:
         words = words[words.index("--") + 1 :]
         if words:
-            return _theirs(flags, world, split_line(words[0]) if len(words) == 1 else words)
+            own = split_line(words[0]) if len(words) == 1 else words
+            return _as_installed(flags, world, lambda said: _theirs(said, world, own))
     if len(words) != 1:
         raise InputError("give a model to plan and start, or a whole command after --: ullage serve [OPTIONS] -- COMMAND")
-    return _planned(flags, world, words[0])
+    return _as_installed(flags, world, lambda said: _planned(said, world, words[0]))
+
+
+def _as_installed(flags: Flags, world: World, serve: Callable[[Flags], Serving]) -> Serving:
+    """What is to be served, by the rules of the release that is installed here where none was said."""
+    serving = serve(flags)
+    profile, there = serving.engine.profile, installed(flags, world, serving.engine, serving.command.argv)
+    if there is None or serving.case is None or there == serving.case.version:
+        return serving._replace(release=there)
+    if flags.text("engine_version") is not None or not is_planned_for(profile, there):
+        return serving._replace(release=there, notes=(differs(profile, there, serving.case.version), *serving.notes))
+    serving = serve(flags.with_(engine_version=str(there)))
+    return serving._replace(release=there, notes=(f"{profile.title} {there} is installed here, and planned as that", *serving.notes))
 
 
 def _planned(flags: Flags, world: World, model: str) -> Serving:

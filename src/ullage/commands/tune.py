@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from ullage.commands.question import ENGINE, FORMATS, MACHINE, PLACEMENT, TOKENIZER, WHICH_ENGINE
+from ullage.commands.released import driver_of
 from ullage.commands.trial import Enough, Measured, patience, run_trial
 from ullage.commands.tune_asked import as_asked, asked_of
 from ullage.commands.tuning import Tuning, launcher, read_tuning
@@ -213,7 +214,7 @@ def _store(world: World, tuning: Tuning, point: Point, trial: Trial, measured: M
     """A baseline of the trial; returns its identity."""
     outcome = _outcome(tuning, point)
     plan = as_plan(tuning.engine, outcome, remedies=False)
-    made = run_of(plan, id=world.store.new_id(), started_at=trial.at)
+    made = run_of(plan, id=world.store.new_id(), started_at=trial.at, driver=driver_of(world, outcome.case))
     seen: tuple[Seen, ...] = ()
     if measured.seen_bytes is not None:
         phase = words.peak_phase(outcome.ledger, measured.device)

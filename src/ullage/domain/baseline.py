@@ -69,6 +69,7 @@ class Seen:
     """What was seen of the same: percentiles of ``samples`` readings, and the high-water mark where a counter keeps one.
 
     ``reached`` says that the load the promise is for was on (a profile run at the start counts): a peak seen under less says little.
+    ``missing_bytes`` is how much of the promised cache had not been taken yet when most was seen.
     """
 
     device: str
@@ -80,11 +81,17 @@ class Seen:
     max_bytes: int
     peak_bytes: int | None = None
     reached: bool = False
+    missing_bytes: int = 0
 
     @property
     def most_bytes(self) -> int:
         """The largest that any counter or reading showed."""
         return max(self.max_bytes, self.peak_bytes or 0)
+
+    @property
+    def full_bytes(self) -> int:
+        """The same at a full cache, as a promise has it."""
+        return self.most_bytes + self.missing_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,7 @@ class Profile:
     constants: tuple[Constant, ...]
     device_kinds: frozenset[str]
     package: str  # what to install
+    distributions: tuple[str, ...] = ()  # Python packages whose release is the engine's: the first that is there
     length_setting: str = ""  # the setting that bounds a sequence, where there is one
     growth: Growth = Growth.TOKEN  # when it gives a sequence its cache
     shares_processor: bool = False  # several ranks may lie on one processor

@@ -28,6 +28,7 @@ class DeviceReading:
     processes: tuple[ProcessUse, ...] | None = None
     utilisation: float | None = None  # 0 to 1
     shares_memory_with: str | None = None
+    driver: str = ""  # the release of its driver
 
     def held_by(self, pids: frozenset[int]) -> int | None:
         """Bytes that these processes hold; None where that is not told of one of them, or of any."""

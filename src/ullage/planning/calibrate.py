@@ -135,7 +135,7 @@ def _pairs(run: Run) -> Iterator[tuple[Term, tuple[int, int]]]:
     for device in dict.fromkeys(one.device for one in run.seen):
         kind, promises = kind_of(device, kinds), _sums(one for one in run.promised if one.device == device)
         own: dict[Key, tuple[int, int]] = {
-            (one.purpose, one.phase): (promises[one.purpose, one.phase].expected, one.most_bytes)
+            (one.purpose, one.phase): (promises[one.purpose, one.phase].expected, one.full_bytes)
             for one in run.seen
             if one.device == device and _speaks(one, promises) and one.purpose is not None
         }
@@ -167,7 +167,7 @@ def _speaks(seen: Seen, promises: dict[Key, Amount]) -> bool:
 def _counts(seen: Seen, promises: dict[Key, Amount]) -> bool:
     """A peak under less than the load that was planned says nothing, unless it is above the promise all the same."""
     promised = promises.get((seen.purpose, seen.phase))
-    return promised is not None and (seen.phase not in _UNDER_LOAD or seen.reached or seen.most_bytes > promised.expected)
+    return promised is not None and (seen.phase not in _UNDER_LOAD or seen.reached or seen.full_bytes > promised.expected)
 
 
 def _rests(
@@ -182,7 +182,7 @@ def _rests(
         if phase not in {Phase.LOAD, Phase.RESIDENT} and Phase.RESIDENT not in wholes:
             continue
         alive = {phase} if phase is Phase.LOAD else {phase, Phase.RESIDENT}
-        off = wholes[phase].most_bytes - promises[None, phase].expected
+        off = wholes[phase].full_bytes - promises[None, phase].expected
         off -= sum(seen - said for key, (said, seen) in own.items() if key[1] in alive and key in outside)
         off -= sum(seen - said for earlier, (said, seen) in found.items() if earlier is Phase.RESIDENT and earlier in alive)
         rest = [amount.expected for key, amount in outside.items() if key[1] is phase and key not in own and _is_open(key, amount)]

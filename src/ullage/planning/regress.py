@@ -110,7 +110,7 @@ def _change(
     earlier, later = (list(_readings(runs, term)) for runs in (before, after))
     if not earlier or not later or (any(one.reached for _, one in later) and not any(one.reached for _, one in earlier)):
         return None
-    were, are = ([run.own_bytes(one) for run, one in side] for side in (earlier, later))
+    were, are = ([run.own_bytes(one) + one.missing_bytes for run, one in side] for side in (earlier, later))
     was, now = (round(median(side)) for side in (were, are))
     if not is_same and not all(_is_filled(run, one) for run, one in (*earlier, *later)):
         return None
@@ -133,7 +133,7 @@ def _readings(runs: Iterable[Run], term: tuple[str, Purpose | None, Phase]) -> I
 def _is_filled(run: Run, seen: Seen) -> bool:
     """Whether as much was held as was promised: what the rules say of another question does not tell of a cache that stayed empty."""
     promised = run.promise(seen.device, seen.purpose, seen.phase)
-    return promised is None or seen.reached or judge_drift(promised, seen.most_bytes).standing is not Standing.BELOW
+    return promised is None or seen.reached or judge_drift(promised, seen.full_bytes).standing is not Standing.BELOW
 
 
 def _promised(runs: Sequence[Run], term: tuple[str, Purpose | None, Phase]) -> int:

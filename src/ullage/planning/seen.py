@@ -1,7 +1,8 @@
 """What one look at a running engine says of the terms of its plan, added to what earlier looks said.
 
 A promise is of the full cache and of other processes as they were when it was planned. A reading is of what is there: where pages are taken
-when tokens come, those that nobody has asked for yet count as promised, and so do the others, so that both speak of the same.
+when tokens come, those that nobody has asked for yet are kept apart as missing, and the others count as promised, so that both can be held
+against each other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,10 +28,9 @@ _SAID: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One moment: ``own_bytes`` are the engine's on a device, None where nobody told; ``facts`` are its metrics."""
+    """One moment: the engine's own bytes on each device in the order of its ranks, None where nobody told; ``facts`` are its metrics."""
 
-    device: str
-    own_bytes: int | None
+    own: tuple[tuple[str, int | None], ...]
     facts: tuple[Fact, ...]
 
 
@@ -43,33 +43,43 @@ class Readings:
     answer_tokens: int | None = None
 
 
-def with_look(before: Readings, promised: Iterable[Promised], look: Look) -> Readings:
-    """With one look more: the whole device in the phase it is in, the engine's own figures, and how it grows with the tokens held."""
-    numbers, sums = _numbers(look.facts), _sums(promised, look.device)
-    held = numbers.get("seen.kv_cache")
-    full = sums.get((Purpose.KV_CACHE, Phase.RESIDENT), 0)
-    tally = _with_said(before.tally, look.device, {name: value for name, value in numbers.items() if name.startswith("seen.")}, sums)
-    after = replace(before, prompt_tokens=numbers.get("prompt_tokens"), answer_tokens=numbers.get("generation_tokens"))
-    if look.own_bytes is not None:
-        others = sums.get((Purpose.OTHERS, Phase.RESIDENT), 0)
-        whole = look.own_bytes + others + (max(0, full - held) if held is not None else 0)
-        reached = held is None or held >= full
-        tally = tally.plus(look.device, None, _phase(before, after, numbers), whole, reached=reached)
+def with_look(before: Readings, promised: tuple[Promised, ...], look: Look) -> Readings:
+    """With one look more: each whole device in the phase it is in, the engine's own figures, and how it grows with the tokens held."""
+    counted = _numbers(look.facts)
+    after = replace(before, prompt_tokens=counted.get("prompt_tokens"), answer_tokens=counted.get("generation_tokens"))
+    phase, tally = _phase(before, after, counted), before.tally
+    for rank, (device, own_bytes) in enumerate(look.own):
+        numbers, sums = _numbers(look.facts, rank), _sums(promised, device)
+        held, full = numbers.get("seen.kv_cache"), sums.get((Purpose.KV_CACHE, Phase.RESIDENT), 0)
+        tally = _with_said(tally, device, {name: value for name, value in numbers.items() if name.startswith("seen.")}, sums)
+        if own_bytes is None:
+            continue
+        whole, missing = own_bytes + sums.get((Purpose.OTHERS, Phase.RESIDENT), 0), max(0, full - held) if held is not None else 0
+        tally = tally.plus(device, None, phase, whole, reached=not missing, missing=missing)
         tokens = _tokens(numbers, held)
         if tokens is not None:
-            tally = tally.holding(look.device, tokens, look.own_bytes)
+            tally = tally.holding(device, tokens, own_bytes)
     return replace(after, tally=tally)
 
 
-def with_log(before: Readings, promised: Iterable[Promised], device: str, facts: Iterable[Fact]) -> Readings:
-    """With what the log says was measured at the start, where the pages did not say it better."""
-    known = {purpose for (_, purpose, _), _ in before.tally.terms}
-    said = {name: value for name, value in _numbers(facts).items() if _SAID.get(name) not in known}
-    return replace(before, tally=_with_said(before.tally, device, said, _sums(promised, device)))
+def with_log(before: Readings, promised: tuple[Promised, ...], devices: tuple[str, ...], facts: Iterable[Fact]) -> Readings:
+    """With what the log says was measured at the start, where the pages did not say it better; ``devices`` in the order of the ranks."""
+    tally, facts = before.tally, tuple(facts)
+    for rank, device in enumerate(devices):
+        known = {purpose for (where, purpose, _), _ in tally.terms if where == device}
+        said = {name: value for name, value in _numbers(facts, rank).items() if _SAID.get(name) not in known}
+        tally = _with_said(tally, device, said, _sums(promised, device))
+    return replace(before, tally=tally)
 
 
-def _numbers(facts: Iterable[Fact]) -> dict[str, int]:
-    return {fact.name: int(fact.value) for fact in facts if isinstance(fact.value, int | float)}
+def _numbers(facts: Iterable[Fact], rank: int = 0) -> dict[str, int]:
+    """The figures of one rank: its own, those of all, and bytes that name no rank for the first."""
+    return {fact.name: int(fact.value) for fact in facts if isinstance(fact.value, int | float) and _is_of(fact, rank)}
+
+
+def _is_of(fact: Fact, rank: int) -> bool:
+    named = dict(fact.details).get("rank")
+    return str(named) == str(rank) if named is not None else rank == 0 or fact.name not in _SAID
 
 
 def _sums(promised: Iterable[Promised], device: str) -> dict[tuple[Purpose | None, Phase], int]:

@@ -35,6 +35,7 @@ class Track:
 
     sample: Sample = field(default_factory=Sample)
     most_bytes: int = 0
+    missing_bytes: int = 0  # of what was promised, when most was seen
     reached: bool = False
 
 
@@ -54,13 +55,15 @@ class Tally:
         *,
         tokens: int | None = None,
         reached: bool = False,
+        missing: int = 0,
     ) -> "Tally":
         """With one reading more. ``tokens`` held at that moment, for everything on a device, say how it grows with them."""
         key = (device, purpose, phase)
         terms = dict(self.terms)
         before = terms.get(key, Track())
+        most, without = max((before.most_bytes, before.missing_bytes), (nbytes, missing))
         terms[key] = Track(
-            sample=before.sample.plus((0, nbytes)), most_bytes=max(before.most_bytes, nbytes), reached=before.reached or reached
+            sample=before.sample.plus((0, nbytes)), most_bytes=most, missing_bytes=without, reached=before.reached or reached
         )
         made = replace(self, terms=tuple(terms.items()))
         return made if tokens is None or purpose is not None else made.holding(device, tokens, nbytes)
@@ -75,7 +78,11 @@ class Tally:
 def seen_of(tally: Tally) -> tuple[Seen, ...]:
     """Every term as it is stored with a run."""
     found = ((track, summarise(*key, [nbytes for _, nbytes in track.sample.values], reached=track.reached)) for key, track in tally.terms)
-    return tuple(replace(seen, samples=track.sample.count, max_bytes=track.most_bytes) for track, seen in found if seen is not None)
+    return tuple(
+        replace(seen, samples=track.sample.count, max_bytes=track.most_bytes, missing_bytes=track.missing_bytes)
+        for track, seen in found
+        if seen is not None
+    )
 
 
 def growth_of(tally: Tally) -> tuple[Growth, ...]:

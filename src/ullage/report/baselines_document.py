@@ -109,9 +109,10 @@ def _term(run: Run, seen: Seen) -> tuple[str, ...]:
     promised = run.promise(seen.device, seen.purpose, seen.phase)
     against = ""
     if promised is not None:
-        drift = judge_drift(promised, seen.most_bytes)
+        drift = judge_drift(promised, seen.full_bytes)
         off = f" by {format_bytes(drift.beyond_bytes)}" if drift.beyond_bytes else ""
-        against = f"{format_bytes(promised.low)} to {format_bytes(promised.high)}: {drift.standing.value}{off}"
+        missing = f", with the {format_bytes(seen.missing_bytes)} of cache that nobody had asked for" if seen.missing_bytes else ""
+        against = f"{format_bytes(promised.low)} to {format_bytes(promised.high)}: {drift.standing.value}{off}{missing}"
     sizes = (format_gib(nbytes) for nbytes in (seen.p50_bytes, seen.p95_bytes, seen.most_bytes))
     return (seen.device, _purpose(seen), seen.phase.value, *sizes, against)
 

@@ -76,8 +76,9 @@ def _term(run: Run, seen: Seen) -> dict[str, Json]:
             "peak": seen.peak_bytes,
             "samples": seen.samples,
             "reached": seen.reached,
+            "missing": seen.missing_bytes,
         },
-        "standing": judge_drift(promised, seen.most_bytes).standing.value if promised is not None else None,
+        "standing": judge_drift(promised, seen.full_bytes).standing.value if promised is not None else None,
     }
 
 

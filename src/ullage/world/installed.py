@@ -1,5 +1,6 @@
 """Where an engine's program is on this machine."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,9 @@ from ullage.errors import WorldError
 _PYTHONS = ("python", "python3")
 _SECONDS = 60
 _HAS = "import importlib.util as u, sys; sys.exit(u.find_spec(sys.argv[1]) is None)"
+_RELEASES = "import importlib.metadata as m, sys; print(next((d.version for n in sys.argv[1:] for d in m.distributions(name=n)), ''))"
+_BEGINNING = 512  # bytes of a script that name its interpreter
+_INTERPRETER = re.compile(r"""\A#! ?(?:\S*/env (?:-S )?)?(\S*python[\d.]*)\s|\A#!/bin/sh\n'''exec' "?([^"\n]*python[\d.]*)"? """)
 
 
 def find(argv: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None:
@@ -54,6 +58,30 @@ def _has(python: str, module: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return asked.returncode == 0
+
+
+def release(program: str, packages: tuple[str, ...]) -> str:
+    """The release of the first of these packages that the program's interpreter has, by its metadata; empty where there is none."""
+    python = _interpreter_of(program) if packages else None
+    if python is None:
+        return ""
+    try:
+        asked = subprocess.run([python, "-c", _RELEASES, *packages], capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603 - as above
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def _interpreter_of(program: str) -> str | None:
+    """The Python that a program is, or that its first lines name."""
+    if re.fullmatch(r"python[\d.]*", Path(program).name):
+        return program
+    try:
+        with Path(program).open("rb") as script:
+            named = _INTERPRETER.match(script.read(_BEGINNING).decode(errors="replace"))
+    except OSError:
+        return None
+    return None if named is None else shutil.which(named[1] or named[2])
 
 
 def _in_folder(name: str, folder: str | None) -> str | None:

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from ullage.ports import Page
+from ullage.domain.reading import Page
 
 if TYPE_CHECKING:
     from ullage.domain.reading import DeviceReading, HostReading

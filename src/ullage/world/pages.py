@@ -6,8 +6,8 @@ from http.client import HTTPException, HTTPMessage
 from typing import IO
 from urllib import error, parse, request
 
+from ullage.domain.reading import Page
 from ullage.errors import InputError
-from ullage.ports import Page
 
 _PATIENCE_S = 5.0
 _LARGEST_BYTES = 8 << 20

@@ -179,6 +179,12 @@ class RealProcesses:
 
         return installed.find(argv, folder)
 
+    def release(self, program: str, packages: tuple[str, ...]) -> str:
+        """As the port says."""
+        from ullage.world import installed
+
+        return installed.release(program, packages)
+
     def whole(self, path: str) -> str:
         """As the port says."""
         from ullage.world import installed

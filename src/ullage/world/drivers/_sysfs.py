@@ -1,5 +1,6 @@
 """The kernel's own small files."""
 
+import os
 from pathlib import Path
 
 
@@ -9,6 +10,12 @@ def text(path: Path) -> str:
         return path.read_text(errors="replace").strip()
     except OSError:
         return ""
+
+
+def module_release(names: tuple[str, ...], modules: Path = Path("/sys/module")) -> str:
+    """The release of the first of these kernel modules that is loaded; one that is the kernel's own states none, and has the kernel's."""
+    loaded = next((modules / name for name in names if (modules / name).is_dir()), None)
+    return "" if loaded is None else text(loaded / "version") or os.uname().release
 
 
 def stated(path: Path) -> int | None:

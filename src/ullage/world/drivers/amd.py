@@ -9,6 +9,7 @@ from ullage.domain.reading import DeviceReading, ProcessUse
 from ullage.world.drivers import _drm
 from ullage.world.drivers._sysfs import number, stated, text
 
+MODULES = ("amdgpu",)
 _CARDS = Path("/sys/class/drm")
 _TOTALS = "card[0-9]*/device/mem_info_vram_total"
 _PERCENT = 100.0

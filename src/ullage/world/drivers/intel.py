@@ -12,6 +12,7 @@ from ullage.world.drivers import _drm
 from ullage.world.drivers._program import Runner, output
 from ullage.world.drivers._sysfs import number
 
+MODULES = ("xe", "i915")
 _CARDS = Path("/sys/class/drm")
 _TOTALS = ("card[0-9]*/device/tile[0-9]*/physical_vram_size_bytes", "card[0-9]*/lmem_total_bytes")
 _PERCENT = 100.0

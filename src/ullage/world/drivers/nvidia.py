@@ -52,9 +52,11 @@ def _reading(nvml: Any, index: int, at: float) -> DeviceReading:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     memory = _told(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     rates = _told(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
+    driver = _told(nvml, nvml.nvmlSystemGetDriverVersion) or ""
     return DeviceReading(
         device=f"gpu{index}",
         kind="cuda",
+        driver=driver.decode() if isinstance(driver, bytes) else str(driver),
         name=_told(nvml, lambda: _name(nvml, handle)) or "NVIDIA GPU",
         at=at,
         total_bytes=None if memory is None else int(memory.total),
