@@ -14,7 +14,8 @@ def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | 
     if is_host:
         device, figures = HOST, _of_host(log, figures)
     predicted = _predicted(outcome, device)
-    measured = {one.purpose: one for one in (*(() if is_host else _cache_in_bytes(log, outcome)), *figures.measured)}
+    told = sorted((*(() if is_host else _cache_in_bytes(log, outcome)), *figures.measured), key=lambda one: not one.is_of_other)
+    measured = {one.purpose: one for one in told}
     term = cause.term if cause is not None else None
     wanted = [purpose for purpose in Purpose if purpose in predicted or purpose in measured or purpose is term]
     if not predicted and not measured and figures.total_bytes is None and figures.requested_bytes is None:

@@ -24,17 +24,20 @@ _PURPOSES: Final = {
     "output_bytes": Purpose.LOGITS,
 }
 _CARD: Final = re.compile(r"(?:cuda|rocm|hip|xpu|sycl|vulkan|gpu)?[:_ ]?(\d{1,3})", re.IGNORECASE)
+_RANK: Final = re.compile(r"TP[ _]?(\d{1,3})(?!\d)")
+_NUMBERS: Final = re.compile(r"\d+")
 _RELEASE: Final = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
 _ANY: Final = 320 << 30  # more than any device has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One figure and the line that says it."""
+    """One figure and the line that says it. ``is_of_other``: a rank says it that is not the one that failed."""
 
     purpose: Purpose
     nbytes: int
     line: int
+    is_of_other: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,19 +100,40 @@ def _device_of(seen: Iterable[Sighting]) -> str:
     return failed or next(iter(cards), "")
 
 
+def _failed_rank(seen: Iterable[Sighting], device: str) -> str:
+    """Who said the first error that tells of memory; where that one measured nothing, the rank of the device's number."""
+    every = tuple(seen)
+    error = next((one for one in every if one.fact.is_error and (text_of(one.fact, "device") or detail(one.fact, "requested_bytes"))), None)
+    ranks = {one.rank: None for one in every if one.fact.name in _PURPOSES}
+    if error is None or error.rank in ranks:
+        return error.rank if error is not None else ""
+    card = _CARD.fullmatch(device)
+    numbered = ((rank, _RANK.search(rank)) for rank in ranks)
+    return next((rank for rank, number in numbered if card is not None and number is not None and number[1] == card[1]), error.rank)
+
+
+def _nearness(rank: str, failed: str) -> int:
+    """How much a rank's figures tell of the one that failed: its own most, then those of the engine, then those of its like."""
+    if rank == failed:
+        return 2
+    return 0 if rank and _NUMBERS.sub("", rank) == _NUMBERS.sub("", failed) else 1
+
+
 def figures_of(log: Log, *, predicted_weight_bytes: int | None = None, fraction: float | None = None) -> Figures:
     """The figures, those of other devices left out."""
     device = _device_of(log.sightings)
+    failed = _failed_rank(log.sightings, device)
     measured: dict[Purpose, Measured] = {}
     found: dict[str, int] = {}
-    for seen in log.sightings:
+    for seen in sorted(log.sightings, key=lambda seen: _nearness(seen.rank, failed)):  # the last counts
         where = text_of(seen.fact, "device")
         if where and device and where != device and not where.isdigit() and seen.fact.name in _PURPOSES:
             continue
         for name, value in _numbers(seen.fact):
             purpose = _PURPOSES.get(name)
             if purpose is not None and _is_of(seen.fact, name):
-                measured[purpose] = Measured(purpose=purpose, nbytes=value, line=seen.line)
+                is_of_other = _nearness(seen.rank, failed) == 0
+                measured[purpose] = Measured(purpose=purpose, nbytes=value, line=seen.line, is_of_other=is_of_other)
             found[name] = value
     share = next((_float(seen.fact, "utilization") for seen in log.sightings if _float(seen.fact, "utilization") is not None), fraction)
     total = found.get("total_bytes")
