@@ -1,7 +1,7 @@
 """How fast a long log is diagnosed, and in how much memory: logs of serving that end in a death, generated here.
 
 Processor time of the whole command, by which a shared machine disturbs least; beside it that of looking at every line, on the log's end.
-``python tools/bench/diagnose_log.py [MEGABYTES]``, 100 where nothing is said.
+``python tools/bench/diagnose_log.py [MEGABYTES]``, 100 where nothing is said. Beside logs of serving, what applications write (noise.py).
 """
 
 import subprocess
@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 from measured import MIB, conditions, cost, surroundings
+from noise import NOISE
 
 MB = 1_000_000
 DIAGNOSE = "import sys; from ullage import cli; sys.exit(cli.main(('diagnose', sys.argv[1], '--offline')) != 1)"  # 1: there is a cause
@@ -91,6 +92,7 @@ KINDS: dict[str, tuple[Callable[[Random], Iterator[str]], str, str]] = {
     "vLLM, three ranks in a journal": (journal, f"Nov 23 08:12:30 node1 vllm[2211]: {VLLM}", FRAME.format("vllm/x.py", "execute_model")),
     "vLLM with prompts": (prompts, VLLM, FRAME.format("vllm/v1/worker/gpu_model_runner.py", "execute_model")),
     "SGLang": (sglang, "", FRAME.format("sglang/srt/model_executor/model_runner.py", "forward_extend")),
+    **{name: (lines, VLLM, FRAME.format("vllm/v1/worker/gpu_model_runner.py", "execute_model")) for name, lines in NOISE.items()},
 }
 
 
