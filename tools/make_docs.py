@@ -1,8 +1,8 @@
 """Writes the generated pages of ``docs/``, or with ``--check`` says which are stale.
 
 cli.md from the verbs, engines.md from the engines' profiles, families.md from the families, constants.md from every constant with its
-source, json.md from a real plan, watch.md and grafana.json from the metrics of a watch, accuracy.md from the measured rows when their
-tests are there.
+source, json.md from a real plan, watch.md, guard.md and grafana.json from the metrics of a watch and of the guard, accuracy.md from the
+measured rows when their tests are there.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from pathlib import Path
 from ullage import architectures, cli, engines, wire
 from ullage.catalog import models
 from ullage.commands.verb import Verb
+from ullage.domain.guard import SERIES
 from ullage.domain.provenance import Assumed, Cited, Source
 from ullage.report.watch_dashboard import dashboard
 from ullage.report.watch_metrics import METRICS
@@ -125,6 +126,12 @@ def watch_page() -> str:
     return (ROOT / "tools" / "watch_page.md").read_text() + "\n## Metrics\n\n" + table(("name", "kind", "labels", "meaning"), rows)
 
 
+def guard_page() -> str:
+    """What the guard answers, writes down and counts."""
+    rows = ((f"`{one.name}`", one.kind, f"`{one.label}`" if one.label else "", one.help) for one in SERIES)
+    return (ROOT / "tools" / "guard_page.md").read_text() + "\n## Metrics\n\n" + table(("name", "kind", "label", "meaning"), rows)
+
+
 def grafana() -> str:
     """The dashboard as Grafana imports it."""
     return wire.dumps(dashboard(), indent=2) + "\n"
@@ -167,6 +174,7 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "constants.md": constants_page,
     "json.md": json_page,
     "watch.md": watch_page,
+    "guard.md": guard_page,
     "grafana.json": grafana,
     "accuracy.md": accuracy_page,
 }

@@ -26,6 +26,9 @@ from ullage.ports import World
 OPTIONS = (
     Option("no_guard", "flag", "Let callers reach the engine itself.", panel="Guard"),
     Option("keys_file", "text", "API keys that callers give, one a line.", "FILE", panel="Guard"),
+    Option(
+        "records", "text", "Append what became of each request, as a line of JSON without its text (docs/guard.md).", "FILE", panel="Guard"
+    ),
     Option("queue", "whole", "Requests that may wait.", "N", panel="Guard"),
     Option("deadline", "whole", "How long a request may wait.", "SECONDS", panel="Guard"),
     Option(
@@ -116,9 +119,11 @@ def _accelerators(outcome: Outcome) -> tuple[DeviceVerdict, ...]:
 def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor | None, tuple[str, ...]]:
     """The guard, and what to say of it, or why there is none. Raises WorldError and InputError."""
     exposed = _exposed(flags, world, serving)
-    if flags.text("keys_file") and (flags.flag("no_guard") or serving.case is None):
-        why = "--no-guard" if flags.flag("no_guard") else f"nobody could plan this command ({'; '.join(serving.notes)})"
-        raise InputError(f"--keys-file names the keys that the guard asks for, and there is no guard: {why}; leave --keys-file out")
+    for name, meaning in (("keys_file", "names the keys that the guard asks for"), ("records", "is written by the guard")):
+        if flags.text(name) and (flags.flag("no_guard") or serving.case is None):
+            why = "--no-guard" if flags.flag("no_guard") else f"nobody could plan this command ({'; '.join(serving.notes)})"
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} {meaning}, and there is no guard: {why}; leave {option} out")
     if flags.flag("no_guard"):
         return None, exposed
     if serving.case is None:
@@ -137,7 +142,9 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
     keys = flags.text("keys_file") or ""
     inner = key_of(serving, world) if keys else None  # without keys of the guard's own callers show the engine's
     silent_s = float(flags.whole("request_timeout") or GuardOptions().silent_s)
-    options = GuardOptions(host=serving.host, port=serving.port, keys_file=keys, engine_key=inner or "", silent_s=silent_s)
+    options = GuardOptions(
+        host=serving.host, port=serving.port, keys_file=keys, engine_key=inner or "", silent_s=silent_s, journal=flags.text("records") or ""
+    )
     documents, metadata = _vocabulary(serving.case.model, world)
     why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
     guard = world.guards.open(options, begin(cost, limits, foresight), step, documents, metadata)

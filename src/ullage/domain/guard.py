@@ -30,6 +30,8 @@ class GuardOptions(NamedTuple):
     stall_s: float = 120.0  # a client that takes nothing of what is sent to it
     silent_s: float = 3600.0  # an engine that sends nothing of an answer, from the request on and between two pieces
     records: int = 1024
+    journal: str = ""  # a file that every record is appended to
+    journal_bytes: int = 64 << 20  # of that file; there are at most two
     poll_s: float = 0.5
 
 

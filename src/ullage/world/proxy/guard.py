@@ -20,6 +20,7 @@ from ullage.world.proxy import headers
 from ullage.world.proxy.connections import Entrance, most_connections, settle
 from ullage.world.proxy.counting import PromptCounter, counter_of
 from ullage.world.proxy.gate import Gate
+from ullage.world.proxy.journal import Journal
 from ullage.world.proxy.keys import read_keys
 from ullage.world.proxy.records import Records
 from ullage.world.proxy.routes import Routes
@@ -32,7 +33,7 @@ _SILENT.disabled = True
 def open_guard(
     options: GuardOptions, state: State, step: Step, documents: Mapping[str, bytes], metadata: Mapping[str, object]
 ) -> "RealGuard":
-    """A guard that is not started yet. Raises WorldError where its keys cannot be read."""
+    """A guard that is not started yet. Raises WorldError where its keys cannot be read or its records not written."""
     return RealGuard(options, state, step, counter_of(documents, metadata, state.cost.item_tokens))
 
 
@@ -42,7 +43,8 @@ class RealGuard:
     def __init__(self, options: GuardOptions, state: State, step: Step, counter: PromptCounter) -> None:
         keys = read_keys(options)
         self._options = options
-        self._gate = Gate(state, step, Records(options.records))
+        self._journal = Journal(options.journal, options.journal_bytes) if options.journal else None
+        self._gate = Gate(state, step, Records(options.records, self._journal))
         self._engine = Upstream(self._gate, options, drops_key=bool(keys))
         self._routes = Routes(options, keys, self._gate, self._engine, counter)
         self._loop = asyncio.new_event_loop()
@@ -136,6 +138,8 @@ class RealGuard:
         finally:
             self._listening.set()
             self._loop.close()
+            if self._journal is not None:
+                self._journal.close()
 
     async def _live(self) -> None:
         server = web.Server(

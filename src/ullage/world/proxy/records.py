@@ -5,6 +5,7 @@ from typing import Final
 
 from ullage.domain.admission import State
 from ullage.domain.guard import SERIES, GuardRecord
+from ullage.world.proxy.journal import Journal
 
 BUCKETS_S: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
 
@@ -12,7 +13,8 @@ BUCKETS_S: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
 class Records:
     """A ring of the last requests, and counts that only grow."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, journal: Journal | None = None) -> None:
+        self._journal = journal
         self.ring: deque[GuardRecord] = deque(maxlen=most)
         self._ends: Counter[str] = Counter()
         self._queued: Counter[float] = Counter()
@@ -23,6 +25,8 @@ class Records:
     def add(self, record: GuardRecord) -> None:
         """Count a request that has ended."""
         self.ring.append(record)
+        if self._journal is not None:
+            self._journal.add(record)
         self._ends[record.ended] += 1
         self._queued[next((edge for edge in BUCKETS_S if record.queue_s <= edge), float("inf"))] += 1
         self._queue_s += record.queue_s
