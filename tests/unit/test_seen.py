@@ -53,6 +53,11 @@ def test_every_device_is_seen_and_what_a_rank_says_stands_with_its_own() -> None
     assert (found["gpu0", None, Phase.PREFILL], found["gpu1", None, Phase.PREFILL]) == (370, 470)
     assert (found["gpu0", Purpose.WEIGHTS, Phase.RESIDENT], found["gpu1", Purpose.WEIGHTS, Phase.RESIDENT]) == (100, 101)
     assert [device for device, purpose, _ in found if purpose is Purpose.ACTIVATIONS] == ["gpu0"]
+    together = with_look(before, plan, Look(own=(("gpu0", 1), ("gpu1", 1)), facts=(Fact(name="seen.weights", value=200),)))
+    assert all(one.purpose is None for one in seen_of(together.tally))  # of all devices, and so of none
+    facts = (Fact(name="seen.kv_cache", value=500), Fact(name="kv_bytes", value=2000))
+    together = with_look(Readings(), plan, Look(own=(("gpu0", 300), ("gpu1", 300)), facts=facts))
+    assert [one.missing_bytes for one in seen_of(together.tally) if one.purpose is None] == [750, 750]
 
 
 def test_the_engines_own_figures_stand_under_the_phase_of_the_plan_and_pages_come_before_the_log() -> None:

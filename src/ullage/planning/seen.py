@@ -47,16 +47,16 @@ def with_look(before: Readings, promised: tuple[Promised, ...], look: Look) -> R
     """With one look more: each whole device in the phase it is in, the engine's own figures, and how it grows with the tokens held."""
     counted = _numbers(look.facts)
     after = replace(before, prompt_tokens=counted.get("prompt_tokens"), answer_tokens=counted.get("generation_tokens"))
-    phase, tally = _phase(before, after, counted), before.tally
+    phase, tokens, tally = _phase(before, after, counted), _tokens(counted, counted.get("seen.kv_cache")), before.tally
     for rank, (device, own_bytes) in enumerate(look.own):
-        numbers, sums = _numbers(look.facts, rank), _sums(promised, device)
-        held, full = numbers.get("seen.kv_cache"), sums.get((Purpose.KV_CACHE, Phase.RESIDENT), 0)
+        numbers, sums = _numbers(look.facts, rank, len(look.own)), _sums(promised, device)
+        full = sums.get((Purpose.KV_CACHE, Phase.RESIDENT), 0)
+        held = numbers.get("seen.kv_cache", _share(counted, full))
         tally = _with_said(tally, device, {name: value for name, value in numbers.items() if name.startswith("seen.")}, sums)
         if own_bytes is None:
             continue
         whole, missing = own_bytes + sums.get((Purpose.OTHERS, Phase.RESIDENT), 0), max(0, full - held) if held is not None else 0
         tally = tally.plus(device, None, phase, whole, reached=not missing, missing=missing)
-        tokens = _tokens(numbers, held)
         if tokens is not None:
             tally = tally.holding(device, tokens, own_bytes)
     return replace(after, tally=tally)
@@ -67,19 +67,22 @@ def with_log(before: Readings, promised: tuple[Promised, ...], devices: tuple[st
     tally, facts = before.tally, tuple(facts)
     for rank, device in enumerate(devices):
         known = {purpose for (where, purpose, _), _ in tally.terms if where == device}
-        said = {name: value for name, value in _numbers(facts, rank).items() if _SAID.get(name) not in known}
+        said = {name: value for name, value in _numbers(facts, rank, len(devices)).items() if _SAID.get(name) not in known}
         tally = _with_said(tally, device, said, _sums(promised, device))
     return replace(before, tally=tally)
 
 
-def _numbers(facts: Iterable[Fact], rank: int = 0) -> dict[str, int]:
-    """The figures of one rank: its own, those of all, and bytes that name no rank for the first."""
-    return {fact.name: int(fact.value) for fact in facts if isinstance(fact.value, int | float) and _is_of(fact, rank)}
+def _numbers(facts: Iterable[Fact], rank: int = 0, ranks: int = 1) -> dict[str, int]:
+    """The figures of one rank of so many: its own, those of all, and bytes of a log that names no rank for the first."""
+    return {fact.name: int(fact.value) for fact in facts if isinstance(fact.value, int | float) and _is_of(fact, rank, ranks)}
 
 
-def _is_of(fact: Fact, rank: int) -> bool:
+def _is_of(fact: Fact, rank: int, ranks: int) -> bool:
+    """A page without ranks tells the bytes of all together, which are of no single one."""
     named = dict(fact.details).get("rank")
-    return str(named) == str(rank) if named is not None else rank == 0 or fact.name not in _SAID
+    if named is not None or fact.name not in _SAID:
+        return named is None or str(named) == str(rank)
+    return rank == 0 and (ranks == 1 or not fact.name.startswith("seen."))
 
 
 def _sums(promised: Iterable[Promised], device: str) -> dict[tuple[Purpose | None, Phase], int]:
@@ -107,6 +110,12 @@ def _phase(before: Readings, after: Readings, numbers: Mapping[str, int]) -> Pha
     if before.answer_tokens is not None and (after.answer_tokens or 0) > before.answer_tokens:
         return Phase.DECODE
     return Phase.DECODE if numbers.get("requests_running") else Phase.RESIDENT
+
+
+def _share(numbers: Mapping[str, int], full: int) -> int | None:
+    """What a device holds of its whole cache, where the cache of all together is told."""
+    held, whole = numbers.get("seen.kv_cache"), numbers.get("kv_bytes")
+    return None if held is None else full * held // whole if whole else held
 
 
 def _tokens(numbers: Mapping[str, int], held: int | None) -> int | None:

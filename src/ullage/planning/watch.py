@@ -13,6 +13,9 @@ from ullage.planning.watched import DeviceState, Point, Pool, Row, Watched
 from ullage.planning.when_full import forecasts
 
 LONGEST_HISTORY = 720
+_WEIGHTS = frozenset({"weights_bytes", "seen.weights"})  # as an engine's log has it, and as its page has
+_OF_ALL = frozenset({"seen.weights"})  # on all devices together, where no rank is named
+_CACHE = frozenset({"kv_bytes"})
 
 
 def observe(promise: Promise | None, moment: Moment, history: tuple[Point, ...] = (), *, longest: int = LONGEST_HISTORY) -> Watched:
@@ -67,12 +70,15 @@ def _devices(promise: Promise | None, moment: Moment, pool: Pool | None, facts: 
     host = moment.host
     processes = host.processes if host is not None else None
     pids = frozenset(process.pid for process in processes or ())
-    found = [_accelerator(reading, promise, pids, pool, facts) for reading in moment.devices]
+    used = {one.device for one in promise.devices} if promise is not None else {reading.device for reading in moment.devices}
+    is_processor, alone = used <= {HOST}, len(used - {HOST}) <= 1
+    facts = tuple(fact for fact in facts if alone or "rank" in dict(fact.details) or fact.name not in _OF_ALL)
+    found = [_accelerator(reading, promise, pids, pool, () if is_processor else facts) for reading in moment.devices]
     known = {state.device for state in found} | {HOST}
     missing = [one for one in (promise.devices if promise is not None else ()) if one.device not in known]
     found += [_state(one, _unread(one, moment.at), None, pool, facts) for one in missing]
     if host is not None:
-        found.append(_host(host, promise.on(HOST) if promise is not None else None, pool))
+        found.append(_host(host, promise.on(HOST) if promise is not None else None, pool, facts if is_processor else ()))
     return tuple(found)
 
 
@@ -91,7 +97,7 @@ def _unread(promised: DevicePromise, at: float) -> DeviceReading:
 def _state(
     promised: DevicePromise | None, reading: DeviceReading, engine: int | None, pool: Pool | None, facts: tuple[Fact, ...]
 ) -> DeviceState:
-    weights, cache = _on_device(facts, "weights_bytes", reading.device), _cache_bytes(facts, reading.device, promised, pool)
+    weights, cache = _on_device(facts, _WEIGHTS, reading.device), _cache_bytes(facts, reading.device, promised, pool)
     rest = None if engine is None or weights is None or cache is None else engine - weights - cache
     others = None if engine is None or reading.used_bytes is None else max(0, reading.used_bytes - engine)
     seen = {Part.WEIGHTS: weights, Part.CACHE: cache, Part.REST: rest, Part.OTHERS: others}
@@ -120,13 +126,17 @@ def _row(part: Part, promised: DevicePromise | None, seen: int | None) -> Row:
     )
 
 
-def _on_device(facts: tuple[Fact, ...], name: str, device: str) -> int | None:
-    """What the engine says lies on one device: by its rank, which counts as the devices do; without ranks, on the first."""
+def _on_device(facts: tuple[Fact, ...], names: frozenset[str], device: str) -> int | None:
+    """What the engine says lies on one device: by its rank, which counts as the devices do; without ranks, on the first.
+
+    Of ranks that compute on the processor, all lie on the host.
+    """
+    ranks: dict[str, int] = {}
     for fact in facts:
-        rank = dict(fact.details).get("rank", "0")
-        if fact.name == name and device == f"gpu{rank}" and not isinstance(fact.value, str):
-            return round(fact.value)
-    return None
+        rank = str(dict(fact.details).get("rank", "0"))
+        if fact.name in names and device in {HOST, f"gpu{rank}"} and not isinstance(fact.value, str):
+            ranks.setdefault(rank, round(fact.value))
+    return sum(ranks.values()) if ranks else None
 
 
 def _cache_bytes(facts: tuple[Fact, ...], device: str, promised: DevicePromise | None, pool: Pool | None) -> int | None:
@@ -138,7 +148,7 @@ def _cache_bytes(facts: tuple[Fact, ...], device: str, promised: DevicePromise |
     amount = promised.of(Part.CACHE) if promised is not None else None
     tokens = pool.promised_tokens.expected if pool is not None and pool.promised_tokens is not None else 0
     if amount is None or pool is None or pool.tokens is None or not tokens:
-        return _on_device(facts, "kv_bytes", device)
+        return _on_device(facts, _CACHE, device)
     if pool.held is not None and pool.promised_tokens is not None:
         return round(amount.high * pool.tokens * pool.held / pool.promised_tokens.high)
     return amount.expected * pool.tokens // tokens
@@ -163,7 +173,8 @@ def private_bytes(host: HostReading) -> int | None:
     return sum(found) if found else None
 
 
-def _host(host: HostReading, promised: DevicePromise | None, pool: Pool | None) -> DeviceState:
+def _host(host: HostReading, promised: DevicePromise | None, pool: Pool | None, facts: tuple[Fact, ...]) -> DeviceState:
+    """The host's memory; ``facts`` where it is what the engine computes in."""
     limit = host.group.limit_bytes if host.group is not None else None
     held = host.group.current_bytes if host.group is not None and limit is not None else None
     used = None if host.total_bytes is None or host.available_bytes is None else host.total_bytes - host.available_bytes
@@ -176,7 +187,7 @@ def _host(host: HostReading, promised: DevicePromise | None, pool: Pool | None) 
         used_bytes=used if limit is None else held,
         free_bytes=host.available_bytes if limit is None or held is None else limit - held,
     )
-    return _state(promised, reading, host_bytes(host), pool, ())
+    return _state(promised, reading, host_bytes(host), pool, facts)
 
 
 def _point(moment: Moment, pool: Pool | None, devices: tuple[DeviceState, ...]) -> Point:
