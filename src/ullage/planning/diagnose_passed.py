@@ -19,6 +19,7 @@ _COMMON: Final = tuple(
 )
 _REQUEST = re.compile(r'"(?:POST|GET) /\S* HTTP/[\d.]+" 200')  # which nothing that a collector writes before a line can be a part of
 _ANSWERED = re.compile(rf"{_REQUEST.pattern}|\| 200 \|.{{0,60}}POST")
+_SHARE: Final = 1 / 4  # of lines in new forms, from which on it is worth while to ask for their words
 PASSED: Final = Worth()
 _CONTROLS: Final = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
 _COLOURS = re.compile(rb"\^\[|#033|\[\d{1,3};")
@@ -37,7 +38,7 @@ class Passed:
         if number < FIRST_LINES or not self._is_known:
             return {}
         new = [at for at, form in enumerate(forms[: len(lines)]) if (worth := known.get(hash(form))) is None or worth.is_telling]
-        if not new:
+        if len(new) < len(lines) * _SHARE:
             return {}
         if self._words is None:
             self._words = _words(self._engines)
