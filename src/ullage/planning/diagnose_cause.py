@@ -12,7 +12,7 @@ from ullage.planning.diagnose_evidence import cause_of
 from ullage.planning.diagnose_facts import Figures, detail
 from ullage.planning.diagnose_inferred import inferred
 from ullage.planning.diagnose_meaning import ALLOCATIONS, KINDS, MAY_BE_REDUCED, STAGES, SUMMARIES, TERMS, WRAPPERS
-from ullage.planning.diagnose_stage import NAMES_ALLOCATION, NEAR, allocation_of, names_after, stage_at
+from ullage.planning.diagnose_stage import NAMES_ALLOCATION, NEAR, allocation_of, names_after, passed_before, stage_at
 
 _MOST = 5
 # Errors that other failures cause, or that mean little beside a death for want of memory.
@@ -77,6 +77,8 @@ def _told(log: Log, seen: Sighting, kind: Kind, stage: Stage) -> Cause:
     name = seen.fact.name
     if kind is Kind.BUG and _NOTHING in seen.text and takes_slots(seen.frames):
         return cause_of(seen, Kind.CACHE_PRESSURE, Stage.UNDER_LOAD, stated=False, says="no place was left in the pool")
+    if kind is Kind.COMMAND:  # whose words name settings, and not what the run did
+        return cause_of(seen, kind, passed_before(log, seen))
     if kind in _WITH_REASON and (other := _reason(seen.text)) is not None:
         return cause_of(seen, other, stage)
     if name == "error.host_oom" and (named := names_after(log, seen)) is not None:
@@ -115,7 +117,7 @@ def _others(found: list[Cause], *, fills_budget: bool) -> list[Cause]:
 
 def _settled(kind: Kind, stage: Stage) -> Stage:
     """The stage a kind of failure belongs to, whatever came before it in the file."""
-    return STAGES[kind] if kind in STAGES and kind not in {Kind.REQUEST_TOO_LONG, Kind.COMMAND} else stage
+    return STAGES[kind] if kind in STAGES and kind is not Kind.REQUEST_TOO_LONG else stage
 
 
 def _merged(causes: list[Cause]) -> list[Cause]:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ullage.catalog.common_hints import OTHER_PROCESSES
 from ullage.domain.case import Value
 from ullage.domain.cause import Cause, Change, Hint, Kind, Log
 from ullage.domain.ledger import Purpose
@@ -31,10 +32,20 @@ def as_value(text: str) -> Value:
 def guess(hint: Hint, cause: Cause, log: Log, figures: Figures, present: dict[str, Value]) -> Change | None:
     """A change by the log's own figures, or without a value."""
     now = present.get(hint.setting)
+    if cause.kind is Kind.DEVICE_NOT_FREE and hint.setting != OTHER_PROCESSES and _is_full(hint, figures):
+        return None
     value = hint.value if hint.value is not None else _guess(hint, now, cause, log, figures)
     if value == now and value is not None:
         return None
     return Change(setting=hint.setting, value=value, up=hint.up, cost=hint.cost, says=_says(hint, now, value))
+
+
+def _is_full(hint: Hint, figures: Figures) -> bool:
+    """Whether others leave nothing, or less than the least share that an engine takes."""
+    total, free = figures.total_bytes, figures.free_bytes
+    if not total or free is None:
+        return False
+    return free <= 0 or (hint.setting in FRACTIONS and free / total < _STEP)
 
 
 def _says(hint: Hint, now: Value, value: Value) -> str:

@@ -137,6 +137,11 @@ def stage_at(log: Log, seen: Sighting) -> Stage:
     return stage
 
 
+def passed_before(log: Log, seen: Sighting) -> Stage:
+    """The last mark that a run passed before an error; the start where it passed none."""
+    return next((known for known, line in reversed(log.stages) if line < seen.line), Stage.START)
+
+
 def _stated(log: Log, words: str) -> Stage | None:
     """The stage that an error's own words tell."""
     stage = next((known for known, texts in _STATED_STAGES if any(text in words for text in texts)), None)

@@ -76,7 +76,14 @@ _HINTS: Final = (
     _hint(Kind.NO_ROOM_FOR_CACHE, "max_num_seqs", "fewer sequences at once"),
     _hint(Kind.DEVICE_NOT_FREE, "gpu_memory_utilization", "a smaller cache"),
     Hint(
-        kinds=frozenset({Kind.HOST, Kind.CACHE_ALLOCATION, Kind.DEVICE_NOT_FREE}),
+        kinds=frozenset({Kind.DEVICE_NOT_FREE}),
+        setting="VLLM_CPU_KVCACHE_SPACE",
+        cost="a cache of that size: the share of the memory is not looked at; only where the processor serves",
+        value="GiB that are free beside the weights",
+        stated="node",
+    ),
+    Hint(
+        kinds=frozenset({Kind.HOST, Kind.CACHE_ALLOCATION}),
         setting="VLLM_CPU_KVCACHE_SPACE",
         cost="a smaller cache; only where the processor serves",
         stated="node",
