@@ -20,7 +20,7 @@ BETWEEN = {
     "ktransformers": ("0.2.3", "0.3.2"),
     "llama_cpp": ("4000", "8000"),
     "sglang": ("0.4.6", "0.5.5"),
-    "transformers": ("4.46.0",),
+    "transformers": ("4.46.0", "5.4.0"),
     "vllm": ("0.4.2", "0.8.5", "0.10.2", "0.20.0"),
 }
 # Model, GiB of a card, cards, context, sequences at once.

@@ -146,6 +146,31 @@ def test_the_serving_command_reads_back_as_the_same_settings() -> None:
         assert request.settings.get(name) == asked.settings.get(name)
 
 
+@pytest.mark.parametrize(
+    ("release", "words"), [("5.0.0", ("--force-model", "org/m")), ("5.4.0", ("--force-model", "org/m")), ("5.5.0", ("org/m",))]
+)
+def test_the_server_is_told_its_model_in_the_spelling_of_the_release(release: str, words: tuple[str, ...]) -> None:
+    argv = ENGINE.command(case(release=release, continuous_batching=True)).argv
+    assert argv[: 2 + len(words)] == ("transformers", "serve", *words)
+    request = ENGINE.read_command(argv, {}, version(release))
+    assert request is not None
+    assert (request.model, request.findings) == ("org/m", ())
+
+
+def test_a_server_is_asked_for_no_pool_before_it_has_flags_for_one() -> None:
+    asked = case(release="5.4.0", continuous_batching=True, num_blocks=100)
+    assert [found.text for found in ENGINE.objections(asked)] == ["No such option: --cb-num-blocks"]
+    assert not why(case(release="5.5.0", continuous_batching=True, num_blocks=100))
+    assert not [lever.setting for lever in ENGINE.levers(asked) if lever.setting.startswith("max_")]
+
+
+def test_a_server_is_offered_only_what_its_command_can_say() -> None:
+    """A map or limits of devices and pieces of a prompt are arguments of a script."""
+    served = {lever.setting for lever in ENGINE.levers(case(devices=2, continuous_batching=True))}
+    assert served.isdisjoint({"max_memory", "device_map", "prefill_chunk_size", "cache_implementation"})
+    assert {"max_memory", "prefill_chunk_size"} <= {lever.setting for lever in ENGINE.levers(case(devices=2))}
+
+
 def test_a_misspelt_flag_is_found_with_the_right_one() -> None:
     request = ENGINE.read_command(("transformers", "serve", "m", "--attn-implementaton", "sdpa"), {}, None)
     assert request is not None

@@ -23,7 +23,7 @@ ENGINE = Engine(
         knobs=KNOBS,
         constants=CONSTANTS,
         device_kinds=frozenset({"cuda", "rocm", "xpu", "mps", "cpu"}),
-        package="transformers accelerate",
+        package="transformers[serving]",
         distributions=("transformers",),
         growth=Growth.SLOT,
         servers=(Server(program="serve", port=8000, settings=(("continuous_batching", True),)),),

@@ -7,11 +7,11 @@ from ullage.engines.transformers.cache import QUANTIZED, implementation
 from ullage.engines.transformers.continuous import is_continuous
 from ullage.engines.transformers.device_map import CPU, DISK
 from ullage.engines.transformers.placement import on_processor, read_max_memory, single_device
-from ullage.engines.transformers.versions import version
+from ullage.engines.transformers.versions import rules, version
 
 SCRIPT = "generate.py"
 USEFUL_ANSWER = 512  # tokens of an answer where nobody said how many
-_POOL_FLAGS = (
+POOL_FLAGS = (
     ("--cb-block-size", "page_size"),
     ("--cb-num-blocks", "num_blocks"),
     ("--cb-max-batch-tokens", "max_batch_tokens"),
@@ -32,9 +32,10 @@ def _environment(case: Case) -> tuple[tuple[str, str], ...]:
 
 
 def _serve(case: Case) -> Command:
-    argv = ["transformers", "serve", case.model.argument, "--continuous-batching"]
+    model = (case.model.argument,) if rules(case).pool_flags else ("--force-model", case.model.argument)
+    argv = ["transformers", "serve", *model, "--continuous-batching"]
     argv += ["--attn-implementation", str(case.settings.text("attn_implementation")), "--dtype", str(case.settings.text("dtype"))]
-    for flag, name in _POOL_FLAGS:
+    for flag, name in POOL_FLAGS:
         value = case.settings.get(name)
         if value is not None:
             argv += [flag, f"{value:g}" if isinstance(value, float) else str(value)]

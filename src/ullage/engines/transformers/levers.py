@@ -25,8 +25,10 @@ def layouts(case: Case) -> tuple[Parallel, ...]:
 
 
 def levers(case: Case) -> tuple[Lever, ...]:
-    """Every lever of this release for this case, in the order to try."""
-    return (*_computing(case), *_caches(case), *_pool(case), *_work(case), *_devices(case))
+    """Every lever of this release for this case, in the order to try. The server is told of its pool, and of no map or limit of devices."""
+    if continuous.is_continuous(case):
+        return (*_computing(case), *_pool(case), *_work(case), *_more_devices(case))
+    return (*_computing(case), *_caches(case), *_work(case), *_more_devices(case), *_devices(case))
 
 
 def _computing(case: Case) -> Iterator[Lever]:
@@ -46,7 +48,7 @@ def _computing(case: Case) -> Iterator[Lever]:
         yield Lever(setting="attn_implementation", values=better, relieves=_GROWTH, cost="another kernel has to be there", cost_rank=0)
     prompt, chunk = case.workload.prompt_tokens or 0, case.settings.integer("prefill_chunk_size")
     smaller = tuple(size for size in _CHUNKS if size < min(prompt, chunk or prompt))
-    if smaller and case.version >= version("4.50.0"):
+    if smaller and case.version >= version("4.50.0") and not continuous.is_continuous(case):
         yield Lever(
             setting="prefill_chunk_size",
             values=smaller,
@@ -59,7 +61,7 @@ def _computing(case: Case) -> Iterator[Lever]:
 
 def _caches(case: Case) -> Iterator[Lever]:
     known = rules(case).caches
-    if implementation(case) != "dynamic" or continuous.is_continuous(case):
+    if implementation(case) != "dynamic":
         return
     if "offloaded" in known and not on_processor(case):
         yield Lever(
@@ -81,7 +83,7 @@ def _caches(case: Case) -> Iterator[Lever]:
 
 
 def _pool(case: Case) -> Iterator[Lever]:
-    if not continuous.is_continuous(case):
+    if not rules(case).pool_flags:
         return
     pool = continuous.plan(case)
     smaller = tuple(tokens for tokens in (4096, 2048, 1024, 512, 256) if tokens < pool.batch_tokens)
@@ -127,10 +129,13 @@ def _work(case: Case) -> Iterator[Lever]:
         yield Lever(setting="context", values=_halves(context, SHORTEST), relieves=_GROWTH, cost="shorter sequences", cost_rank=2)
 
 
-def _devices(case: Case) -> Iterator[Lever]:
+def _more_devices(case: Case) -> Iterator[Lever]:
     more: tuple[Value, ...] = tuple(range(case.parallel.pipeline + 1, len(case.machine.devices) + 1))
     if more:
         yield Lever(setting="pipeline", values=more, relieves=_EVERYTHING, cost="more devices", cost_rank=4)
+
+
+def _devices(case: Case) -> Iterator[Lever]:
     if single_device(case) is None and not case.settings.has("max_memory") and not on_processor(case):
         yield Lever(
             setting="max_memory",

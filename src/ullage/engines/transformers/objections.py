@@ -7,6 +7,7 @@ from ullage.domain.case import Case
 from ullage.domain.plan import Limit, Objection
 from ullage.engines.transformers import continuous
 from ullage.engines.transformers.cache import QUANTISERS, QUANTIZED, STATIC, implementation
+from ullage.engines.transformers.command import POOL_FLAGS
 from ullage.engines.transformers.device_map import DISK
 from ullage.engines.transformers.placement import AUTOMATIC, shares
 from ullage.engines.transformers.settings import ATTENTION
@@ -122,6 +123,11 @@ def _pool(case: Case) -> Iterator[Objection]:
             next_step="release 5.23",
         )
         return
+    unknown = next((flag for flag, name in POOL_FLAGS if case.settings.has(name)), "") if not rules(case).pool_flags else ""
+    if unknown:
+        yield Objection(
+            text=f"No such option: {unknown}", why=f"the server takes it since 5.5; this is {case.version}", next_step="release 5.23"
+        )
     if len(case.devices) > 1:
         yield Objection(
             text="continuous batching runs on the device of the model's first parameter",

@@ -11,12 +11,14 @@ from ullage.domain.plan import Finding
 from ullage.engines.transformers.settings import ALIASES, SETTINGS, validate
 from ullage.errors import InputError
 
+FORCED: Final = "--force-model"
 # The flags of both verbs, and the setting each is; empty where it takes no part in memory.
 _VALUED: Final = {
     "--attn-implementation": "attn_implementation",
     "--device": "device_map",
     "--dtype": "dtype",
     "--quantization": "",
+    FORCED: "",
     "--cb-block-size": "page_size",
     "--cb-num-blocks": "num_blocks",
     "--cb-max-batch-tokens": "max_batch_tokens",
@@ -102,6 +104,8 @@ def _options(rest: tuple[str, ...]) -> tuple[list[str], dict[str, Value], list[F
             if not joined:
                 value = rest[at] if at < len(rest) else ""
                 at += 1
+            if name == FORCED and value:
+                bare.append(value)
             _take(name, value, values, findings)
         elif name is not None:
             setting = _FLAGS[name.replace("--no-", "--", 1) if name not in _FLAGS else name]

@@ -48,6 +48,7 @@ class Rules:
     low_cpu_setting: bool  # ``low_cpu_mem_usage`` exists
     caches: tuple[str, ...]
     batch_tokens: int  # continuous batching's tokens per step, 0 where it does not exist
+    pool_flags: bool  # the server has ``--cb-*`` and takes its model as a bare word; before, by ``--force-model``
 
 
 def rules(case: Case) -> Rules:
@@ -73,6 +74,7 @@ def rules_of(at: Version) -> Rules:
         low_cpu_setting=at < version("5.0.0"),
         caches=_caches(at),
         batch_tokens=_batch_tokens(at),
+        pool_flags=at >= version("5.5.0"),
     )
 
 
