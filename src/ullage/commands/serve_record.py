@@ -115,6 +115,7 @@ class Recorder:
         if release is None or release == self._release or self._case is None:
             return ()
         self._release = release
+        self._made = replace(self._made, version=str(release)) if self._made is not None else None
         said = differs(self._serving.engine.profile, release, self._case.version)
         return (Say(text=said),) if said else ()
 
