@@ -3,9 +3,12 @@
 from typing import Final
 
 from ullage.catalog.refusals import REFUSALS
-from ullage.domain.cause import Hint, Kind
+from ullage.domain.cause import FirstAid, Hint, Kind
+from ullage.frozen import replace
 
 OTHER_PROCESSES: Final = "other processes"
+WATERMARK: Final = "PYTORCH_MPS_HIGH_WATERMARK_RATIO"
+HAZARDS: Final = frozenset({WATERMARK})  # lift a limit that guards the machine: they stand behind what takes less
 BEFORE: Final = (Hint(kinds=frozenset({Kind.DEVICE_NOT_FREE}), setting=OTHER_PROCESSES, cost="what they do", value="stop"),)
 AFTER: Final = (
     Hint(kinds=frozenset({Kind.HOST}), setting="host memory", cost="a larger machine or container", up=True),
@@ -17,3 +20,14 @@ AFTER: Final = (
     ),
     *(one.hint for one in REFUSALS),
 )
+_HOST: Final = frozenset({Kind.HOST})
+# What a process keeps in host memory whichever program it is.
+_ANY_HOST: Final = (
+    Hint(kinds=_HOST, setting=OTHER_PROCESSES, cost="what they do", value="stop"),
+    Hint(kinds=_HOST, setting="quantisation of the model", cost="fewer bits a weight: some quality", value="smaller"),
+)
+
+
+def of_any_engine(aid: FirstAid) -> FirstAid:
+    """The first aid of the likeliest engine where none is known: what it keeps in host memory is not taken for what another does."""
+    return replace(aid, hints=(*(replace(hint, kinds=hint.kinds - _HOST) for hint in aid.hints), *_ANY_HOST))

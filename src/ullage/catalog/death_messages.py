@@ -18,6 +18,15 @@ _CHINESE_LACK = r"(?:\u4e0d\u8db3|\u6ea2\u51fa|\u8017\u5c3d|\u4e0d\u591f|\u5360\
 _CHINESE_HOST = rf"\u5185\u5b58{_CHINESE_LACK}|\u7206\u5185\u5b58"
 
 _EXIT = r"[Ee]xit(?:ed with)?(?: [Ss]tatus| [Cc]ode)?[ :=]*\(?"
+# A setting of a size, a count or a share, and what engines ask of one before they start.
+_SETTING = (
+    r"(?!(?:max|min)_(?:new_|completion_)?tokens\b)[a-z]\w{0,40}_"
+    r"(?:size|len(?:gth)?|seqs|utilization|fraction|space|blocks|tokens|parallel\w{0,10}|layers|workers|heads|dtype|slots|gb)"
+)
+_BOUND = (
+    r"(?:an? |strictly )?(?:positive|non-?negative|integer|at (?:least|most)|greater|less|larger|smaller|[<>]=?|divisible|multiple of"
+    r"|power of|between|in (?:the )?(?:range|[(\[])|one of)"
+)
 # What systems and containers say, then what drivers, loaders and frameworks do. In order: the first that fits is meant.
 _SYSTEM: Final = (
     (
@@ -100,6 +109,7 @@ _FRAMEWORK: Final = (
             r"CL_OUT_OF_RESOURCES|CL_MEM_OBJECT_ALLOCATION_FAILURE|memory layout cannot be allocated",
             r"dxgkio_make_resident.{0,40}-12\b|[Cc]an(?:'t|not) allocate \d{1,18} [Bb]ytes of memory on device",
             r"Device memory allocation of size \d{1,18} failed|CURAND_STATUS_ALLOCATION_FAILED|CUSOLVER_STATUS_ALLOC_FAILED",
+            r"(?:CUDA|HIP|XPU) runtime error.{0,200}: out of memory",
             r"hipErrorOutOfMemory|HIP error: out of memory|HSA_STATUS_ERROR_OUT_OF_RESOURCES|hipErrorMemoryAllocation",
         ),
     ),
@@ -108,9 +118,12 @@ _FRAMEWORK: Final = (
     ("error.dispatched", (r"modules are dispatched on the CPU or the disk",)),
     ("error.swap_space", (r"lack of CPU swap space",)),
     *((one.fact, one.patterns) for one in REFUSALS),
+    ("error.request_too_long", (r"\bmax_(?:new_|completion_)?tokens must be at least 1, got -?\d",)),
     (
         "error.arguments",
         (
+            rf"\b{_SETTING} must be {_BOUND}|\d{{1,3}} validation errors? for \w{{0,40}}(?:Config|Args|Arguments|Settings)\b",
+            r"^(?:\S{1,80}: )? *Value error, .{1,4000}\[type=\w+, input_value=",
             r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
             r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier",
             r"couldn't bind|[Ff]ailed to bind|error: (?:invalid|unknown) argument:? -|404 Client Error",
@@ -156,6 +169,7 @@ _FRAMEWORK: Final = (
     (
         "error.device_oom",
         (
+            r"(?i:error_?out_?of_?(?:device_?)?memory)|(?:cuda|hip)Malloc\w{0,16} failed",
             r"OUT_OF_DEVICE_MEMORY|OutOfDeviceMemory|PI_ERROR_OUT_OF_RESOURCES|UR_RESULT_ERROR_OUT_OF_RESOURCES|out of device memory",
             r"kIOGPUCommandBufferCallbackErrorOutOfMemory|\[METAL\].{0,80}Insufficient Memory|MPS backend out of memory",
             r"OutOfMemoryError|(?:CUDA|HIP|XPU|GPU|VRAM|SYCL|ROCm|Vulkan|Metal)\W{0,3} ?out of memory|outOfMemory",

@@ -197,6 +197,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r"(?:processing|executing) method '?(?:determine_\w+|profile_\w+)",
             r"[Pp]rofil(?:ing|e) (?:run\b|CUDA graph|memory)|Encoder cache will be initialized with a budget",
             r"Dynamo bytecode transform|torch\.compile takes|Warming up model|Method Warmup encountered",
+            r"[Nn]o enough gpu memory for (?!kv|state)",
         ),
     ),
     (

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ullage import engines
+from ullage.catalog.common_hints import of_any_engine
 from ullage.catalog.unplanned import PROGRAMS
 from ullage.commands.check import split_environment
 from ullage.commands.diagnose_here import check_is_engine, check_is_no_address, of_this_machine
@@ -102,7 +103,7 @@ def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = Non
         return replace(diagnose(log, aid=program.aid), notes=(_UNPLANNED.format(program.title),))
     if name is None:
         likest = _SCRIPT if is_over_device(log) else DEFAULT_ENGINE
-        found = diagnose(log, aid=engines.first_aid(likest))
+        found = diagnose(log, aid=of_any_engine(engines.first_aid(likest)))
         if not log.lines:
             return replace(found, notes=("nothing tells which engine this is: say it with --engine",))
         return replace(found, notes=(_UNLIKE if log.is_unlike else _NAMELESS.format(likest),))

@@ -51,7 +51,7 @@ def _is_full(seen: Sighting) -> bool:
 def _shrunk(log: Log, figures: Figures) -> Iterator[Cause]:
     """An engine that fitted the request to the device, or placed more on it than it has."""
     names = {seen.fact.name: seen for seen in log.sightings}
-    for name in ("fitted_context_tokens", "fit_shortfall_bytes", "fitted_layers"):
+    for name in ("fitted_context_tokens", "fit_shortfall_bytes", "fitted_layers", "fitted_step_tokens"):
         if name in names:
             yield cause_of(names[name], Kind.REDUCED, Stage.LOAD, stated=False)
             return

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from ullage.catalog.common_hints import AFTER, BEFORE
+from ullage.catalog.common_hints import AFTER, BEFORE, HAZARDS
 from ullage.domain.architecture import ExpertFeedForward
 from ullage.domain.case import Value
 from ullage.domain.cause import NAMED, Cause, Change, Family, FirstAid, Hint, Kind, Log
@@ -82,6 +82,16 @@ def _is_there(hint: Hint, release: tuple[int, ...]) -> bool:
 
 def in_turn(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:
     """The changes for several explanations as one row: two that help against more than one, then one of each in turn."""
+    return _hazards_late(_in_turn(rows))
+
+
+def _hazards_late(row: tuple[Change, ...]) -> tuple[Change, ...]:
+    """What lifts a limit that guards the machine stands behind two changes that take less."""
+    safe = [change for change in row if change.setting not in HAZARDS]
+    return (*safe[:_SEVERAL], *(change for change in row if change.setting in HAZARDS), *safe[_SEVERAL:])
+
+
+def _in_turn(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:
     if len(rows) < _SEVERAL:
         return rows[0] if rows else ()
     settings = [{(change.setting, change.up) for change in row} for row in rows]

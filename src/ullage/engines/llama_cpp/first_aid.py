@@ -57,7 +57,7 @@ FIRST_AID = FirstAid(
         r"\bllama[-_](?:server|cli|model_load\w*|kv_cache\w*|context|init_from_model|new_context_with_model|load_model\w*|bench)\b",
         r"\b(?:llm_load_tensors|load_tensors|ggml[-_]\w+|print_info|common_params_fit|memory_breakdown_print|sched_reserve)\b",
         r"(?:build|version): b?(?P<version>\d{3,6}) \(",
-        r"-ngl\b|n_gpu_layers|\bn_?ubatch\b|\bcompute buffers?\b|\bvk::|slot update_slots|update_slots ?:",
+        r"-ngl\b|n_gpu_layers|\bn_?ubatch\b|\bcompute buffers?\b|\bvk(?:::|_error_)|slot update_slots|update_slots ?:",
         r"\b(?:UD-)?I?Q\d_(?:K|[01]|X?X?S|M|XL)(?:_\w{1,2})?\b",
         r"\bollama\b|memory\.required\.\w+=|llama runner|\bllama\.cpp\b|\.gguf\b|koboldcpp|llama_params_fit",
         r"(?:CUDA|ROCm|SYCL|Vulkan|Metal)\d?(?:_Host)? (?:KV|model|compute) buffer size|SYCL\d|cudaMalloc failed",
@@ -67,10 +67,6 @@ FIRST_AID = FirstAid(
         Advice(
             pattern=r"retrying without pipeline parallelism",
             why="this failure is recovered from: it is no death unless another follows",
-        ),
-        Advice(
-            pattern=r"backend buffer base cannot be NULL",
-            why="the cache is the buffer that was not made: give a context (-c) that fits",
         ),
     ),
 )

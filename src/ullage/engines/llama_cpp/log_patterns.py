@@ -38,7 +38,10 @@ ERRORS: tuple[Pattern, ...] = (
         rf"failed to allocate (?P<requested_mib>{_N}) MB of pinned memory",
     ),
     *_patterns(
-        "error.kv_allocation", r"failed to allocate buffer for kv cache", r"kv cache allocation failed|llama_kv_cache_init\(\) failed"
+        "error.kv_allocation",
+        r"failed to allocate buffer for kv cache",
+        r"kv cache allocation failed|llama_kv_cache_init\(\) failed",
+        r"backend buffer base cannot be NULL",  # a cache of the model's whole length, which the device gave no memory for
     ),
     *_patterns("error.compute_allocation", r"failed to allocate compute (?P<graph_text>pp|tg)? ?buffers"),
     *_patterns("error.state_allocation", r"failed to allocate buffer for rs cache"),
@@ -84,7 +87,7 @@ ERRORS: tuple[Pattern, ...] = (
 )
 
 FACTS: tuple[Pattern, ...] = (
-    *_patterns("pipeline_retry", r"compute buffer allocation failed, retrying without pipeline parallelism"),
+    *_patterns("pipeline_retry", r"retrying without pipeline parallelism"),
     *_patterns(
         "weights_bytes",
         rf"(?:load_tensors|llm_load_tensors):\s+{_D}\s+(?:model )?buffer size\s*=\s*(?P<weights_mib>{_N}) MiB",

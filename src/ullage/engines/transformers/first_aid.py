@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ullage.catalog.common_hints import WATERMARK
 from ullage.domain.cause import Advice, FirstAid, Hint, Kind, Stage
 from ullage.engines.transformers.log import READS
 
@@ -23,7 +24,7 @@ FIRST_AID = FirstAid(
     hints=(
         Hint(
             kinds=_GROWS | _WEIGHTS,
-            setting="PYTORCH_MPS_HIGH_WATERMARK_RATIO",
+            setting=WATERMARK,
             cost="no limit any more: the whole machine can run out of memory",
             value="0.0",
             stated="watermark",
@@ -82,6 +83,10 @@ FIRST_AID = FirstAid(
         ),
     ),
     advice=(
+        Advice(
+            pattern=r"PYTORCH_MPS_HIGH_WATERMARK_RATIO=0\.0",
+            why="without this limit the whole machine can run out of memory, as the same line says: take less first",
+        ),
         Advice(
             pattern=r"PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF|max_split_size_mb|expandable_segments",
             why="this is about fragments of the allocator; the log shows too few of them to make up for what is missing",
