@@ -28,9 +28,10 @@ COST = CostModel(pool_bytes=1 << 20, steps=((16, 16), (4096, 4096)), longest_tok
 LENGTHS = Lengths(bins=(LengthBin(100, 20, 8),), longest_prompt_tokens=100, longest_output_tokens=20, longest_total_tokens=120)
 
 
-def told(case: Case, runs: tuple[Any, ...] = (), engine: str = "vllm", **flags: Any) -> Any:
+def told(case: Case, runs: tuple[Any, ...] = (), engine: str = "vllm", page: int = 16, **flags: Any) -> Any:
     world = SimpleNamespace(store=SimpleNamespace(runs=lambda **_: runs))
-    return foresight_of(Flags(flags), world, SimpleNamespace(engine=find(engine)), case, COST)  # type: ignore[arg-type]
+    planned = SimpleNamespace(case=case, capacity=SimpleNamespace(block_tokens=page))
+    return foresight_of(Flags(flags), world, SimpleNamespace(engine=find(engine)), planned, COST)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -57,9 +58,14 @@ def test_a_run_of_this_model_here_is_looked_ahead_by_unless_told_otherwise(case:
 
 
 def test_an_engine_that_gives_a_request_all_its_cache_at_once_is_let_in_to_by_the_worst_case_whatever_is_asked(case: Case) -> None:
-    known, ahead_s, said = told(case, engine="llama_cpp", ahead=9)
-    assert (known, ahead_s) == (None, 0.0)
-    assert said.endswith("lets in by the worst case")
+    for engine, page in (("llama_cpp", 1), ("transformers", 1), ("exllamav3", 256)):
+        known, ahead_s, said = told(case, engine=engine, page=page, ahead=9)
+        assert (known, ahead_s) == (None, 0.0)
+        assert said.endswith("lets in by the worst case")
+
+
+def test_an_engine_that_serves_from_a_pool_of_pages_is_looked_ahead_of_though_it_has_places_elsewhere(case: Case) -> None:
+    assert told(case, engine="transformers", page=256, ahead=9)[1] == 9.0
 
 
 def test_a_workload_says_how_long_answers_are(case: Case) -> None:

@@ -8,7 +8,9 @@ from ullage.domain.case import Case
 from ullage.domain.foresight import Foresight
 from ullage.domain.workload import Growth
 from ullage.errors import UllageError
+from ullage.planning.fit import Outcome
 from ullage.planning.foresight import alike, of_runs, of_workload
+from ullage.planning.pool import growth_of
 from ullage.planning.record import mark_machine, mark_model
 from ullage.ports import World
 
@@ -17,12 +19,13 @@ _NONE = "none"
 _MOST = 200  # of one engine, the newest
 
 
-def foresight_of(flags: Flags, world: World, serving: Serving, case: Case, cost: CostModel) -> tuple[Foresight | None, float, str]:
+def foresight_of(flags: Flags, world: World, serving: Serving, planned: Outcome, cost: CostModel) -> tuple[Foresight | None, float, str]:
     """What is known, how many seconds are looked ahead by it, and what to say of that."""
     told = flags.whole("ahead")
     if flags.flag("worst_case") or told == 0:
         return None, 0.0, ""
-    if serving.engine.profile.growth is not Growth.TOKEN:
+    case = planned.case
+    if growth_of(serving.engine, planned.capacity) is not Growth.TOKEN:
         return None, 0.0, "the engine gives a request all its cache at once, so the guard lets in by the worst case"
     runs = _stored(flags, world, serving, case)
     known = of_runs(runs, mark_model(case.model), mark_machine(case), cost)

@@ -130,7 +130,7 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
         return None, ("there is no guard, as nobody could plan what a request takes", *exposed)
     outcome = evaluate(serving.engine, serving.case)
     cost = cost_model(serving.engine, outcome.case, outcome.ledger)
-    foresight, ahead_s, how = foresight_of(flags, world, serving, outcome.case, cost)
+    foresight, ahead_s, how = foresight_of(flags, world, serving, outcome, cost)
     usual = Limits()
     limits = Limits(
         queue_requests=flags.whole("queue") or usual.queue_requests,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from ullage.domain.engine import Engine
-from ullage.domain.plan import Plan
+from ullage.domain.plan import Capacity, Plan
 from ullage.domain.workload import Growth
 from ullage.planning.cost_model import holding, needed_bytes
 from ullage.planning.simulate import Pool
@@ -21,7 +21,7 @@ def pool_of(engine: Engine, plan: Plan, longest_tokens: int) -> Pool | None:
     page, nbytes = max(1, capacity.block_tokens), capacity.usable_bytes.expected
     replicas = max(1, case.parallel.data)
     slots = max(1, engine.capacity(holding(case, page), plan.ledger).max_sequences.expected // replicas)
-    growth = Growth.TOKEN if engine.profile.growth is Growth.SLOT and page > 1 else engine.profile.growth
+    growth = growth_of(engine, capacity)
     if growth is Growth.SLOT:
         longest, each = capacity.max_context_tokens.expected, nbytes // slots
         return Pool(each * slots, page, slots, growth, lambda tokens: each if tokens <= longest else nbytes + 1)
@@ -30,6 +30,12 @@ def pool_of(engine: Engine, plan: Plan, longest_tokens: int) -> Pool | None:
         tokens = capacity.kv_tokens.expected
         demand = lambda wanted: -(-(-(-wanted // page) * page * nbytes) // tokens)  # noqa: E731 - one of two ways to say it
     return Pool(nbytes, page, slots, growth, demand)
+
+
+def growth_of(engine: Engine, capacity: Capacity) -> Growth:
+    """When a sequence gets its cache: as tokens come too where an engine that has places otherwise keeps a pool of pages."""
+    is_paged = engine.profile.growth is Growth.SLOT and capacity.block_tokens > 1
+    return Growth.TOKEN if is_paged else engine.profile.growth
 
 
 def _demand(engine: Engine, plan: Plan, page: int, longest_tokens: int) -> Callable[[int], int] | None:
