@@ -68,3 +68,16 @@ def test_others_that_hold_less_than_was_lacking_are_no_cause(listed: str) -> Non
     found = of_four(listed, "79.00")
     assert [cause.kind for cause in found.causes] == [Kind.WORKSPACE]
     assert "other processes" not in [change.setting for change in found.changes]
+
+
+def test_a_smaller_share_is_not_paired_with_another_value_of_itself() -> None:
+    found = diagnosed(
+        "python -m sglang.launch_server --model-path Qwen/Qwen2.5-7B-Instruct --mem-fraction-static 0.85\n"
+        "[2025-08-01 10:00:01] Load weight end. type=Qwen2ForCausalLM, dtype=torch.bfloat16, avail mem=8.0 GB, mem usage=14.30 GB.\n"
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB. GPU 0 has a total capacity of 23.65 GiB of which 200.00 "
+        "MiB is free. Process 99 has 6.00 GiB memory in use. Including non-PyTorch memory, this process has 17.40 GiB memory in use. Of "
+        "the allocated memory 16.80 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated.\n"
+    )
+    assert {cause.kind for cause in found.causes} == {Kind.ACTIVATIONS, Kind.DEVICE_NOT_FREE}
+    assert found.changes[0].setting == "other processes"  # nothing else is known to be enough
+    assert all(change.setting not in dict(change.also) for change in found.changes)

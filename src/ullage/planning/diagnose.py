@@ -8,9 +8,11 @@ from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.diagnose_budget import device_of, rebuild
 from ullage.planning.diagnose_cause import find_causes
+from ullage.planning.diagnose_enough import FITS
 from ullage.planning.diagnose_facts import Figures, detail, figures_of
 from ullage.planning.diagnose_free import with_free
 from ullage.planning.diagnose_load import with_filled
+from ullage.planning.diagnose_meaning import WRAPPERS
 from ullage.planning.diagnose_others import both, left_by_others, stopped, with_others_told
 from ullage.planning.diagnose_pair import with_others
 from ullage.planning.diagnose_remedy import MOST, changes, in_turn
@@ -36,6 +38,7 @@ def diagnose(
         causes = tuple(as_logits(cause, asked_of(cause, log, outcome.case, levers)) for cause in causes)
     causes = with_others_told(tuple(with_filled(cause, log) for cause in causes), log, figures)
     first = causes[0] if causes else None
+    ended = _ended(log) if first is None else None
     if engine is not None and outcome is not None:
         beside = with_others(outcome.asked, first, figures)
         outcome = outcome if beside is outcome.asked else evaluate(engine, beside)
@@ -46,10 +49,11 @@ def diagnose(
         budget=rebuild(log, figures, outcome, first),
         changes=_changes(causes, aid, log, figures, engine=engine, outcome=outcome),
         misleading=_misleading(log, aid, first, figures),
-        noise=_noise(log, first),
+        noise=_noise(log, first) if ended is None else (),
         notes=(*_ready_again(log, first), *notes, *complaint),
         model=case.model.name if case is not None else None,
         command=log.commands[-1][1] if log.commands else (),
+        ended=ended,
     )
 
 
@@ -67,7 +71,8 @@ def _changes(
             stopped(change, figures) for change in changes(held, aid, log, left_by_others(figures), engine=engine, outcome=outcome)
         )
         taken = _changes(rest, aid, log, figures, engine=engine, outcome=outcome)
-        return both([freed, taken] if held is causes[0] else [taken, freed])[:MOST]
+        is_first = held is causes[0] or not taken or (freed[0].verdict in FITS and taken[0].verdict not in FITS)
+        return both([freed, taken] if is_first else [taken, freed])[:MOST]
     open_ones = [
         one for one in causes if not one.stated and one.family is causes[0].family and lines & {item.line for item in one.evidence}
     ]
@@ -146,6 +151,14 @@ def _ready_again(log: Log, first: Cause | None) -> tuple[str, ...]:
     if first is None or came_up is None:
         return ()
     return (f"after this failure, at line {came_up.line}, a server was ready again: {came_up.text[:80]!r}",)
+
+
+def _ended(log: Log) -> Evidence | None:
+    """The last line that stands for an error told elsewhere, unless a server came up after it."""
+    seen = next((seen for seen in reversed(log.sightings) if seen.fact.name in WRAPPERS), None)
+    if seen is None or any(one.fact.name == READY and one.line > seen.line for one in log.sightings):
+        return None
+    return Evidence(line=seen.line, text=seen.text, says="it died, and nothing in the log says why")
 
 
 def _noise(log: Log, first: Cause | None) -> tuple[Evidence, ...]:

@@ -48,7 +48,8 @@ def of_share(setting: str, cost: str, figures: Figures, engine: Engine, outcome:
         if after.verdict in FITS:
             return _change(((setting, value),), cost, outcome, after)
     for value, after in seen:
-        if (second := next(iter(remedies(engine, after)), None)) is not None:
+        others = (remedy for remedy in remedies(engine, after) if all(name != setting for name, _ in remedy.changes))
+        if (second := next(others, None)) is not None:
             both = ((setting, value), *second.changes)
             made = _change(both, f"{cost}; {second.cost}", outcome, evaluate(engine, second.case))
             return replace(made, says=f"{made.says}; no share above {largest / 100} starts")
