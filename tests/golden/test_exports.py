@@ -218,6 +218,24 @@ def test_what_no_package_installs_is_said_where_to_get(capsys: pytest.CaptureFix
     assert "pip install" not in said
 
 
+@pytest.mark.parametrize(("name", "clone"), [("exllamav2", "--branch exl2-checkpoint "), ("exllamav3", "")])
+def test_a_server_that_is_a_checkout_is_named_with_where_to_get_it_and_how_it_is_found(
+    name: str, clone: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No package installs TabbyAPI; its main branch serves ExLlamaV3 alone."""
+    monkeypatch.chdir(tmp_path)
+    assert main(("serve", "Qwen3-0.6B", "--engine", name, "--gpu", "24GiB", "--offline")) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"`git clone {clone}https://github.com/theroyallab/tabbyAPI`" in said
+    assert "--engine-dir tabbyAPI" in said
+    assert "pip install" not in said
+    (tmp_path / "tabbyAPI" / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "tabbyAPI" / "main.py").touch()
+    (tmp_path / "tabbyAPI" / "venv" / "bin" / "python").symlink_to(sys.executable)
+    found = real.RealProcesses().find(("python", "main.py"), "tabbyAPI")
+    assert found == (str(tmp_path / "tabbyAPI/venv/bin/python"), str(tmp_path / "tabbyAPI/main.py"))  # whole, as it is started in there
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"), [("llama_cpp", "Qwen3-0.6B-Q8_0.gguf"), ("exllamav3", "Qwen/Qwen3-8B"), ("runtime", "Qwen/Qwen3-0.6B")]
 )

@@ -8,6 +8,7 @@ from ullage.domain.case import Value
 from ullage.domain.plan import Command, Finding
 
 PROGRAM, CONFIG = "main.py", "config.yml"
+CHECKOUT = "https://github.com/theroyallab/tabbyAPI"
 _PROGRAMS = frozenset({"main.py", "start.py", "start.sh"})
 _SIZES: Final = (
     "backend",

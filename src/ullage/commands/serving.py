@@ -207,9 +207,16 @@ def readied(serving: Serving, flags: Flags, world: World, host: str, port: int, 
 
 
 def _not_installed(serving: Serving, command: Command) -> str:
-    profile = serving.engine.profile
-    how = f"pip install {profile.package}" if " " not in profile.package or "," not in profile.package else f"install {profile.package}"
-    shown = " ".join(command.argv[:3] if command.argv[0].startswith("python") else command.argv[:1])
+    profile, checkout = serving.engine.profile, serving.server.checkout
+    package = f"'{profile.package}'" if "[" in profile.package else profile.package
+    how = f"install {profile.package}" if " " in profile.package else f"pip install {package}"
+    shown = " ".join(command.argv[: 3 if command.argv[1:2] == ("-m",) else 2] if command.argv[0].startswith("python") else command.argv[:1])
+    if checkout:
+        folder = checkout.rpartition("/")[2]
+        return (
+            f"{folder}, which serves {profile.title}, is not here ({shown!r} is not found): `git clone {checkout}`, run its start.sh once "
+            f"to make its environment, and say where it is with --engine-dir {folder}; --program WORDS says how it is started otherwise"
+        )
     return (
         f"{profile.title} is not installed here ({shown!r} is not found): {how}, or say where it is with --engine-dir DIR "
         f"or how it is started with --program WORDS"

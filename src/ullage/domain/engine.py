@@ -56,6 +56,7 @@ class Server:
     settings: tuple[tuple[str, Value], ...] = ()  # what makes a plan of the engine such a server
     images: tuple[tuple[str, str], ...] = ()  # container image by kind of device, with {version}
     folder_flag: str = ""  # names the folder in which it looks for a published model, which it does not fetch
+    checkout: str = ""  # the repository that holds the program, and a branch before it where it has to be one; no package does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ def _python(rest: tuple[str, ...], folder: str | None) -> tuple[str, ...] | None
 def _interpreters(folder: str | None) -> tuple[str, ...]:
     """The engine's own environment, ours, and those on the path."""
     own = (
-        [str(path) for name in ("bin", "venv/bin", ".venv/bin") for path in [Path(folder, name, "python")] if path.exists()]
+        [str(path) for name in ("bin", "venv/bin", ".venv/bin") for path in [Path(folder, name, "python").absolute()] if path.exists()]
         if folder
         else []
     )

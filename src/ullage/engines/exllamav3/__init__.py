@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ullage.catalog.tabbyapi import CHECKOUT, PROGRAM
 from ullage.domain.case import Version
 from ullage.domain.engine import Engine, Extra, Profile, Request, Server
 from ullage.domain.facts import Fact
@@ -49,7 +50,15 @@ ENGINE = Engine(
         distributions=("exllamav3",),
         growth=Growth.REQUEST,
         length_setting="max_seq_len",
-        servers=(Server(program="main.py", port=5000, folder_flag="--model-dir", behind=(Extra(words=("--disable-auth", "true")),)),),
+        servers=(
+            Server(
+                program=PROGRAM,
+                port=5000,
+                folder_flag="--model-dir",
+                behind=(Extra(words=("--disable-auth", "true")),),
+                checkout=CHECKOUT,
+            ),
+        ),
     ),
     resolve=resolve,
     objections=objections,

@@ -24,7 +24,7 @@ ENGINE = Engine(
         knobs=KNOBS,
         constants=CONSTANTS,
         device_kinds=frozenset({"xpu", "cpu"}),
-        package="ipex-llm[xpu]",
+        package="ipex-llm[xpu] with its fork of vLLM, which the image intelanalytics/ipex-llm-serving-xpu holds",
         length_setting="max_model_len",
         distributions=("ipex-llm", "bigdl-llm"),
         servers=(Server(program="api_server", port=8000, settings=(("mode", "vllm"),)),),
