@@ -103,3 +103,11 @@ def test_a_program_of_no_python_tells_no_release(tmp_path: Path) -> None:
     long = tmp_path / "long"
     long.write_text(f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n")
     assert installed.release(str(long), ("pytest",)) == pytest.__version__
+
+
+def test_a_tuning_is_of_the_release_that_is_installed(tmp_path: Path) -> None:
+    package(tmp_path, "vllm", "9.1.0")
+    program(tmp_path, "raise SystemExit(2)")
+    tune = ("tune", "Qwen3-0.6B", "--engine", "vllm", "--gpu", "24GiB", "--workload", "64:16", "--most-trials", "1", "--requests", "2")
+    said = ullage(tmp_path, *tune, "--engine-dir", str(tmp_path))
+    assert "the rules of 9.1.0 are not known" in " ".join((said.stdout + said.stderr).split())

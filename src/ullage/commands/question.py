@@ -47,7 +47,13 @@ PLACEMENT = (
     Option("ep", "flag", "Spread whole experts over the devices.", panel="Placement"),
 )
 ENGINE = (
-    Option("engine_version", "text", "Its release; the newest known when it is not said.", "VERSION", panel="Engine"),
+    Option(
+        "engine_version",
+        "text",
+        "Its release; when it is not said the newest known, and for serve and tune the one that is installed.",
+        "VERSION",
+        panel="Engine",
+    ),
     Option("set", "many", "Any setting in the engine's own name: max_num_batched_tokens=2048.", "NAME=VALUE", panel="Engine"),
     Option("env", "many", "An environment variable of the engine.", "NAME=VALUE", panel="Engine"),
     Option(
