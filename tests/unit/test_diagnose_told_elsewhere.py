@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.test_diagnose_forms import diagnosed
 
+from ullage.commands.diagnose import VERB, report
 from ullage.domain.cause import Family, Kind, Stage
 from ullage.domain.ledger import Purpose
 
@@ -84,3 +85,27 @@ def test_lifting_the_limit_that_guards_a_machine_stands_behind_what_takes_less()
     )
     assert [change.setting for change in found.changes].index("PYTORCH_MPS_HIGH_WATERMARK_RATIO") == 2
     assert "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0" in found.misleading[0].text
+
+
+ENDS = (
+    "main: exiting due to model loading error",
+    "Error: llama runner process has terminated: exit status 2",
+    "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+)
+
+
+@pytest.mark.parametrize("text", ENDS)
+def test_an_end_whose_reason_is_not_in_the_log_is_an_end_and_no_good_news(text: str) -> None:
+    found = diagnosed(f"something else\n{text}")
+    assert not found.causes
+    assert found.ended is not None
+    assert found.ended.line == 2
+    assert report(found, VERB.flags({})).exit_code == 1
+
+
+def test_an_end_whose_reason_is_told_is_not_told_twice() -> None:
+    assert diagnosed(f"ggml_vulkan: ErrorOutOfDeviceMemory\n{ENDS[0]}").ended is None
+
+
+def test_an_end_after_which_a_server_came_up_is_none() -> None:
+    assert diagnosed(f"{ENDS[0]}\nmain: server is listening on http://127.0.0.1:8080").ended is None

@@ -222,8 +222,10 @@ def _machine(log: Log, request: Request | None, notes: list[str]) -> str | None:
 
 
 def report(diagnosis: Diagnosis, flags: Flags) -> Answer:
-    """For people or for programs; exit code 1 when there is a cause, and that of a wrong request for what is no log."""
-    exit_code = 1 if diagnosis.found else InputError.exit_code if diagnosis.log.is_unlike and not diagnosis.healthy else 0
+    """For people or for programs; exit code 1 when there is a cause or an end, and that of a wrong request for what is no log."""
+    exit_code = (
+        1 if diagnosis.found or diagnosis.ended else InputError.exit_code if diagnosis.log.is_unlike and not diagnosis.healthy else 0
+    )
     if flags.flag("json") or (flags.text("output") or "").endswith(".json"):
         from ullage.report.diagnosis_json import diagnosis_values  # noqa: PLC0415 - only one of the two writers is needed
 

@@ -240,6 +240,7 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     model: str | None = None
     command: tuple[str, ...] = ()
+    ended: Evidence | None = None  # the line that says that the engine died, where nothing in the log says why
     healthy: str = ""  # the address of an engine that answers, where no log was read
 
     @property

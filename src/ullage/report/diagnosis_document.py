@@ -71,6 +71,9 @@ def _nothing(found: Diagnosis) -> doc.Verdict:
     lines = counted(log.lines, "line")
     if found.healthy:
         return doc.Verdict("HEALTHY", f"{found.healthy} answers, and nothing that it measures is a failure", "good")
+    if found.ended is not None:
+        text = f"line {found.ended.line} says that it died, and {lines} hold no reason: {found.ended.text[:80]!r}; give what stands before"
+        return doc.Verdict("NO REASON", text, "bad")
     if log.is_unlike:
         return doc.Verdict("NO LOG", f"this does not look like the log of an engine: {lines}", "warn")
     return doc.Verdict("NOTHING FOUND", f"no failure that this program knows in {lines}", "good")

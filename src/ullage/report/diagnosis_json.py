@@ -68,6 +68,7 @@ def diagnosis_values(found: Diagnosis) -> dict[str, Json]:
     return {
         "schema": SCHEMA,
         "found": found.found,
+        "ended": _evidence(found.ended) if found.ended is not None else None,
         "engine": log.engine,
         "version": log.version,
         "model": found.model,
