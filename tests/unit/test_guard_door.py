@@ -14,6 +14,7 @@ from ullage.domain.guard import Guard
 from ullage.domain.plan import DeviceVerdict
 from ullage.domain.reading import DeviceReading as Reading
 from ullage.engines import find
+from ullage.errors import InputError
 from ullage.frozen import replace
 from ullage.planning.admit import begin, step
 from ullage.planning.cost_model import cost_model
@@ -98,3 +99,11 @@ def test_a_server_that_others_reach_without_a_key_says_so(host: str, argv: tuple
     door, notes = open_door(Flags({"no_guard": True}), cast("World", None), cast("Serving", serving))
     assert door is None
     assert [f"whoever reaches {host} port 8000 is answered, as no key is asked for" in note for note in notes] == [True] * is_said
+
+
+@pytest.mark.parametrize("option", ["keys_file", "records"])
+def test_what_the_guard_is_to_do_is_refused_where_there_is_none(option: str) -> None:
+    serving = SimpleNamespace(host="127.0.0.1", case=None, notes=("no model",))
+    for flags, why in (({"no_guard": True}, "--no-guard"), ({}, "no model")):
+        with pytest.raises(InputError, match=rf"^--{option.replace('_', '-')} .* there is no guard: .*{why}"):
+            open_door(Flags({option: "x", **flags}), cast("World", None), cast("Serving", serving))
