@@ -63,3 +63,20 @@ def test_an_error_without_a_rank_is_of_the_rank_with_its_devices_number() -> Non
     assert budget is not None
     term = next(term for term in budget.terms if term.purpose is Purpose.WEIGHTS)
     assert term.measured == 31 * GiB
+
+
+def test_of_many_ranks_the_one_in_the_middle_is_kept_as_well() -> None:
+    loads = "".join(
+        f"(Worker_TP{rank} pid={100 + rank}) INFO 10-01 10:00:40 [gpu_model_runner.py:2653] Model loading took {10 + rank}.5 GiB and "
+        "3.5 seconds\n"
+        for rank in range(16)
+    )
+    failed = (
+        "(Worker_TP8 pid=108) ERROR 10-01 10:11:00 [multiproc_executor.py:671] torch.OutOfMemoryError: CUDA out of memory. Tried to "
+        "allocate 232.00 MiB. GPU 0 has a total capacity of 79.19 GiB of which 100.56 MiB is free. Including non-PyTorch memory, this "
+        "process has 79.00 GiB memory in use. Of the allocated memory 72.80 GiB is allocated by PyTorch, and 300.00 MiB is reserved by "
+        "PyTorch but unallocated.\n"
+    )
+    budget = diagnosed(loads + failed).budget
+    assert budget is not None
+    assert next(term for term in budget.terms if term.purpose is Purpose.WEIGHTS).measured == round(18.5 * GiB)

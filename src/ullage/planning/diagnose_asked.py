@@ -10,6 +10,7 @@ from ullage.domain.cause import FirstAid, Sighting
 from ullage.domain.facts import Fact
 
 FIRST, LAST = 6, 4  # sightings kept of one fact: the first ones and the last ones
+RANKS = 20  # of so many ranks one sighting each: which of them fails is seen later
 RECENT = 64  # lines of which it is remembered what they state: an error comes again and again
 
 
@@ -28,11 +29,14 @@ class Kept:
                 kept[-1] = seen
                 return
         self.count += 1
-        if len(self.first) < FIRST:
+        if len(self.first) < FIRST or (len(self.first) < RANKS and not seen.fact.is_error and self._is_new(seen.rank)):
             self.first.append(seen)
             return
         self.last.append(seen)
         del self.last[:-LAST]
+
+    def _is_new(self, rank: str) -> bool:
+        return bool(rank) and all(rank != one.rank for one in self.first)
 
 
 @dataclass
