@@ -64,3 +64,30 @@ def test_swap_space_is_proposed_to_releases_that_have_it(release: str, offered: 
         "8589934592 bytes. Error code 12 (Cannot allocate memory)\n"
     )
     assert [change.setting for change in found.changes if change.setting == "swap_space"] == offered
+
+
+BREAKDOWN = (
+    "llama_memory_breakdown_print: | memory breakdown [MiB] | total    free     self   model   context   compute    unaccounted |\n"
+    "llama_memory_breakdown_print: |   - CUDA0 (RTX 5090)   | 32111 = {} + (33975 = 16386 +   16832 +     756) +      {} |\n"
+    "llama_memory_breakdown_print: |   - Host               |                  1234 =   682 +       0 +     552                |\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("free", "rest", "kind"),
+    [
+        (31153, -33017, Kind.REDUCED),
+        (0, -1864, Kind.SPILL),
+        (17592186042552, 17, Kind.SPILL),
+    ],  # before it is loaded, and after; below nothing
+)
+def test_what_a_device_is_to_hold_is_told_from_what_it_holds(free: int, rest: int, kind: Kind) -> None:
+    assert diagnosed(BREAKDOWN.format(free, rest)).causes[0].kind is kind
+
+
+def test_a_breakdowns_terms_are_those_of_the_device_and_not_of_the_host() -> None:
+    budget = diagnosed(BREAKDOWN.format(31153, -33017)).budget
+    assert budget is not None
+    assert budget.device == "gpu0"
+    measured = {term.purpose: (term.measured or 0) >> 20 for term in budget.terms}
+    assert measured == {Purpose.WEIGHTS: 16386, Purpose.KV_CACHE: 16832, Purpose.ACTIVATIONS: 756}

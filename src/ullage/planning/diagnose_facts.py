@@ -17,6 +17,7 @@ _PURPOSES: Final = {
     "graph_bytes": Purpose.GRAPHS,
     "estimated_graph_bytes": Purpose.GRAPHS,
     "kv_bytes": Purpose.KV_CACHE,
+    "context_bytes": Purpose.KV_CACHE,  # with a recurrent model's state
     "available_kv_bytes": Purpose.KV_CACHE,
     "available_bytes": Purpose.KV_CACHE,
     "state_bytes": Purpose.STATE,
@@ -89,11 +90,16 @@ def text_of(fact: Fact, name: str) -> str:
     return next((str(value) for known, value in fact.details if known == name), "")
 
 
+def _measures(fact: Fact) -> bool:
+    """Whether a fact tells what something takes, itself or among its details."""
+    return fact.name in _PURPOSES or any(name in _PURPOSES for name, _ in fact.details)
+
+
 def _device_of(seen: Iterable[Sighting]) -> str:
     """The device an error names; else the first that a size is said of."""
     facts = [one.fact for one in seen]
     failed = next((text_of(fact, "device") for fact in facts if fact.is_error and text_of(fact, "device")), "")
-    named = [text_of(fact, "device") for fact in facts if fact.name in _PURPOSES and text_of(fact, "device")]
+    named = [text_of(fact, "device") for fact in facts if _measures(fact) and text_of(fact, "device")]
     if failed.isdigit():
         return next((name for name in named if name.endswith(failed)), failed)
     cards = [name for name in named if not name.upper().startswith(("CPU", "HOST")) and "_HOST" not in name.upper()]
@@ -127,7 +133,7 @@ def figures_of(log: Log, *, predicted_weight_bytes: int | None = None, fraction:
     found: dict[str, int] = {}
     for seen in sorted(log.sightings, key=lambda seen: _nearness(seen.rank, failed)):  # the last counts
         where = text_of(seen.fact, "device")
-        if where and device and where != device and not where.isdigit() and seen.fact.name in _PURPOSES:
+        if where and device and where != device and not where.isdigit() and _measures(seen.fact):
             continue
         for name, value in _numbers(seen.fact):
             purpose = _PURPOSES.get(name)

@@ -62,6 +62,11 @@ def _shrunk(log: Log, figures: Figures) -> Iterator[Cause]:
     for seen in log.sightings:
         own = detail(seen.fact, "self_bytes")
         if seen.fact.name == "total_bytes" and own is not None and isinstance(seen.fact.value, int) and own > seen.fact.value:
+            free = detail(seen.fact, "free_bytes")
+            if free is not None and 0 <= seen.fact.value - free < own // 2:  # most of it is not there yet: a projection
+                says = f"{format_bytes(own)} would lie on a device with {format_bytes(free)} free"
+                yield cause_of(seen, Kind.REDUCED, Stage.LOAD, stated=False, says=says)
+                return
             says = f"{format_bytes(own)} placed on a device of {format_bytes(seen.fact.value)}"
             yield cause_of(seen, Kind.SPILL, Stage.LOAD, stated=False, says=says)
             return
