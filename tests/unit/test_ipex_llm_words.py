@@ -54,6 +54,39 @@ def test_the_short_name_for_sequences_is_read_and_corrected() -> None:
     assert "write --max-num-batched-tokens" in findings[1]
 
 
+@pytest.mark.parametrize(
+    ("day", "module"),
+    [
+        ("2024-03-01", "bigdl.llm.vllm.entrypoints.openai.api_server"),
+        ("2024-05-23", "ipex_llm.vllm.entrypoints.openai.api_server"),
+        ("2024-05-24", "ipex_llm.vllm.xpu.entrypoints.openai.api_server"),
+    ],
+)
+def test_a_build_is_served_by_the_module_and_the_options_of_its_day(day: str, module: str) -> None:
+    made = ENGINE.command(
+        ENGINE.resolve(arc_case("Llama-2-7b-hf", "sym_int4", "2.2.0", workload=Workload(context_tokens=1024), mode="vllm", build_date=day))
+    ).argv
+    assert made[:3] == ("python", "-m", module)
+    assert ("--enforce-eager" in made) == ("--kv-cache-dtype" in made) == (not module.startswith("bigdl"))
+    request = ENGINE.read_command(made, {}, None)
+    assert request is not None
+    assert not request.findings
+
+
+@pytest.mark.parametrize(("day", "is_told"), [("2024-06-10", False), ("2024-09-14", True)])
+def test_a_fork_is_told_of_ray_only_where_it_has_words_for_it(day: str, is_told: object) -> None:
+    asked = ENGINE.resolve(
+        arc_case("Llama-2-7b-hf", "sym_int4", "2.2.0", cards=2, workload=Workload(context_tokens=1024), mode="vllm", build_date=day)
+    )
+    assert ("--distributed-executor-backend" in ENGINE.command(asked).argv) == is_told
+    assert not ENGINE.objections(asked)
+
+
+def test_the_server_of_bigdl_refuses_several_devices() -> None:
+    asked = ENGINE.resolve(arc_case("Llama-2-7b-hf", "sym_int4", "2.5.0", cards=2, mode="vllm"))
+    assert "one device" in ENGINE.objections(asked)[0].why
+
+
 def test_a_misspelt_flag_names_the_nearest_right_one() -> None:
     _, findings, _ = read(f"{SERVER} --model M --load-in-lowbit sym_int4")
     assert "--load-in-low-bit" in findings[0]

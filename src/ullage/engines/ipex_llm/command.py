@@ -3,7 +3,7 @@
 from ullage.domain.case import Case, Value
 from ullage.domain.plan import Command
 from ullage.engines.ipex_llm.flags import COUNTED, SWITCHES, option
-from ullage.engines.ipex_llm.launch import BIGDL_SERVER, SCRIPT, SERVER, script_text
+from ullage.engines.ipex_llm.launch import BIGDL_SERVER, ONE_SERVER, SCRIPT, SERVER, script_text
 from ullage.engines.ipex_llm.resolve import is_served, on_cpu
 from ullage.engines.ipex_llm.versions import rules
 
@@ -17,6 +17,8 @@ _SERVED = (
     "enable_chunked_prefill",
     "enforce_eager",
 )
+# What the server inside BigDL-LLM, vLLM 0.2.1 for one device, has no option for.
+_NOT_IN_BIGDL = frozenset({"enforce_eager", "enable_chunked_prefill", "kv_cache_dtype", "num_gpu_blocks_override"})
 _GENERATED = ("load_in_low_bit", "dtype", "kv_cache_dtype", "embedding_qtype", "cpu_embedding", "mixed_precision")
 LOCAL = "127.0.0.1"
 
@@ -27,13 +29,13 @@ def command(case: Case) -> Command:
 
 
 def _server(case: Case) -> Command:
-    device, old = ("cpu" if on_cpu(case) else "xpu"), rules(case).bigdl
-    module = BIGDL_SERVER if old else SERVER.format(device=device)
+    device, known = ("cpu" if on_cpu(case) else "xpu"), rules(case)
+    module = BIGDL_SERVER if known.bigdl else SERVER.format(device=device) if known.divided else ONE_SERVER
     words = ["python", "-m", module, "--model", case.model.argument, "--device", device]
-    words += _words(case, _SERVED)
+    words += _words(case, tuple(name for name in _SERVED if not (known.bigdl and name in _NOT_IN_BIGDL)))
     for name, degree in (("tensor_parallel_size", case.parallel.tensor), ("pipeline_parallel_size", case.parallel.pipeline)):
         words += [option(name), str(degree)] if degree > 1 else []
-    words += ["--distributed-executor-backend", "ray"] if case.parallel.devices > 1 else []
+    words += ["--distributed-executor-backend", "ray"] if case.parallel.devices > 1 and known.names_executor else []
     words += ["--host", LOCAL]
     return Command(argv=tuple(words), environment=_environment(case))
 

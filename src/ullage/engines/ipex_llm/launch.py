@@ -7,6 +7,7 @@ from ullage.engines.ipex_llm.settings import API, VLLM
 from ullage.frozen import dataclass
 
 SERVER: Final = "ipex_llm.vllm.{device}.entrypoints.openai.api_server"
+ONE_SERVER: Final = "ipex_llm.vllm.entrypoints.openai.api_server"
 BIGDL_SERVER: Final = "bigdl.llm.vllm.entrypoints.openai.api_server"
 SCRIPT: Final = "ipex_llm_generate.py"
 _MODULE = re.compile(r"(?:ipex_llm\.vllm\.(?:(xpu|cpu)\.)?|bigdl\.llm\.vllm\.)(?:entrypoints\.(?:openai\.)?api_server)")

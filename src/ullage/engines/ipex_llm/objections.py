@@ -43,6 +43,12 @@ def _model(case: Case) -> Iterator[Objection]:
 
 def _shape(case: Case) -> Iterator[Objection]:
     ways = case.parallel.tensor
+    if rules(case).bigdl and case.parallel.devices > 1:
+        yield Objection(
+            text="error: unrecognized arguments: --tensor-parallel-size",
+            why="the server of BigDL-LLM runs on one device",
+            next_step="--tp 1, or --engine-version 2.2.0",
+        )
     heads = {getattr(m, "query_heads", ways) for layer in case.model.architecture.layers for m in layer.mixers}
     odd = sorted(count for count in heads if count % ways)
     if odd:

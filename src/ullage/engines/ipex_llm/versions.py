@@ -38,6 +38,7 @@ FORKS: Final = (
     ("2025-04-30", "0.8.3"),
 )
 RENAMED = "2024-03-25"  # bigdl-llm became ipex-llm
+DIVIDED = "2024-05-24"  # one server became one for Intel's cards and one for processors, by the files of the builds around that day
 PEAK_COUNTED = "2024-09-20"  # analytics-zoo/vllm 35 and 36: from here the profile's peak is read, not what is left after it
 WIDE_HEADS_CUT = "2024-08-22"  # heads of more than 100,000 rows compute the last position only
 ALL_HEADS_CUT = "2025-04-07"  # and from here every head
@@ -53,6 +54,8 @@ class Rules:
 
     fork: str
     bigdl: bool  # the module is bigdl.llm
+    divided: bool  # a server for cards and another for processors
+    names_executor: bool  # the vLLM fork is told to use Ray; before, it does so for several devices
     peak_counted: bool  # the vLLM fork subtracts the activation peak before it sizes the cache
     math_attention: bool  # prompts run through plain matrix products that hold all scores
     pads_prompts: bool  # prompts of a batch are copied into one padded tensor, keys and values repeated for every query head
@@ -87,6 +90,8 @@ def rules_of(day: str) -> Rules:
     return Rules(
         fork=fork,
         bigdl=day < RENAMED,
+        divided=day >= DIVIDED,
+        names_executor=fork != "0.3.3",
         peak_counted=day >= PEAK_COUNTED,
         math_attention=fork == "0.3.3",
         pads_prompts=fork in {"0.3.3", "0.5.4", "0.6.2"},
