@@ -23,6 +23,7 @@ TOLD = (
     ("AssertionError: max_num_seqs must be at least 1", "vllm", COMMAND, None),
     ("ValueError: gpu_memory_utilization must be in (0, 1], got 1.4", "vllm", COMMAND, None),
     (VLLM_ERROR.format("VllmConfig", "what nobody has heard of yet is not supported."), None, COMMAND, None),
+    ("  Value error, `page_size` must be one of [16, 32] [type=value_error, input_value=1]", None, COMMAND, None),
     (VLLM_ERROR.format("EngineArgs", "another thing is not supported."), None, COMMAND, None),
     ("ValueError: max_tokens must be at least 1, got 0.", None, Family.REQUEST, Purpose.KV_CACHE),
 )
@@ -58,6 +59,17 @@ def test_the_sentence_below_the_headline_of_a_refusal_is_quoted() -> None:
 def test_what_tells_a_size_or_is_recovered_from_is_a_line_of_the_engine_and_no_failure(text: str, engine: str) -> None:
     found = diagnosed(text)
     assert (found.log.engine, found.causes) == (engine, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INFO 11-21 10:02:23 [parallel.py:1] num_heads must be divisible by the tensor parallel size; padding",
+        "WARNING: block_size must be a power of 2; 24 is taken as 32",
+    ],
+)
+def test_what_only_names_a_bound_is_no_refusal(text: str) -> None:
+    assert not diagnosed(text).causes
 
 
 def test_a_pool_that_was_measured_is_in_the_budget() -> None:

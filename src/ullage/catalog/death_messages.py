@@ -122,7 +122,8 @@ _FRAMEWORK: Final = (
     (
         "error.arguments",
         (
-            rf"\b{_SETTING} must be {_BOUND}|\d{{1,3}} validation errors? for \w{{0,40}}(?:Config|Args|Arguments|Settings)\b",
+            rf"(?:[Ee]rror|Exception)[:,] (?:.{{0,80}}\W)?{_SETTING}\W? must be {_BOUND}|\b{_SETTING}\W? must be {_BOUND}.{{0,60}}, got\b",
+            r"\d{1,3} validation errors? for \w{0,40}(?:Config|Args|Arguments|Settings)\b",
             r"^(?:\S{1,80}: )? *Value error, .{1,4000}\[type=\w+, input_value=",
             r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
             r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier",
