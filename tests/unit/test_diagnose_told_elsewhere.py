@@ -78,10 +78,12 @@ def test_a_pool_that_was_measured_is_in_the_budget() -> None:
     assert [(term.purpose, term.measured) for term in found.budget.terms] == [(Purpose.KV_CACHE, 2 << 30)]
 
 
-def test_a_kill_without_an_engine_offers_what_any_program_can_do() -> None:
-    found = diagnosed("Killed")
+@pytest.mark.parametrize("text", ["Killed", "zsh: killed     python serve.py", "[1]  + 12345 killed     python serve.py"])
+def test_a_kill_without_an_engine_offers_what_any_program_can_do(text: str) -> None:
+    found = diagnosed(text)
     assert found.causes[0].kind is Kind.HOST
     assert [change.setting for change in found.changes] == ["other processes", "quantisation of the model", "host memory"]
+    assert found.notes == ("the log does not tell which engine wrote it: say it with --engine",)
 
 
 def test_a_kill_of_an_engine_that_is_known_is_met_with_its_own_settings() -> None:

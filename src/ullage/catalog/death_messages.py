@@ -41,7 +41,7 @@ _SYSTEM: Final = (
             r"killed it to free host memory|oom_kill event|OOM[- ][Kk]ill(?:ed|er)\b|invoked oom-killer|earlyoom|systemd-oomd",
             rf"{_EXIT}(?:137|-9)\b|signal: killed|\bsignal[ :=]{{1,2}}9\b|SIGKILL|\bstatus=9/KILL|exitcode *: ?-9\b",
             r"proc\(s\): .{0,200}: -9\b",
-            r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
+            r"^(?:\S{1,80}: line \d{1,6}: +\d{1,9} )?Killed\b|^\w{0,8}sh: killed\b|[\])]Killed$|^\[\d+\][+ -]+\d* *[Kk]illed\b",
         ),
     ),
     (

@@ -15,7 +15,7 @@ from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, P
 from ullage.commands.running import processes_below
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case, Settings, Value
-from ullage.domain.cause import Diagnosis, Log
+from ullage.domain.cause import Diagnosis, Kind, Log
 from ullage.domain.engine import Engine, Request
 from ullage.domain.placement import Parallel
 from ullage.errors import InputError, UllageError, WorldError
@@ -39,7 +39,7 @@ _OUTPUT: Final = (
 )
 # What engines call the model and the degrees where they repeat their settings.
 _MODEL_KEYS: Final = ("model_tag", "model", "model_path")
-_NAMELESS: Final = "the log does not tell which engine wrote it: settings are named as {} names them; say it with --engine"
+_NAMELESS: Final = "the log does not tell which engine wrote it: {}say it with --engine"
 _SCRIPT: Final = "transformers"  # asks for more than a device has in one piece, where servers measure beforehand
 _UNPLANNED: Final = "nothing is planned for {}: its settings are named as it names them, without a budget"
 _UNLIKE: Final = (
@@ -106,7 +106,8 @@ def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = Non
         found = diagnose(log, aid=of_any_engine(engines.first_aid(likest)))
         if not log.lines:
             return replace(found, notes=("nothing tells which engine this is: say it with --engine",))
-        return replace(found, notes=(_UNLIKE if log.is_unlike else _NAMELESS.format(likest),))
+        names = "" if found.found and found.causes[0].kind is Kind.HOST else f"settings are named as {likest} names them; "
+        return replace(found, notes=(_UNLIKE if log.is_unlike else _NAMELESS.format(names),))
     case, notes = _case(flags, world, known[name], log, asked)
     return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
 
