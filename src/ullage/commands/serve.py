@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from ullage.report.export import Deployment
 
 _SERVE = (
-    Option("workload", "text", "Requests to size and to let in by: data, or what `ullage workload -o` wrote.", "FILE", panel="Load"),
+    Option(
+        "workload",
+        "text",
+        "Requests to size and to let in by: data, what `ullage workload -o` wrote, or PROMPT:ANSWER.",
+        "FILE",
+        panel="Load",
+    ),
     TOKENIZER,
     Option("port", "whole", "Where callers come; the engine's own port when it is not said.", "N", panel="Serving"),
     Option("host", "text", "The address callers come to; this machine alone when it is not said.", "ADDRESS", panel="Serving"),
@@ -156,7 +162,7 @@ def _kept(flags: Flags, world: World, serving: Serving) -> tuple[State, tuple[Ru
     care = Care(
         begin=lambda first, at: _begin(first, flags, at, (*serving.notes, *_misfit(serving.plan), *guarded, _door_sign(serving))),
         decide=decide,
-        read_line=serving.engine.read_log_line,
+        read_line=recorder.read,
         record=record,
         door=RecordingDoor(door or NoDoor(), recorder),
         server=serving.server,

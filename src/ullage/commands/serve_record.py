@@ -15,6 +15,7 @@ from ullage.errors import UllageError
 from ullage.frozen import replace
 from ullage.planning.answer import answer
 from ullage.planning.diagnose_meaning import limit_of
+from ullage.planning.ranks import rank_of, tagged
 from ullage.planning.record import promised_of, run_of
 from ullage.planning.seen import Look, Readings, with_log, with_look
 from ullage.planning.tally import growth_of, seen_of
@@ -43,6 +44,11 @@ class Recorder:
         self._due: float | None = None
         if serving.case is not None:
             self._expect(serving.case)
+
+    def read(self, line: str) -> Fact | None:
+        """What a line of the engine's log states, and of which of its ranks."""
+        fact = self._serving.engine.read_log_line(line)
+        return fact if fact is None or self._case is None else tagged(fact, line, self._case.parallel)
 
     def heard(self, event: Event) -> tuple[Say, ...]:
         """A new process has new readings; returns what is to be said of what it told."""
@@ -89,7 +95,7 @@ class Recorder:
                     self._so_far(self._case, now - timedelta(seconds=ended.ended_at - ended.started_at), ended.facts),
                     ended_at=now,
                     exit=_EXITS.get(ended.kind, killed),
-                    out_of_memory=_deaths(ended, now, self._devices[0] if self._devices else HOST),
+                    out_of_memory=_deaths(ended, now, self._devices or (HOST,)),
                     note=f"{ended.kind}: {ended.reason}"[:_LONGEST_NOTE],
                     log=() if ended.kind is Kind.STOPPED else ended.log,
                 )
@@ -154,17 +160,18 @@ class Recorder:
         return replace(made, seen=seen_of(readings.tally), growth=growth_of(readings.tally), figures=(*figures, *self._answers()))
 
 
-def _deaths(ended: Run, now: datetime, device: str) -> tuple[OutOfMemory, ...]:
+def _deaths(ended: Run, now: datetime, devices: tuple[str, ...]) -> tuple[OutOfMemory, ...]:
     """The last failed allocation of a run that ran out of memory, as far as it was told."""
     if ended.kind is not Kind.OUT_OF_MEMORY:
         return ()
     told = [fact for fact in ended.facts if limit_of(fact.name) is not None]
     details = dict(told[-1].details) if told else {}
+    rank = rank_of(told[-1]) if told else None
     wanted, free = details.get("requested_bytes"), details.get("free_bytes")
     return (
         OutOfMemory(
             at=now,
-            device=device,
+            device=devices[rank] if rank is not None and 0 <= rank < len(devices) else devices[0],
             wanted_bytes=wanted if isinstance(wanted, int) else None,
             free_bytes=free if isinstance(free, int) else None,
             text=ended.reason[:_LONGEST_NOTE],

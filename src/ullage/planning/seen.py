@@ -11,7 +11,9 @@ from typing import Final
 from ullage.domain.baseline import Promised
 from ullage.domain.facts import Fact
 from ullage.domain.ledger import Phase, Purpose
+from ullage.domain.machine import HOST
 from ullage.frozen import dataclass, replace
+from ullage.planning.ranks import HOST_RANK, rank_of
 from ullage.planning.tally import Tally
 
 # What engines say of themselves, in their logs and on their pages, and the purpose it is of.
@@ -49,7 +51,7 @@ def with_look(before: Readings, promised: tuple[Promised, ...], look: Look) -> R
     after = replace(before, prompt_tokens=counted.get("prompt_tokens"), answer_tokens=counted.get("generation_tokens"))
     phase, tokens, tally = _phase(before, after, counted), _tokens(counted, counted.get("seen.kv_cache")), before.tally
     for rank, (device, own_bytes) in enumerate(look.own):
-        numbers, sums = _numbers(look.facts, rank, len(look.own)), _sums(promised, device)
+        numbers, sums = _numbers(look.facts, device, rank, len(look.own)), _sums(promised, device)
         full = sums.get((Purpose.KV_CACHE, Phase.RESIDENT), 0)
         held = numbers.get("seen.kv_cache", _share(counted, full))
         tally = _with_said(tally, device, {name: value for name, value in numbers.items() if name.startswith("seen.")}, sums)
@@ -67,21 +69,23 @@ def with_log(before: Readings, promised: tuple[Promised, ...], devices: tuple[st
     tally, facts = before.tally, tuple(facts)
     for rank, device in enumerate(devices):
         known = {purpose for (where, purpose, _), _ in tally.terms if where == device}
-        said = {name: value for name, value in _numbers(facts, rank, len(devices)).items() if _SAID.get(name) not in known}
+        said = {name: value for name, value in _numbers(facts, device, rank, len(devices)).items() if _SAID.get(name) not in known}
         tally = _with_said(tally, device, said, _sums(promised, device))
     return replace(before, tally=tally)
 
 
-def _numbers(facts: Iterable[Fact], rank: int = 0, ranks: int = 1) -> dict[str, int]:
+def _numbers(facts: Iterable[Fact], device: str = "", rank: int = 0, ranks: int = 1) -> dict[str, int]:
     """The figures of one rank of so many: its own, those of all, and bytes of a log that names no rank for the first."""
-    return {fact.name: int(fact.value) for fact in facts if isinstance(fact.value, int | float) and _is_of(fact, rank, ranks)}
+    return {fact.name: int(fact.value) for fact in facts if isinstance(fact.value, int | float) and _is_of(fact, device, rank, ranks)}
 
 
-def _is_of(fact: Fact, rank: int, ranks: int) -> bool:
+def _is_of(fact: Fact, device: str, rank: int, ranks: int) -> bool:
     """A page without ranks tells the bytes of all together, which are of no single one."""
-    named = dict(fact.details).get("rank")
+    named = rank_of(fact)
+    if named == HOST_RANK:
+        return device in {"", "cpu", HOST}
     if named is not None or fact.name not in _SAID:
-        return named is None or str(named) == str(rank)
+        return named is None or named == rank
     return rank == 0 and (ranks == 1 or not fact.name.startswith("seen."))
 
 

@@ -9,6 +9,7 @@ from ullage.frozen import replace
 from ullage.planning.alarms import alarms
 from ullage.planning.drift import judge_drift
 from ullage.planning.promise import DevicePromise, Part, Promise
+from ullage.planning.ranks import rank_of
 from ullage.planning.watched import DeviceState, Point, Pool, Row, Watched
 from ullage.planning.when_full import forecasts
 
@@ -72,7 +73,7 @@ def _devices(promise: Promise | None, moment: Moment, pool: Pool | None, facts: 
     pids = frozenset(process.pid for process in processes or ())
     used = {one.device for one in promise.devices} if promise is not None else {reading.device for reading in moment.devices}
     is_processor, alone = used <= {HOST}, len(used - {HOST}) <= 1
-    facts = tuple(fact for fact in facts if alone or "rank" in dict(fact.details) or fact.name not in _OF_ALL)
+    facts = tuple(fact for fact in facts if alone or rank_of(fact) is not None or fact.name not in _OF_ALL)
     found = [_accelerator(reading, promise, pids, pool, () if is_processor else facts) for reading in moment.devices]
     known = {state.device for state in found} | {HOST}
     missing = [one for one in (promise.devices if promise is not None else ()) if one.device not in known]
@@ -131,9 +132,9 @@ def _on_device(facts: tuple[Fact, ...], names: frozenset[str], device: str) -> i
 
     Of ranks that compute on the processor, all lie on the host.
     """
-    ranks: dict[str, int] = {}
+    ranks: dict[int, int] = {}
     for fact in facts:
-        rank = str(dict(fact.details).get("rank", "0"))
+        rank = rank_of(fact) or 0
         if fact.name in names and device in {HOST, f"gpu{rank}"} and not isinstance(fact.value, str):
             ranks.setdefault(rank, round(fact.value))
     return sum(ranks.values()) if ranks else None
