@@ -111,8 +111,8 @@ def test_a_form_that_is_not_known_names_those_that_are() -> None:
         export("helm", planned(**PLANS["vllm"]))
 
 
-def test_an_engine_without_a_known_image_asks_for_one() -> None:
-    with pytest.raises(InputError, match="--image"):
+def test_an_engine_without_a_known_image_asks_for_one_of_what_serves_it() -> None:
+    with pytest.raises(InputError, match=r"docker/Dockerfile of `git clone https://github.com/theroyallab/tabbyAPI` .*--image"):
         export("compose", planned(**{**PLANS["exllamav3"], "image": None}))
 
 
