@@ -91,3 +91,28 @@ def test_a_breakdowns_terms_are_those_of_the_device_and_not_of_the_host() -> Non
     assert budget.device == "gpu0"
     measured = {term.purpose: (term.measured or 0) >> 20 for term in budget.terms}
     assert measured == {Purpose.WEIGHTS: 16386, Purpose.KV_CACHE: 16832, Purpose.ACTIVATIONS: 756}
+
+
+S2 = (
+    "$ python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen1.5-7B-Chat\n"
+    "INFO 04-11 10:00:01 api_server.py:149] vLLM API server version 0.4.0\n"
+    "INFO 04-11 10:00:09 model_runner.py:97] Loading model weights took 14.3919 GB\n"
+    "ValueError: The model's max seq len (32768) is larger than the maximum number of tokens that can be stored in KV cache (7344). Try "
+    "increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.\n"
+)
+
+
+def test_without_a_device_what_does_not_depend_on_it_is_said() -> None:
+    found = diagnosed(S2)
+    assert found.model == "Qwen/Qwen1.5-7B-Chat"
+    assert found.causes[0].lacking_bytes == (32768 - 7344) * 512 * 1024
+    assert found.budget is not None
+    assert found.budget.total_bytes is None
+    terms = {term.purpose: term for term in found.budget.terms}
+    weights, cache = terms[Purpose.WEIGHTS], terms[Purpose.KV_CACHE]
+    assert weights.predicted is not None
+    assert weights.measured == pytest.approx(weights.predicted.expected, rel=0.01)
+    assert cache.measured == pytest.approx(7344 * 512 * 1024, rel=0.01)
+    assert cache.predicted is None
+    assert all(change.verdict is None for change in found.changes)
+    assert any("--gpu" in note for note in found.notes)

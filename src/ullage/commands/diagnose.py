@@ -9,7 +9,7 @@ from ullage.catalog.unplanned import PROGRAMS
 from ullage.commands.check import split_environment
 from ullage.commands.diagnose_here import check_is_engine, check_is_no_address, of_this_machine
 from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_run, notes_of, request_of
-from ullage.commands.diagnose_said import candidates, device_said, first_question, with_said
+from ullage.commands.diagnose_said import candidates, first_question, machine_said, some_machine, with_said
 from ullage.commands.engine_pages import API_KEY, base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version
 from ullage.commands.running import processes_below
@@ -22,7 +22,7 @@ from ullage.errors import InputError, UllageError, WorldError
 from ullage.frozen import replace
 from ullage.planning.diagnose import diagnose
 from ullage.planning.diagnose_command import as_words
-from ullage.planning.diagnose_facts import detail, figures_of, is_over_device
+from ullage.planning.diagnose_facts import detail, is_over_device
 from ullage.planning.diagnose_live import log_of
 from ullage.planning.diagnose_pod import Described
 from ullage.ports import World
@@ -108,8 +108,8 @@ def _diagnosed(log: Log, flags: Flags, world: World, asked: Request | None = Non
             return replace(found, notes=("nothing tells which engine this is: say it with --engine",))
         names = "" if found.found and found.causes[0].kind is Kind.HOST else f"settings are named as {likest} names them; "
         return replace(found, notes=(_UNLIKE if log.is_unlike else _NAMELESS.format(names),))
-    case, notes = _case(flags, world, known[name], log, asked)
-    return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, notes=notes)
+    case, is_sized, notes = _case(flags, world, known[name], log, asked)
+    return diagnose(log, engine=known[name], aid=engines.first_aid(name), case=case, is_sized=is_sized, notes=notes)
 
 
 def _request(engine: Engine, log: Log, flags: Flags) -> Request | None:
@@ -169,12 +169,16 @@ def _read(engine: Engine, argv: tuple[str, ...], environment: Mapping[str, str],
         return None
 
 
-def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request | None = None) -> tuple[Case | None, tuple[str, ...]]:
-    """What the log and the options say of the question, and what they leave out."""
+def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request | None) -> tuple[Case | None, bool, tuple[str, ...]]:
+    """What the log and the options say of the question, whether they say how large the devices are, and what they leave out."""
     request = with_said(engine, log, _request(engine, log, flags) or asked)
     named = candidates(log, flags, request)
     if not named:
-        return None, ("nothing names the model: give --model, and --gpu, for a budget with predictions and changes that are planned",)
+        return (
+            None,
+            False,
+            ("nothing names the model: give --model, and --gpu, for a budget with predictions and changes that are planned",),
+        )
     given = {option.name: flags.text(option.name) for option in VERB.options if option.kind == "text"}
     words: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     words |= {option.name: flags.texts(option.name) for option in VERB.options if option.kind == "many"}
@@ -183,9 +187,11 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
     words["engine_version"] = _known_version(engine, flags.text("engine_version") or log.version)
     notes: list[str] = []
     if flags.text("gpu") is None:
-        words["gpu"] = _machine(log, request, notes)
-    if words["gpu"] is None:
-        return None, (*notes, "nothing says how large the devices are: give --gpu for a budget with predictions")
+        words["gpu"] = machine_said(log, request, notes)
+    is_sized = words["gpu"] is not None
+    if not is_sized:
+        notes.append("nothing says how large the devices are: give --gpu for a budget with predictions")
+        words["gpu"] = some_machine(request)
     if log.host_limit_bytes is not None and words.get("host_memory") is None:
         words["host_memory"] = f"{log.host_limit_bytes / GiB:.4f}GiB"
         notes.append(f"the container's limit of memory is {format_bytes(log.host_limit_bytes)}")
@@ -194,10 +200,10 @@ def _case(flags: Flags, world: World, engine: Engine, log: Log, asked: Request |
         question = first_question(asked_as, world, engine, request)
     except UllageError as error:
         where = f" (a run keeps the name of its model alone: say with --model where {named[0][0]} lies)" if asked is not None else ""
-        return None, (*notes, f"no case could be made of the log, so the budget holds only what it measured: {error}{where}")
+        return None, False, (*notes, f"no case could be made of the log, so the budget holds only what it measured: {error}{where}")
     if log.version is not None and words["engine_version"] is None:
         notes.append(f"the log's release {log.version} is outside what is known; planned as {engine.profile.default}")
-    return question.case, (*notes, *question.notes)
+    return question.case, is_sized, (*notes, *(question.notes if is_sized else ()))
 
 
 def _known_version(engine: Engine, text: str | None) -> str | None:
@@ -209,17 +215,6 @@ def _known_version(engine: Engine, text: str | None) -> str | None:
     except InputError:
         return None
     return ".".join(map(str, version.parts)) if engine.profile.oldest <= version <= engine.profile.newest else None
-
-
-def _machine(log: Log, request: Request | None, notes: list[str]) -> str | None:
-    """The devices as ``--gpu`` takes them: the sizes that the log reports, else the card it names."""
-    count = request.parallel.devices if request is not None else 1
-    total = figures_of(log).total_bytes
-    one = f"{total / (1 << 30):.4f}GiB" if total is not None else log.card or device_said(log)
-    if one is None:
-        return None
-    notes.append(f"the devices are taken from the log: {count} x {format_bytes(total) if total is not None else one}")
-    return ",".join([one] * count)
 
 
 def report(diagnosis: Diagnosis, flags: Flags) -> Answer:

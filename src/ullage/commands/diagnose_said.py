@@ -9,9 +9,10 @@ from ullage.domain.engine import Engine, Request
 from ullage.domain.placement import Parallel
 from ullage.errors import InputError, UllageError
 from ullage.frozen import replace
-from ullage.planning.diagnose_facts import detail
+from ullage.planning.diagnose_facts import detail, figures_of
 from ullage.planning.diagnose_said import card_said, models_said, settings_said
 from ullage.ports import World
+from ullage.units import format_bytes
 
 
 def with_said(engine: Engine, log: Log, request: Request | None) -> Request | None:
@@ -58,3 +59,19 @@ def device_said(log: Log) -> str | None:
         return card
     free = next((detail(seen.fact, "device_free_bytes") for seen in log.sightings if seen.fact.name == "device_free_bytes"), None)
     return f"{free / (1 << 30):.4f}GiB" if free else None
+
+
+def machine_said(log: Log, request: Request | None, notes: list[str]) -> str | None:
+    """The devices as ``--gpu`` takes them: the sizes that the log reports, else the card it names."""
+    count = request.parallel.devices if request is not None else 1
+    total = figures_of(log).total_bytes
+    one = f"{total / (1 << 30):.4f}GiB" if total is not None else log.card or device_said(log)
+    if one is None:
+        return None
+    notes.append(f"the devices are taken from the log: {count} x {format_bytes(total) if total is not None else one}")
+    return ",".join([one] * count)
+
+
+def some_machine(request: Request | None) -> str:
+    """Devices of any size, as ``--gpu`` takes them, for what does not depend on it."""
+    return ",".join(["192GiB"] * (request.parallel.devices if request is not None else 1))

@@ -23,15 +23,25 @@ from ullage.units import format_bytes
 
 
 def diagnose(
-    log: Log, *, engine: Engine | None = None, aid: FirstAid | None = None, case: Case | None = None, notes: tuple[str, ...] = ()
+    log: Log,
+    *,
+    engine: Engine | None = None,
+    aid: FirstAid | None = None,
+    case: Case | None = None,
+    is_sized: bool = True,
+    notes: tuple[str, ...] = (),
 ) -> Diagnosis:
-    """The causes, the rebuilt budget and the changes. A case that cannot be planned is said in the notes and left out."""
+    """The causes, the rebuilt budget and the changes. A case that cannot be planned is said in the notes and left out.
+
+    Of a case whose devices' size nobody knows only what does not depend on it is said.
+    """
     aid, log = aid or FirstAid(), with_free(log)
-    outcome, complaint = _outcome(engine, case)
+    planned, complaint = _outcome(engine, case)
+    outcome = planned if is_sized else None
     figures = figures_of(
         log, predicted_weight_bytes=_weights(outcome), fraction=outcome.case.settings.number("gpu_memory_utilization") if outcome else None
     )
-    causes = tuple(_in_bytes(cause, log, outcome) for cause in find_causes(log, figures, fills_budget=aid.fills_budget))
+    causes = tuple(_in_bytes(cause, log, planned) for cause in find_causes(log, figures, fills_budget=aid.fills_budget))
     causes = by_sizes(causes, log, figures, outcome, device_of(figures, outcome))
     if engine is not None and outcome is not None:
         levers = engine.levers(outcome.case)
@@ -46,7 +56,7 @@ def diagnose(
         log=log,
         stage=_stage(log, first),
         causes=causes,
-        budget=rebuild(log, figures, outcome, first),
+        budget=rebuild(log, figures, outcome, first, planned),
         changes=_changes(causes, aid, log, figures, engine=engine, outcome=outcome),
         misleading=_misleading(log, aid, first, figures),
         noise=_noise(log, first) if ended is None else (),

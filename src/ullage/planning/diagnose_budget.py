@@ -3,18 +3,24 @@
 from ullage.domain.cause import Budget, Cause, Family, Log, Term
 from ullage.domain.ledger import Amount, Purpose
 from ullage.domain.machine import HOST
+from ullage.planning.diagnose_enough import term_of
 from ullage.planning.diagnose_facts import Figures, Measured, card_of, detail
 from ullage.planning.fit import Outcome
 
 
-def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | None) -> Budget | None:
-    """The device's terms, the one that overflowed marked; None when neither log nor case says anything of sizes."""
+def rebuild(log: Log, figures: Figures, outcome: Outcome | None, cause: Cause | None, on_any: Outcome | None = None) -> Budget | None:
+    """The device's terms, the one that overflowed marked; None when neither log nor case says anything of sizes.
+
+    ``on_any`` is a plan on devices of any size, where theirs is not known: what weights take, and a token.
+    """
     device = _of_term(outcome, device_of(figures, outcome), cause)
     is_host = cause is not None and cause.family is Family.HOST and outcome is not None and not outcome.case.machine.is_processor
     if is_host:
         device, figures = HOST, _of_host(log, figures)
     predicted = _predicted(outcome, device)
-    told = sorted((*(() if is_host else _cache_in_bytes(log, outcome)), *figures.measured), key=lambda one: not one.is_of_other)
+    if outcome is None and on_any is not None:
+        predicted = {Purpose.WEIGHTS: term_of(on_any, Purpose.WEIGHTS)}
+    told = sorted((*(() if is_host else _cache_in_bytes(log, outcome or on_any)), *figures.measured), key=lambda one: not one.is_of_other)
     measured = {one.purpose: one for one in told}
     term = cause.term if cause is not None else None
     wanted = [purpose for purpose in Purpose if purpose in predicted or purpose in measured or purpose is term]
