@@ -46,6 +46,7 @@ from ullage.domain.supervision import (
 )
 from ullage.frozen import replace
 from ullage.planning.failure import Failure, judge
+from ullage.units import counted
 
 Answer = tuple[State, tuple[Action, ...]]
 # The next single change for a launch that ran out of what the limit says; None when there is none left, or nobody could plan it.
@@ -245,7 +246,7 @@ def _after(state: State, at: float, failure: Failure, facts: tuple[Fact, ...], n
             if found is not None:
                 return _step_down(state, at, failure, found)
             if not was_ready:
-                tried = f" after {state.steps} settings were stepped down" if state.steps else ""
+                tried = f" after {counted(state.steps, 'step')} down" if state.steps else ""
                 return _give_up(state, at, f"it runs out of memory, and no setting is left to change{tried}: {failure.reason}")
     return _again(state, at, failure, was_ready=was_ready)
 
