@@ -94,6 +94,7 @@ def check_nothing_left(front: Front, engine: int) -> None:
 
 
 def terms_seen(front: Front) -> set[tuple[str, str]]:
-    """Purpose and phase of all that was seen of the last run that is remembered."""
-    terms = front.baselines("show", front.baselines("list")["runs"][0]["id"])["terms"]
+    """Purpose and phase of all that was seen of the last run that ended."""
+    last = next(run for run in front.baselines("list")["runs"] if run["exit"] != "running")
+    terms = front.baselines("show", last["id"])["terms"]
     return {(one["purpose"], one["phase"]) for one in terms if one["seen"] is not None}

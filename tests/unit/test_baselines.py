@@ -347,3 +347,11 @@ def test_a_count_is_no_secret(name: str) -> None:
 def test_a_secret_is_taken_out_of_a_text(text: str) -> None:
     assert "[removed]" in scrub(f"before {text} after")
     assert scrub("allocate 2.00 GiB with 1024 tokens per key") == "allocate 2.00 GiB with 1024 tokens per key"
+
+
+def test_the_newest_run_is_the_newest_that_ended_and_one_that_goes_on_is_named_by_its_id() -> None:
+    runs = [stored_run(3, "0.20.0", Exit.RUNNING, ended_at=None), stored_run(2, "0.20.0"), stored_run(1, "0.19.0")]
+    assert [run.id for run in meant(runs, "last")] == ["run-002"]
+    assert [[run.id for run in side] for side in sides(runs, ())] == [["run-001"], ["run-002"]]
+    assert [run.id for run in meant(runs, "run-003")] == ["run-003"]
+    assert [run.id for run in meant(runs[:1], "last")] == ["run-003"]

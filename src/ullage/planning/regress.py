@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from math import sqrt
 
-from ullage.domain.baseline import Run, Seen
+from ullage.domain.baseline import Exit, Run, Seen
 from ullage.domain.ledger import Phase, Purpose
 from ullage.errors import InputError
 from ullage.frozen import dataclass
@@ -186,8 +186,8 @@ def sides(runs: Sequence[Run], words: Sequence[str]) -> tuple[tuple[Run, ...], t
         raise InputError(f"{len(words)} runs are named: compare takes two, the earlier first")
     if not runs:
         raise InputError("no run is stored yet: `ullage serve` and `ullage tune` store theirs, `ullage baselines import FILE` adds others")
-    after = meant(runs, words[1]) if len(words) == 2 else (runs[0],)  # noqa: PLR2004 - as above
-    before = meant(runs, words[0]) if words else _earlier(runs, runs[0])
+    after = meant(runs, words[1]) if len(words) == 2 else (_newest(runs),)  # noqa: PLR2004 - as above
+    before = meant(runs, words[0]) if words else _earlier(runs, _newest(runs))
     if {run.id for run in before} == {run.id for run in after}:
         raise InputError(
             f"{words[0][:60]} and {words[-1][:60]} mean the same runs: name two that differ (`ullage baselines list` shows them)"
@@ -200,6 +200,11 @@ def sides(runs: Sequence[Run], words: Sequence[str]) -> tuple[tuple[Run, ...], t
     if len(before) == len(after) == 1:
         return before, after
     raise InputError("nothing was asked of both: the model, the devices, the degrees or the load differ; name two runs by their ids")
+
+
+def _newest(runs: Sequence[Run]) -> Run:
+    """The newest that ended: one that goes on may not have seen its load yet."""
+    return next((run for run in runs if run.exit is not Exit.RUNNING), runs[0])
 
 
 def _earlier(runs: Sequence[Run], newest: Run) -> tuple[Run, ...]:
@@ -216,7 +221,7 @@ def meant(runs: Sequence[Run], word: str) -> tuple[Run, ...]:
     if word == LAST:
         if not runs:
             raise InputError("no run is stored yet: `ullage serve` stores each run it keeps")
-        return (runs[0],)
+        return (_newest(runs),)
     engine, is_release, version = word.partition("@")
     found = [run for run in runs if (run.engine, run.version) == (engine, version)] if is_release else _one(runs, word)
     if not found:
