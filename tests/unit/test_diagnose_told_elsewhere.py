@@ -22,7 +22,12 @@ TOLD = (
     ("ValueError: max_model_len must be a positive integer, got int: -1", None, COMMAND, None),
     ("AssertionError: max_num_seqs must be at least 1", "vllm", COMMAND, None),
     ("ValueError: gpu_memory_utilization must be in (0, 1], got 1.4", "vllm", COMMAND, None),
-    (VLLM_ERROR.format("VllmConfig", "what nobody has heard of yet is not supported."), None, COMMAND, None),
+    ("MemoryError: Memory footprint 123456789 is more than available memory 1234567", "transformers", CACHE, Purpose.KV_CACHE),
+    ("terminate called after throwing an instance of 'std::bad_alloc'", None, Family.HOST, Purpose.WEIGHTS),
+    ("AssertionError: Torch not compiled with CUDA enabled", None, Family.NOT_MEMORY, None),
+    ("RuntimeError: Sleep mode is not supported on current platform.", None, COMMAND, None),
+    ("vllm: error: unrecognized arguments: --swap-space 4", "vllm", COMMAND, None),
+    (VLLM_ERROR.format("VllmConfig", "what nobody has heard of yet is not supported."), "vllm", COMMAND, None),
     ("  Value error, `page_size` must be one of [16, 32] [type=value_error, input_value=1]", None, COMMAND, None),
     (VLLM_ERROR.format("EngineArgs", "another thing is not supported."), None, COMMAND, None),
     ("ValueError: max_tokens must be at least 1, got 0.", None, Family.REQUEST, Purpose.KV_CACHE),
@@ -66,6 +71,7 @@ def test_what_tells_a_size_or_is_recovered_from_is_a_line_of_the_engine_and_no_f
     [
         "INFO 11-21 10:02:23 [parallel.py:1] num_heads must be divisible by the tensor parallel size; padding",
         "WARNING: block_size must be a power of 2; 24 is taken as 32",
+        "WARNING 11-21 10:02:23 [platform.py:1] A cache of 8 bits is not supported on this platform: 16 are taken",
     ],
 )
 def test_what_only_names_a_bound_is_no_refusal(text: str) -> None:

@@ -74,6 +74,7 @@ _FRAMEWORK: Final = (
         "error.driver",
         (
             r"(?:NVIDIA|CUDA) driver version is insufficient|driver on your system is too old|no CUDA-capable device|Found no NVIDIA",
+            r"not compiled with (?:CUDA|ROCm|HIP|XPU|MPS) enabled",
             r"no kernel image is available|CUDA error: (?:unknown error|initialization error|invalid device)|libcuda\.so|libze_loader",
             r"support querying the available free memory|CUDA driver error: (?!out of memory|device not ready)",
             r"memory (?:query|info(?:rmation)? query) fail|quer(?:y|ying) .{0,40}\bmemory\b.{0,20}\bfail",
@@ -125,6 +126,7 @@ _FRAMEWORK: Final = (
             rf"(?:[Ee]rror|Exception)[:,] (?:.{{0,80}}\W)?{_SETTING}\W? must be {_BOUND}|\b{_SETTING}\W? must be {_BOUND}.{{0,60}}, got\b",
             r"\d{1,3} validation errors? for \w{0,40}(?:Config|Args|Arguments|Settings)\b",
             r"^(?:\S{1,80}: )? *Value error, .{1,4000}\[type=\w+, input_value=",
+            r"(?:Error|Exception): .{0,160}\bnot supported (?:on|by) (?:the |this |your )?(?:current )?(?:platform|hardware)\b",
             r"unrecognized arguments?|no such option|invalid choice|unexpected keyword argument|[Cc]annot specify both|mutually exclusive",
             r"[Aa]ddress already in use|EADDRINUSE|Repository Not Found|is not a valid model identifier",
             r"couldn't bind|[Ff]ailed to bind|error: (?:invalid|unknown) argument:? -|404 Client Error",
@@ -155,7 +157,7 @@ _FRAMEWORK: Final = (
         (
             r"libgomp: Thread creation failed|pthread_create failed",  # there is no room for a thread's stack
             r"OUT_OF_HOST_MEMORY|std::bad_alloc|Cannot allocate memory|\bENOMEM\b|cudaHostAlloc|cudaErrorHostMemory",
-            r"(?<![A-Za-z])MemoryError\b",
+            r"(?<![A-Za-z])MemoryError\b(?!: Memory footprint \d)",  # which is of a pool on the device
             r"memory allocation of \d{1,18} bytes failed|fatal error: runtime: (?:out of|cannot allocate) memory",
             r"_ArrayMemoryError|Unable to allocate [\d.]+ [KMGT]iB for an array",
             _CHINESE_HOST,

@@ -104,11 +104,11 @@ _LMDEPLOY: Final = FirstAid(
         Hint(kinds=_STEP | {Kind.GRAPHS, Kind.WEIGHTS, Kind.DEVICE_NOT_FREE}, setting="cache_max_entry_count", cost="a smaller cache"),
         Hint(kinds=_STEP, setting="max_prefill_token_num", cost="slower prompts"),
         Hint(kinds=_STEP | {Kind.CACHE_PRESSURE}, setting="max_batch_size", cost="fewer sequences at once"),
-        Hint(kinds=_CACHE, setting="cache_max_entry_count", cost="less room for a step", up=True),
+        Hint(kinds=_CACHE | {Kind.REDUCED}, setting="cache_max_entry_count", cost="less room for a step", up=True),
         Hint(kinds=_one(Kind.NO_ROOM_FOR_CACHE), setting="max_prefill_token_num", cost="slower prompts"),
         Hint(kinds=_one(Kind.NO_ROOM_FOR_CACHE), setting="max_batch_size", cost="fewer sequences at once"),
         Hint(kinds=_CACHE | _STEP, setting="session_len", cost="shorter sequences"),
-        Hint(kinds=_CACHE, setting="quant_policy", cost="8-bit keys and values: some quality", value=8),
+        Hint(kinds=_CACHE | {Kind.REDUCED}, setting="quant_policy", cost="8-bit keys and values: some quality", value=8),
         Hint(kinds=_one(Kind.REQUEST_TOO_LONG), setting="session_len", cost="more cache a sequence", up=True),
     ),
     stands_before=("transformers", "vllm"),  # whose loaders and names it uses

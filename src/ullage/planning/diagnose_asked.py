@@ -71,7 +71,9 @@ def asked(read: Callable[[str], Fact | None], aid: FirstAid) -> Asked:
     )
 
 
-_SHARED: Final = frozenset({"error.torch_oom", "error.host_oom", "error.memory", "error.arguments", "error.device_oom", "error.xpu_oom"})
+_SHARED: Final = frozenset(
+    f"error.{name}" for name in ("torch_oom", "host_oom", "process_memory", "memory", "arguments", "device_oom", "xpu_oom")
+)
 
 
 def recognised(engines: Mapping[str, Asked]) -> str | None:

@@ -121,6 +121,7 @@ FIRST_AID = FirstAid(
         r"\[(?:gpu_worker|core|gpu_model_runner|kv_cache_utils)\.py:\d+\]",
         r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d+-\d+ \d+:\d+:\d+ \[?[\w./]{1,80}\.py:\d+\]|\bMQ(?:LLM)?Engine\w*",
         r"gpu_memory_utilization|max_num_batched_tokens|--gpu-memory-utilization|\bblock_manager\b|\bEngineCore\b|\bVLLM_[A-Z]|\bvLLM\b",
+        r"\bVllmConfig\b|^vllm: error",
         r"No available memory for the cache blocks|raise_if_cache_size_invalid|max_num_seqs|# (?:GPU|CUDA|cuda) blocks: ",
     ),
     hints=_HINTS,
