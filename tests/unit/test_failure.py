@@ -27,6 +27,7 @@ def exited(code: int | None = 1, *tail: str, signal: int | None = None, killed: 
         (exited(132), "another processor"),
         (exited(signal=4), "another processor"),
         (exited(127), "no such program"),
+        (exited(127, "cannot allocate memory for thread-local data: ABORT"), "hold its libraries"),
         (exited(0, "usage: serve"), "before it answered"),
     ],
 )

@@ -51,7 +51,7 @@ _HOPELESS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"No CUDA GPUs are available|no CUDA-capable device|NVIDIA driver on your system is too old|libcuda\.so|Failed to infer device",
             "it finds no device that it can use",
         ),
-        (r"out of memory while the libraries|failed to map segment", _TOO_LITTLE),
+        (r"out of memory while the libraries|failed to map segment|cannot allocate memory for thread-local data", _TOO_LITTLE),
         (r"Illegal instruction", "it was built for another processor"),
         (r"[Pp]ermission denied", "it may not read or run something it needs"),
     )

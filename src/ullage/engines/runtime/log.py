@@ -17,7 +17,10 @@ _PATTERNS: Final = (
     (
         "error.process_memory",
         "",
-        re.compile(r"(out of memory while the libraries|terminate called after throwing .{0,40}bad_alloc|libgomp: Thread creation failed)"),
+        re.compile(
+            r"(out of memory while the libraries|cannot allocate memory for thread-local data|terminate called after throwing .{0,40}bad_alloc"
+            r"|libgomp: Thread creation failed)"
+        ),
     ),
     ("error.host_oom", "", re.compile(r"(out of memory (?:while|in a step)|\bMemoryError\b|\bErrno 12\b)")),
     ("loading", "", re.compile(r"ullage\.runtime: loading: (\S.{0,200})")),
