@@ -159,6 +159,9 @@ class DataSets(Protocol):
     def open(self, path: str) -> DataSet | None:
         """The file at ``path``, its format recognised by its first bytes; None when there is none. Raises WorldError and InputError."""
 
+    def place(self, path: str) -> str:
+        """The one name of a file, there or not yet: two paths with the same name are one file."""
+
     def tokenizer_files(self, word: str) -> Mapping[str, bytes] | None:
         """The small files with a ``tokenizer.json`` at a path, or of a Hub id; None when there are none at hand. Raises WorldError."""
 

@@ -162,7 +162,9 @@ def test_machines_are_asked_for_by_an_export_for_ray_alone(capsys: pytest.Captur
     [
         ("docker run -p 8000:8000 vllm/vllm-openai:v0.11.0 --model Qwen/Qwen3-8B", "started by docker"),
         ("sudo podman run --device nvidia.com/gpu=all vllm/vllm-openai:v0.11.0 --model Qwen/Qwen3-8B", "started by podman"),
+        ("sudo -E docker run --gpus all vllm/vllm-openai:v0.11.0 --model Qwen/Qwen3-8B", "started by docker"),
         ("bash -c 'vllm serve Qwen/Qwen3-8B'", "without the shell"),
+        ("nice -n 5 bash -lc 'vllm serve Qwen/Qwen3-8B'", "without the shell"),
     ],
 )
 def test_a_command_whose_end_is_not_the_engines_is_not_served(command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -263,6 +263,9 @@ def test_parts_of_a_long_question_are_answered_at_the_length_of_its_reply(
         (("workload", "data.json", "--tokenizer", "data.json"), 3),
         (("workload", "data.json", "--kept", "data.json"), 2),
         (("workload", "data.json", "--kept", "a.json", "--dropped", "a.json"), 2),
+        (("workload", "data.json", "--kept", "x/../data.json"), 2),
+        (("workload", "data.json", "--kept", "a.json", "--dropped", "./a.json"), 2),
+        (("workload", "data.json", "--kept", "link.json"), 2),
         (("workload", "data.json", "--kept", "a.json", "-o", "a.json"), 2),
         (("workload", "data.json", "--dropped", "a.parquet"), 2),
         (("plan", "Qwen3-8B", "--gpu", "H100", "--workload", "data.json", "--rate", "0"), 2),
@@ -273,6 +276,7 @@ def test_a_wrong_request_is_an_error_with_its_code(
     folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
 ) -> None:
     monkeypatch.chdir(folder)
+    (folder / "link.json").symlink_to("data.json")
     before = (folder / "data.json").read_bytes()
     assert main(words) == code
     assert (folder / "data.json").read_bytes() == before

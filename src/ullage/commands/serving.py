@@ -1,6 +1,7 @@
 """What ``serve`` starts: the planned command of a model, or a command somebody wrote, made ready for this machine."""
 
 from collections.abc import Callable
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from ullage.commands.check import read_request, split_environment, split_line
@@ -23,7 +24,8 @@ from ullage.planning.search import find_best
 from ullage.planning.settle import settle
 from ullage.ports import World
 
-_CONTAINERS, _SHELLS, _LEADING = frozenset({"docker", "podman", "nerdctl"}), frozenset({"bash", "sh", "zsh", "dash"}), 2
+_CONTAINERS, _SHELLS = frozenset({"docker", "podman", "nerdctl"}), frozenset({"bash", "sh", "zsh", "dash"})
+_BEGINS = frozenset({"run", "exec", "start", "compose"})  # a container, or something in one
 _TAKEN = "no GPU driver answers on this machine: planned for its processor; --gpu names other devices"
 Ready = Callable[[Command], Command]
 Traffic = tuple[Lengths, Arrivals, tuple[str, ...]]  # and what to say of them
@@ -52,22 +54,33 @@ def read_serving(flags: Flags, world: World) -> Serving:
         words = words[words.index("--") + 1 :]
         if words:
             own = split_line(words[0]) if len(words) == 1 else words
-            return _as_installed(flags, world, lambda said: _theirs(said, world, own))
+            return _theirs(flags, world, own)
     if len(words) != 1:
         raise InputError("give a model to plan and start, or a whole command after --: ullage serve [OPTIONS] -- COMMAND")
-    return _as_installed(flags, world, lambda said: _planned(said, world, words[0]))
+    serving = _planned(flags, world, words[0])  # which tells what starts it
+    there = installed(flags, world, serving.engine, serving.command.argv)
+    by_its_rules = _as_installed(flags, serving.engine, there)
+    if serving.case is None or there in (None, serving.case.version) or by_its_rules is flags:
+        return _released(serving, flags, there)
+    return _released(_planned(by_its_rules, world, words[0]), flags, there)
 
 
-def _as_installed(flags: Flags, world: World, serve: Callable[[Flags], Serving]) -> Serving:
-    """What is to be served, by the rules of the release that is installed here where none was said."""
-    serving = serve(flags)
-    profile, there = serving.engine.profile, installed(flags, world, serving.engine, serving.command.argv)
-    if there is None or serving.case is None or there == serving.case.version:
+def _as_installed(flags: Flags, engine: Engine, there: Version | None) -> Flags:
+    """The words with the release that is installed here, where none was said and its rules are known."""
+    if there is None or flags.text("engine_version") is not None or not is_planned_for(engine.profile, there):
+        return flags
+    return flags.with_(engine_version=str(there))
+
+
+def _released(serving: Serving, flags: Flags, there: Version | None) -> Serving:
+    """With the release that is there, and what to say where it is not planned, or not the one that is meant where nothing is said."""
+    profile, case = serving.engine.profile, serving.case
+    if there is None or case is None:
         return serving._replace(release=there)
-    if flags.text("engine_version") is not None or not is_planned_for(profile, there):
-        return serving._replace(release=there, notes=(differs(profile, there, serving.case.version), *serving.notes))
-    serving = serve(flags.with_(engine_version=str(there)))
-    return serving._replace(release=there, notes=(f"{profile.title} {there} is installed here, and planned as that", *serving.notes))
+    said = differs(profile, there, case.version)
+    if not said and flags.text("engine_version") is None and there != profile.default:
+        said = f"{profile.title} {there} is installed here, and planned as that"
+    return serving._replace(release=there, notes=(*((said,) if said else ()), *serving.notes))
 
 
 def _planned(flags: Flags, world: World, model: str) -> Serving:
@@ -122,6 +135,10 @@ def _over_machines(case: Case, nodes: int) -> Case:
 def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
     plain, request = read_request(words, flags)
     _check_is_direct(words)
+    there = installed(flags, world, plain, _words(words)[0])
+    said, flags = flags, _as_installed(flags, plain, there)
+    if flags is not said:
+        plain, request = read_request(words, flags)
     engine, remarks = remembering(flags, world, plain)
     argv, environment = _words(words)
     command = Command(argv=argv, environment=(*environment, *request.environment))
@@ -142,19 +159,20 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
         notes = (f"nobody could plan this command, so it is kept running and nothing more: {error}",)
     notes = (*_wrong(request), *notes)
     found = flags.text("host") or host, _port(flags) or port
-    return Serving(engine, server, command, *found, case, plan, None, is_theirs=True, notes=notes)
+    return _released(Serving(engine, server, command, *found, case, plan, None, is_theirs=True, notes=notes), said, there)
 
 
 def _check_is_direct(words: tuple[str, ...]) -> None:
     """Raises InputError for a command in a container or a shell's string, where what is added at its end does not reach the engine."""
-    own = [word.rpartition("/")[2] for word in _words(words)[0][:_LEADING]]
-    box = next((word for word in own if word in _CONTAINERS), None)
+    own = [word.rpartition("/")[2] for word in words]
+    box = next((word for word, after in pairwise(own) if word in _CONTAINERS and after in _BEGINS), None)
     if box is not None:
         raise InputError(
             f"an engine in a container is started by {box}, and its address and its processes are the container's: serve the engine's own "
             "command inside it, or write the container with --export compose"
         )
-    if any(word in _SHELLS and "-c" in words for word in own):
+    shell = next((at for at, word in enumerate(own) if word in _SHELLS), len(own))
+    if any("c" in word for word in takewhile(lambda word: word.startswith("-"), own[shell + 1 :]) if not word.startswith("--")):
         raise InputError("what stands behind `-c` is one word of the shell's: give the engine's command itself, without the shell")
 
 

@@ -69,11 +69,11 @@ def survey(order: Order, world: World) -> Survey:
 
 def _check_written(order: Order, data: DataSet, world: World) -> None:
     """Raises InputError where a file that is read or written would be written over, and for a name that says another format."""
-    taken = {world.processes.whole(order.path): "the data"}
+    taken = {world.data.place(order.path): "the data"}
     for option, path in (("--output", order.summary), ("--kept", order.kept), ("--dropped", order.dropped)):
         if path is None:
             continue
-        place = world.processes.whole(path)
+        place = world.data.place(path)
         if place in taken:
             raise InputError(f"{option} {path} would be written over {taken[place]}: give another file")
         taken[place] = option

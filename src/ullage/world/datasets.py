@@ -46,6 +46,14 @@ def open_data(path: str) -> DataSet | None:
     return _text_data(place, nbytes, beginning)
 
 
+def place(path: str) -> str:
+    """The path from the root, with links followed; as it is where the system takes none of it."""
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (OSError, RuntimeError, ValueError):
+        return path
+
+
 def _text_data(place: Path, nbytes: int, beginning: str) -> DataSet:
     kind, rule, read = _recognise(beginning)
     return DataSet(kind, nbytes, rule, partial(_records, place, nbytes, read), partial(record_writers.open_writer, kind))

@@ -157,6 +157,12 @@ class RealData:
 
         return datasets.open_data(path)
 
+    def place(self, path: str) -> str:
+        """As the port says."""
+        from ullage.world import datasets
+
+        return datasets.place(path)
+
     def tokenizer_files(self, word: str) -> Mapping[str, bytes] | None:
         """As the port says."""
         from ullage.world import tokenizer_files
