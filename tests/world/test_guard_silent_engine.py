@@ -1,6 +1,8 @@
 """Engines that are well and send nothing: the caller hears of it, the engine that nobody waits, and the memory is free again."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -8,7 +10,6 @@ from tests.world.engines_on_loopback import LoopbackEngine, ask, loopback_engine
 from tests.world.test_guard import HELLO, error_of, guarded, until
 
 from ullage.world.proxy.guard import RealGuard
-from ullage.world.proxy.patient import connector
 
 SILENT_S = 0.3
 EVENT = b'data: {"x":1}\n\n'
@@ -78,13 +79,18 @@ async def test_a_caller_who_reads_slowly_does_not_make_the_engine_late() -> None
 
 @on_a_loop
 async def test_a_stream_sets_one_timer_and_not_one_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, timers = asyncio.get_running_loop(), []
-    call_later = loop.call_later
-    monkeypatch.setattr(loop, "call_later", lambda after, act, *words: timers.append(after) or call_later(after, act, *words))
+    timers: list[float] = []
+    call_later = asyncio.BaseEventLoop.call_later
+
+    def noted(loop: asyncio.BaseEventLoop, after: float, act: Callable[..., object], *words: object, **more: Any) -> asyncio.TimerHandle:
+        timers.append(after)
+        return call_later(loop, after, act, *words, **more)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "call_later", noted)
     async with (
         loopback_engine(chunks=(EVENT,) * 20, gap_s=0.002) as engine,
-        aiohttp.ClientSession(connector=connector(), timeout=aiohttp.ClientTimeout(total=None, sock_read=12.5)) as session,
-        session.post(engine.url + "/v1/chat/completions", json={"messages": HELLO, "stream": True}) as seen,
+        guarded(engine, silent_s=12.5) as guard,
+        aiohttp.ClientSession() as session,
     ):
-        assert await seen.read() == EVENT * 20
-    assert 0 < sum(after == 12.5 for after in timers) <= 2
+        assert await ask(session, guard.url, messages=HELLO, stream=True) == (200, EVENT * 20)
+    assert sum(after == 12.5 for after in timers) == 1

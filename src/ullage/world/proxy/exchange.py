@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from ullage.world.proxy import headers, said
 from ullage.world.proxy.asked import Asked
 from ullage.world.proxy.counting import Count, PromptCounter
 from ullage.world.proxy.gate import Gate, Slot, end_of
+from ullage.world.proxy.silence import Silence
 from ullage.world.proxy.upstream import told_of_its_end
 
 INLINE_BYTES = 16 << 10  # a larger body is read and counted in a thread
@@ -96,21 +97,23 @@ async def _serve(request: web.BaseRequest, body: bytes, asked: Asked, slot: Slot
             return said.refusal(decision) if isinstance(decision, Refuse) else said.rejection(decision)
         turn = slot.turn
         sent = body if slot.max_tokens is None else requests.with_length(asked, slot.max_tokens)
+        silence = Silence(engine.silent_s)
         try:
-            async with engine.send(request.path, sent, request) as upstream:
+            async with silence, engine.send(request.path, sent, request) as upstream:
+                silence.heard()
                 with told_of_its_end(upstream):
                     await _check(upstream, engine)
-                    begun = b""
+                    begun, pieces = b"", silence.pieces(upstream)
                     if upstream.content_type != "text/event-stream":
-                        begun = await _first_of(upstream)
+                        begun = await _first_of(pieces)
                         if len(begun) <= LARGEST_WHOLE:
                             return _whole(upstream, begun, slot)
                     answer = _Stream(status=upstream.status, headers=headers.to_client(upstream.headers))
-                    await _stream(request, upstream, answer, slot, gate, begun)
+                    await _stream(request, pieces, answer, slot, gate, begun)
                     return answer
-        except aiohttp.SocketTimeoutError:
-            return await _late(answer, slot, engine)
         except (*_GONE, _EngineDyingError):
+            if silence.is_too_long():
+                return await _late(answer, slot, engine)
             await engine.lost(slot, turn)
 
 
@@ -122,15 +125,15 @@ async def _check(upstream: aiohttp.ClientResponse, engine: Engine) -> None:
         raise _EngineDyingError
 
 
-async def _first_of(upstream: aiohttp.ClientResponse) -> bytes:
+async def _first_of(pieces: AsyncIterator[bytes]) -> bytes:
     """An answer in one piece goes out when all of it is there, so that until then it can be asked for again; all of it, if not too long."""
-    pieces, size = [], 0
-    async for piece in upstream.content.iter_any():
-        pieces.append(piece)
+    begun, size = [], 0
+    async for piece in pieces:
+        begun.append(piece)
         size += len(piece)
         if size > LARGEST_WHOLE:
             break
-    return b"".join(pieces)
+    return b"".join(begun)
 
 
 def _whole(upstream: aiohttp.ClientResponse, body: bytes, slot: Slot) -> web.Response:
@@ -141,14 +144,14 @@ def _whole(upstream: aiohttp.ClientResponse, body: bytes, slot: Slot) -> web.Res
 
 
 async def _stream(
-    request: web.BaseRequest, upstream: aiohttp.ClientResponse, answer: web.StreamResponse, slot: Slot, gate: Gate, begun: bytes
+    request: web.BaseRequest, pieces: AsyncIterator[bytes], answer: web.StreamResponse, slot: Slot, gate: Gate, begun: bytes
 ) -> None:
     """Chunks as they come, after what has ``begun``; the first one ends the time in which the request could be sent again."""
     if begun:
         gate.started(slot)
         await _to_client(answer.prepare(request))
         await _to_client(answer.write(begun))
-    async for chunk in upstream.content.iter_any():
+    async for chunk in pieces:
         if not slot.is_streamed:
             gate.started(slot)
             await _to_client(answer.prepare(request))
@@ -157,7 +160,7 @@ async def _stream(
             await answer.write(chunk)
         except OSError as error:  # as below, written out, as this is done for every chunk
             raise _ClientGoneError from error
-    slot.ended, slot.status = "finished", upstream.status
+    slot.ended, slot.status = "finished", answer.status
     if not answer.prepared:
         await _to_client(answer.prepare(request))
     await _to_client(answer.write_eof())

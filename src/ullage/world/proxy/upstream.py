@@ -12,9 +12,9 @@ from yarl import URL
 
 from ullage.domain.guard import GuardOptions
 from ullage.world.proxy import headers
+from ullage.world.proxy.connections import socket_to
 from ullage.world.proxy.eager import request_class
 from ullage.world.proxy.gate import Gate, Slot
-from ullage.world.proxy.patient import connector
 
 PROBE_S, CONNECT_S, PASSED_S = 2.0, 10.0, 60.0
 _UNWELL = 500
@@ -44,7 +44,7 @@ class Upstream:
 
     def __init__(self, gate: Gate, options: GuardOptions, *, drops_key: bool) -> None:
         self.url = ""
-        self._gate, self._drops_key, self._silent_s = gate, drops_key, options.silent_s
+        self._gate, self._drops_key = gate, drops_key
         self._key = options.engine_key or (os.environ.get(options.engine_key_variable) if options.engine_key_variable else None)
         self._session: aiohttp.ClientSession | None = None
         self._probing: asyncio.Task[bool] | None = None
@@ -54,9 +54,9 @@ class Upstream:
         await self.close()
         self.url = url.rstrip("/")
         self._session = aiohttp.ClientSession(
-            connector=connector(),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75, socket_factory=socket_to),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=self._silent_s),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             auto_decompress=False,
             request_class=request_class(),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
