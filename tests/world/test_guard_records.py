@@ -1,7 +1,9 @@
 """What became of every request, in a file: whole, bounded, and without what anybody asked."""
 
+import errno
 import re
 import stat
+import time
 from pathlib import Path
 
 import aiohttp
@@ -63,6 +65,44 @@ def test_a_file_that_cannot_be_written_ends_the_start_and_one_that_fails_later_e
     said = capsys.readouterr().err
     assert "cannot be written" in said
     assert "2 requests are not written" in said
+
+
+@pytest.mark.parametrize("failing", ["replace", "open"])
+def test_a_file_that_could_not_be_begun_anew_loses_no_line_and_is_begun_anew_later(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "records.jsonl"
+    journal = Journal(str(path), 2000)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def lines() -> int:
+        return sum(len(file.read_text().splitlines()) for file in tmp_path.iterdir())
+
+    def write_down(records: int) -> None:
+        before = lines()
+        for _ in range(records):
+            journal.add(RECORD)
+        deadline = time.monotonic() + 5
+        while lines() < before + records and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert lines() == before + records
+
+    with monkeypatch.context() as broken:
+        broken.setattr(*((Path, "replace") if failing == "replace" else (Journal, "_opened")), refused)
+        write_down(8)
+    assert "cannot be begun anew: Permission denied" in capsys.readouterr().err
+    write_down(8)
+    journal.close()
+    assert capsys.readouterr().err == ""
+    assert path.stat().st_size < 2000 < path.with_name("records.jsonl.1").stat().st_size
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-this-name/records.jsonl"])
+def test_a_name_that_no_file_can_have_ends_the_start_with_the_option_to_change(path: str) -> None:
+    with pytest.raises(WorldError, match="--records"):
+        Journal(path, 2000)
 
 
 def test_the_page_names_every_error_and_every_key_of_a_record_and_no_other() -> None:

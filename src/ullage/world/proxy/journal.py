@@ -22,14 +22,15 @@ class Journal:
 
     def __init__(self, path: str, most_bytes: int) -> None:
         """Raises WorldError."""
-        self._path, self._most = Path(path).expanduser(), most_bytes
+        self._most = self._full_at = most_bytes
         self._lines: queue.Queue[str] = queue.Queue(_MOST_WAITING)
-        self._left_out = 0
-        if self._path.exists() and not self._path.is_file():
-            raise WorldError(f"{path} is there and is no regular file; give another path to --records")
+        self._not_taken = self._not_written = 0  # each is counted by one thread: who adds, and who writes
         try:
+            self._path = Path(path).expanduser()
+            if self._path.exists() and not self._path.is_file():
+                raise WorldError(f"{path} is there and is no regular file; give another path to --records")
             self._file = self._opened()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # the last where a home is nobody's
             why = getattr(error, "strerror", None) or error
             raise WorldError(f"{path[:200]} cannot be written: {why}; {step_after(error, 'give another path to --records')}") from error
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
@@ -41,7 +42,7 @@ class Journal:
         try:
             self._lines.put_nowait(f"{line}\n")
         except queue.Full:
-            self._left_out += 1
+            self._not_taken += 1
 
     def close(self) -> None:
         """Write what is left."""
@@ -55,8 +56,8 @@ class Journal:
     def _run(self) -> None:
         while line := self._lines.get():
             self._write(line)
-        if self._left_out:
-            sys.stderr.write(f"ullage: {self._left_out} requests are not written to {self._path}\n")
+        if left_out := self._not_taken + self._not_written:
+            sys.stderr.write(f"ullage: {left_out} requests are not written to {self._path}\n")
         with suppress(OSError):
             self._file.close()
 
@@ -64,11 +65,27 @@ class Journal:
         try:
             self._file.write(line)
             self._file.flush()
-            if self._file.tell() >= self._most:
-                self._file.close()
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-                self._file = self._opened()
         except (OSError, ValueError) as error:
-            if not self._left_out:
-                sys.stderr.write(f"ullage: {self._path} cannot be written: {getattr(error, 'strerror', None) or error}\n")
-            self._left_out += 1
+            if not self._not_written:
+                self._say("written", error)
+            self._not_written += 1
+            return
+        if self._file.tell() >= self._full_at:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """A file that cannot be put aside goes on until it has grown by as much again."""
+        try:
+            with suppress(FileNotFoundError):  # somebody else put it aside, or the time before did and could open no other
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            full, self._file = self._file, self._opened()
+        except OSError as error:
+            self._full_at += self._most
+            self._say("begun anew", error)
+            return
+        self._full_at = self._most
+        with suppress(OSError):
+            full.close()
+
+    def _say(self, what: str, error: Exception) -> None:
+        sys.stderr.write(f"ullage: {self._path} cannot be {what}: {getattr(error, 'strerror', None) or error}\n")
