@@ -8,10 +8,17 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from itertools import product, takewhile
-from re import _compiler as compiler  # type: ignore[attr-defined] # the parser has no public name
-from re import _constants as said  # type: ignore[attr-defined] # as above
-from re import _parser as parser  # type: ignore[attr-defined] # as above
 from typing import Any, Final
+
+compiler: Any
+said: Any
+parser: Any
+try:
+    from re import _compiler as compiler  # type: ignore[attr-defined, no-redef] # the parser has no public name
+    from re import _constants as said  # type: ignore[attr-defined, no-redef] # as above
+    from re import _parser as parser  # type: ignore[attr-defined, no-redef] # as above
+except ImportError:  # a Python that has them elsewhere: nothing is asked of a text, and every line is read
+    compiler = said = parser = None
 
 Clause = frozenset[str]
 Way = tuple[Clause, ...]
@@ -20,8 +27,8 @@ EXACT: Final = "\0"  # begins a phrase of signs or other scripts, which is looke
 _SHORTEST, _TELLING = 2, 3  # letters of a phrase, and of the longest word of one that tells more than signs beside it do
 _MOST_WAYS = 128
 _PLAIN: Final = bytes(letter if chr(letter).islower() or letter == ord("_") else 32 for letter in bytes(range(128)).lower() + bytes(128))
-_NO_LETTERS: Final = (said.CATEGORY_DIGIT, said.CATEGORY_SPACE, said.CATEGORY_NOT_WORD)
-_REPEATS: Final = (said.MAX_REPEAT, said.MIN_REPEAT)
+_NO_LETTERS: Final = (said.CATEGORY_DIGIT, said.CATEGORY_SPACE, said.CATEGORY_NOT_WORD) if said else ()
+_REPEATS: Final = (said.MAX_REPEAT, said.MIN_REPEAT) if said else ()
 _ALL_DIGITS: Final = (ord("0"), ord("9"))
 _HIDDEN: Final = "\"'\\/\t\n"  # what quoting or spacing could have changed
 
@@ -55,6 +62,8 @@ class Part:
 @cache
 def parts_of(pattern: re.Pattern[str]) -> tuple[Part, ...]:
     """The alternatives of a pattern, with the ways in which each is found; a way without clauses is one that every text could hold."""
+    if parser is None:
+        return (Part(()),)
     whole = parser.parse(pattern.pattern, pattern.flags)
     if len(whole) == 1 and whole[0][0] is said.BRANCH:
         return tuple(Part(branch) for branch in whole[0][1][1])
