@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from shlex import split
 from typing import Final
 
+_LONGEST: Final = 4000  # letters of a command
 _ANYWHERE: Final = r"(?:\S*/)?"
 _PROGRAMS: Final = (
     r"(?:\S*/)?vllm serve |(?:\S*/)?python3?(?:\.\d+)? (?:-\w+ )*-m "
@@ -14,7 +15,7 @@ _PROGRAMS: Final = (
 )
 _STARTS: Final = re.compile(
     r"(?:^|[\s;&\"'`$+\[(]|CMD |args: )(?P<command>(?:[A-Z][A-Z0-9_]+=\S+ +)*(?:exec +|numactl (?:\S+ +)*?|nohup +|sudo +|env +)?"
-    rf"(?:{_PROGRAMS}).{{0,4000}})"
+    rf"(?:{_PROGRAMS}).{{0,{_LONGEST}}})"
 )
 FOUND: Final = (re.compile(_PROGRAMS.replace(_ANYWHERE, "")),)  # in every line that holds a command
 _PROSE = re.compile(r"\b(?:serve|run) (?:with|to|and|is|was|for|or|the|will|can|does|command|in|on|as)\b")
@@ -57,19 +58,21 @@ class Commands:
     def __init__(self) -> None:
         self.found: list[tuple[int, tuple[str, ...]]] = []
         self.open = ""  # one that goes on in the next line
+        self._most = 0  # letters of it that are read
 
     def take(self, number: int, text: str) -> bool:
         """Note a line; whether it belongs to a command."""
         if self.open:
-            self.open = f"{self.open.rstrip().rstrip(chr(92))} {text.strip()}"
+            if len(self.open) < self._most:
+                self.open = f"{self.open.rstrip().rstrip(chr(92))} {text.strip()[:_LONGEST]}"
             if continues(text):
                 return True
-            text, self.open = self.open, ""
+            text, self.open = self.open.rstrip().rstrip("\\"), ""
         found = command_of(text) if len(self.found) < _MOST_COMMANDS else None
         if found is None:
             return False
         if continues(text):
-            self.open = text
+            self.open, self._most = text, len(text) + _LONGEST
             return True
         self.found.append((number, found))
         return True
