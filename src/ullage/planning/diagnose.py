@@ -59,7 +59,7 @@ def diagnose(
         budget=rebuild(log, figures, outcome, first, planned),
         changes=_changes(causes, aid, log, figures, engine=engine, outcome=outcome),
         misleading=_misleading(log, aid, first, figures),
-        noise=_noise(log, first) if ended is None else (),
+        noise=_noise(log, first, ended),
         notes=(*_ready_again(log, first), *notes, *complaint),
         model=case.model.name if case is not None else None,
         command=log.commands[-1][1] if log.commands else (),
@@ -171,10 +171,12 @@ def _ended(log: Log) -> Evidence | None:
     return Evidence(line=seen.line, text=seen.text, says="it died, and nothing in the log says why")
 
 
-def _noise(log: Log, first: Cause | None) -> tuple[Evidence, ...]:
+def _noise(log: Log, first: Cause | None, ended: Evidence | None) -> tuple[Evidence, ...]:
     """What looks like an error and is none: the talk of a shutdown, and what only wraps the cause."""
     words = {"benign": "what a process says when it stops; no failure", "wrapper": "stands for an error told elsewhere in the log"}
     words["warning"] = "a warning: the engine goes on without it"
+    if ended is not None:  # nothing tells the error that they stand for
+        del words["wrapper"]
     found: dict[str, Evidence] = {}
     for seen in log.sightings:
         says = words.get(seen.fact.name)
