@@ -12,6 +12,7 @@ from ullage.commands.diagnose_run import find_run, flags_of, gathered, log_of_ru
 from ullage.commands.diagnose_said import candidates, first_question, machine_said, some_machine, with_said
 from ullage.commands.engine_pages import API_KEY, base_of, read_engine, shown
 from ullage.commands.question import DEFAULT_ENGINE, ENGINE, FORMATS, MACHINE, PLACEMENT, WORKLOAD, parse_version
+from ullage.commands.released import is_planned_for
 from ullage.commands.running import processes_below
 from ullage.commands.verb import Answer, Argument, Flags, Option, Verb
 from ullage.domain.case import Case, Settings, Value
@@ -214,7 +215,7 @@ def _known_version(engine: Engine, text: str | None) -> str | None:
         version = parse_version(text)
     except InputError:
         return None
-    return ".".join(map(str, version.parts)) if engine.profile.oldest <= version <= engine.profile.newest else None
+    return ".".join(map(str, version.parts)) if is_planned_for(engine.profile, version) else None
 
 
 def report(diagnosis: Diagnosis, flags: Flags) -> Answer:
