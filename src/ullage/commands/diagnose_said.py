@@ -14,6 +14,9 @@ from ullage.planning.diagnose_said import card_said, models_said, settings_said
 from ullage.ports import World
 from ullage.units import format_bytes
 
+# Where nobody tells the size, what does not depend on it is planned on devices so large that nothing is refused for want of room.
+_ROOMY = "192GiB"
+
 
 def with_said(engine: Engine, log: Log, request: Request | None) -> Request | None:
     """The request with the settings that the engine says they came to, where nothing else says them."""
@@ -74,4 +77,4 @@ def machine_said(log: Log, request: Request | None, notes: list[str]) -> str | N
 
 def some_machine(request: Request | None) -> str:
     """Devices of any size, as ``--gpu`` takes them, for what does not depend on it."""
-    return ",".join(["192GiB"] * (request.parallel.devices if request is not None else 1))
+    return ",".join([_ROOMY] * (request.parallel.devices if request is not None else 1))
