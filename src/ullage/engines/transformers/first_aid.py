@@ -84,7 +84,7 @@ FIRST_AID = FirstAid(
     ),
     advice=(
         Advice(
-            pattern=r"PYTORCH_MPS_HIGH_WATERMARK_RATIO=0\.0",
+            pattern=rf"{WATERMARK}=0\.0",
             why="without this limit the whole machine can run out of memory, as the same line says: take less first",
         ),
         Advice(
