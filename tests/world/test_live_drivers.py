@@ -12,7 +12,7 @@ from ullage.domain.machine import HOST
 from ullage.domain.reading import GroupMemory, Pressure, ProcessUse
 from ullage.units import GiB, KiB, MiB
 from ullage.world import drivers
-from ullage.world.drivers import amd, apple, host, intel, nvidia
+from ullage.world.drivers import _processes, amd, apple, host, intel, nvidia
 from ullage.world.drivers._sysfs import module_release
 
 
@@ -40,6 +40,13 @@ def test_a_kernel_module_tells_its_release_or_has_the_kernels(tmp_path: Path) ->
     assert module_release(("amdgpu",), tmp_path) == "6.12.12"
     assert module_release(("xe", "i915"), tmp_path) == os.uname().release
     assert module_release(("xe",), tmp_path) == ""
+
+
+def test_a_number_that_was_given_again_as_processes_were_read_ends_the_search(tmp_path: Path) -> None:
+    for pid, parent in ((10, 20), (20, 10), (30, 20)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) S {parent} 1 1")
+    assert [one.pid for one in _processes.tree(tmp_path, 10)] == [10, 20, 30]
 
 
 def test_amd_smi_tells_memory_load_and_processes() -> None:

@@ -10,10 +10,12 @@ def tree(proc: Path, pid: int) -> tuple[ProcessMemory, ...]:
     """The process and all below it, each before those it started, as numbers come round again; none where it is gone."""
     parents = {int(folder.name): _parent(folder) for folder in proc.glob("[0-9]*")}
     below: list[int] = []
+    seen: set[int] = set()  # one whose number was given again as we read may be below itself
     level = [pid] if pid in parents else []
     while level:
         below += level
-        level = sorted(child for child, parent in parents.items() if parent in level)
+        seen.update(level)
+        level = sorted(child for child, parent in parents.items() if parent in level and child not in seen)
     return tuple(_memory(proc / str(one), one, parents[one]) for one in below)
 
 
