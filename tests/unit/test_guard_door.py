@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 from tests.cases import A100, RTX_3090, vllm_case
 
-from ullage.commands.serve_guard import GuardDoor, open_door
+from ullage.commands.serve_guard import OPTIONS, GuardDoor, open_door
 from ullage.commands.serving import Serving
-from ullage.commands.verb import Flags
+from ullage.commands.verb import Flags, Option
 from ullage.domain.admission import DeviceReading, EngineReady, Event, Limits, State
 from ullage.domain.guard import Guard
 from ullage.domain.plan import DeviceVerdict
@@ -25,6 +25,7 @@ from ullage.ports import World
 from ullage.units import GiB
 
 ENGINE = find("vllm")
+GIVEN: dict[str, str | int | bool] = {"text": "x", "whole": 3, "flag": True}
 
 
 def outcome(name: str = "Qwen3-8B", card: tuple[str, float, tuple[int, int]] = A100, **settings: Any) -> Outcome:
@@ -101,9 +102,9 @@ def test_a_server_that_others_reach_without_a_key_says_so(host: str, argv: tuple
     assert [f"whoever reaches {host} port 8000 is answered, as no key is asked for" in note for note in notes] == [True] * is_said
 
 
-@pytest.mark.parametrize("option", ["keys_file", "records"])
-def test_what_the_guard_is_to_do_is_refused_where_there_is_none(option: str) -> None:
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.name != "no_guard"], ids=lambda option: option.name)
+def test_what_the_guard_is_to_do_is_refused_where_there_is_none(option: Option) -> None:
     serving = SimpleNamespace(host="127.0.0.1", case=None, notes=("no model",))
     for flags, why in (({"no_guard": True}, "--no-guard"), ({}, "no model")):
-        with pytest.raises(InputError, match=rf"^--{option.replace('_', '-')} .* there is no guard: .*{why}"):
-            open_door(Flags({option: "x", **flags}), cast("World", None), cast("Serving", serving))
+        with pytest.raises(InputError, match=rf"^{option.spellings[0]} .* there is no guard: .*{why}"):
+            open_door(Flags({option.name: GIVEN[option.kind], **flags}), cast("World", None), cast("Serving", serving))

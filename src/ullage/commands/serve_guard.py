@@ -27,7 +27,11 @@ OPTIONS = (
     Option("no_guard", "flag", "Let callers reach the engine itself.", panel="Guard"),
     Option("keys_file", "text", "API keys that callers give, one a line.", "FILE", panel="Guard"),
     Option(
-        "records", "text", "Append what became of each request, as a line of JSON without its text (docs/guard.md).", "FILE", panel="Guard"
+        "records",
+        "text",
+        "Append what became of each request, as a line of JSON without its text; at 64 MiB it becomes FILE.1 (docs/guard.md).",
+        "FILE",
+        panel="Guard",
     ),
     Option("queue", "whole", "Requests that may wait.", "N", panel="Guard"),
     Option("deadline", "whole", "How long a request may wait.", "SECONDS", panel="Guard"),
@@ -119,11 +123,8 @@ def _accelerators(outcome: Outcome) -> tuple[DeviceVerdict, ...]:
 def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor | None, tuple[str, ...]]:
     """The guard, and what to say of it, or why there is none. Raises WorldError and InputError."""
     exposed = _exposed(flags, world, serving)
-    for name, meaning in (("keys_file", "names the keys that the guard asks for"), ("records", "is written by the guard")):
-        if flags.text(name) and (flags.flag("no_guard") or serving.case is None):
-            why = "--no-guard" if flags.flag("no_guard") else f"nobody could plan this command ({'; '.join(serving.notes)})"
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} {meaning}, and there is no guard: {why}; leave {option} out")
+    if flags.flag("no_guard") or serving.case is None:
+        _check_unguarded(flags, serving)
     if flags.flag("no_guard"):
         return None, exposed
     if serving.case is None:
@@ -149,6 +150,16 @@ def open_door(flags: Flags, world: World, serving: Serving) -> tuple[GuardDoor |
     why = "" if documents or metadata else "no tokeniser is at hand, so prompts are counted by a bound"
     guard = world.guards.open(options, begin(cost, limits, foresight), step, documents, metadata)
     return GuardDoor(guard, serving.engine, world, outcome), tuple(note for note in (why, how, *exposed) if note)
+
+
+def _check_unguarded(flags: Flags, serving: Serving) -> None:
+    """Raises InputError for what the guard is to do where there is none."""
+    for option in OPTIONS:
+        if option.name == "no_guard" or not (flags.flag(option.name) if option.kind == "flag" else flags.text(option.name)):
+            continue
+        why = "--no-guard" if flags.flag("no_guard") else f"nobody could plan this command ({'; '.join(serving.notes)})"
+        spelling = option.spellings[0]
+        raise InputError(f"{spelling} is for the guard, and there is no guard: {why}; leave {spelling} out")
 
 
 def _exposed(flags: Flags, world: World, serving: Serving) -> tuple[str, ...]:
