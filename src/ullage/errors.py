@@ -9,7 +9,9 @@ _SHORT = {
     errno.ENOMEM: "free memory, or raise the limit on it (ulimit -v, the container's), as there is too little",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "close files, as the machine has as many open as it may",
-    errno.EIO: "look at the disk, which cannot be read there",
+    errno.EIO: "look at the disk, which fails there",
+    errno.ENOSPC: "free space on the disk, which is full",
+    errno.EDQUOT: "free space, or have the quota of it raised",
 }
 
 

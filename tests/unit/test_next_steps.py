@@ -15,6 +15,8 @@ from ullage.world.proxy import asked as guard_asked
 def test_a_machine_that_is_short_of_something_is_not_told_to_look_at_the_path() -> None:
     assert "free memory" in step_after(OSError(errno.ENOMEM, "Cannot allocate memory"))
     assert "open files" in step_after(OSError(errno.EMFILE, "Too many open files"))
+    assert "free space" in step_after(OSError(errno.ENOSPC, "No space left on device"))
+    assert "read" not in step_after(OSError(errno.EIO, "Input/output error"))  # it may have been a write
     for number in (errno.ENOENT, errno.EACCES):
         assert step_after(OSError(number, "")) == step_after(EOFError()) == "check the path and its permissions"
     assert step_after(OSError(errno.ENOENT, ""), "give another path to -o") == "give another path to -o"
