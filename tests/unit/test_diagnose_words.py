@@ -75,6 +75,8 @@ NO_MEMORY = (
     "error: invalid argument: --flash-attention",
     "ullage.runtime: /models/gone.gguf does not exist: give a directory with .safetensors files, or a .gguf file",
     "ullage.runtime: --model is no option of the runtime",
+    "ullage.runtime: error: --model is no option of the runtime",
+    "ullage.runtime: error: q9: no such type of the cache",
     "gguf_init_from_file: failed to open GGUF file '/models/gone.gguf'",
     "ValueError: Unrecognized model in /models/x. Should have a `model_type` key in its config.json",
     "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",

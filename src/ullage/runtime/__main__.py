@@ -26,7 +26,8 @@ def main() -> int:
 
         return run(asked, remarks, BEGAN)
     except UllageError as error:
-        print(f"ullage.runtime: {error}", file=sys.stderr)  # noqa: T201 - the program's own voice
+        said = str(error).removeprefix("error: ")  # memory that is refused says so itself
+        print(f"ullage.runtime: error: {said}", file=sys.stderr)  # noqa: T201 - the program's own voice
         return error.exit_code
 
 

@@ -18,8 +18,8 @@ _PATTERNS: Final = (
         "error.process_memory",
         "",
         re.compile(
-            r"(out of memory while the libraries|cannot allocate memory for thread-local data|terminate called after throwing .{0,40}bad_alloc"
-            r"|libgomp: Thread creation failed)"
+            r"(out of memory while the libraries|cannot allocate memory for thread-local data"
+            r"|terminate called after throwing .{0,40}bad_alloc|libgomp: Thread creation failed)"
         ),
     ),
     ("error.host_oom", "", re.compile(r"(out of memory (?:while|in a step)|\bMemoryError\b|\bErrno 12\b)")),
@@ -28,8 +28,8 @@ _PATTERNS: Final = (
     ("error.family", "", re.compile(r"the runtime does not run the family '([^']{1,80})'")),
     ("error.engine", "", re.compile(r"ullage\.runtime: error: the engine failed: (\w{1,80})")),
     ("listening", "", re.compile(r"ullage\.runtime: listening on (\S{1,200})")),
-    # What it says of its work begins with a word for it; what is left is why it does not begin.
-    ("error.arguments", "", re.compile(r"ullage\.runtime: (?!\w{2,12}: |stopped )(\S.{1,300})")),
+    # Why it does not begin; before that began with a word for it, it was what is left of what does.
+    ("error.arguments", "", re.compile(r"ullage\.runtime: (?:error: |(?!\w{2,12}: |stopped ))(\S.{1,300})")),
 )
 
 READS: Final = (*FOUND, *(pattern for _, _, pattern in _PATTERNS))
