@@ -225,15 +225,15 @@ def readied(serving: Serving, flags: Flags, world: World, host: str, port: int, 
 
 
 def _not_installed(serving: Serving, command: Command) -> str:
-    profile, checkout = serving.engine.profile, serving.server.checkout
+    profile, server = serving.engine.profile, serving.server
     package = f"'{profile.package}'" if "[" in profile.package else profile.package
     how = f"install {profile.package}" if " " in profile.package else f"pip install {package}"
     shown = " ".join(command.argv[: 3 if command.argv[1:2] == ("-m",) else 2] if command.argv[0].startswith("python") else command.argv[:1])
-    if checkout:
-        folder = checkout.rpartition("/")[2]
+    if server.checkout:
+        folder = server.checkout.rpartition("/")[2]
         return (
-            f"{folder}, which serves {profile.title}, is not here ({shown!r} is not found): `git clone {checkout}`, run its start.sh once "
-            f"to make its environment, and say where it is with --engine-dir {folder}; --program WORDS says how it is started otherwise"
+            f"{folder}, which serves {profile.title}, is not here ({shown!r} is not found): `git clone {server.clone}`, run its start.sh "
+            f"once to make its environment, and say where it is with --engine-dir {folder}; --program WORDS says how it is started otherwise"
         )
     return (
         f"{profile.title} is not installed here ({shown!r} is not found): {how}, or say where it is with --engine-dir DIR "

@@ -56,7 +56,13 @@ class Server:
     settings: tuple[tuple[str, Value], ...] = ()  # what makes a plan of the engine such a server
     images: tuple[tuple[str, str], ...] = ()  # container image by kind of device, with {version}
     folder_flag: str = ""  # names the folder in which it looks for a published model, which it does not fetch
-    checkout: str = ""  # the repository that holds the program, and a branch before it where it has to be one; no package does
+    checkout: str = ""  # the repository that holds the program; no package does
+    branch: str = ""  # of that repository, where it has to be another than its first
+
+    @property
+    def clone(self) -> str:
+        """The words behind `git clone` that fetch the program; empty where a package holds it."""
+        return f"--branch {self.branch} {self.checkout}" if self.branch else self.checkout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

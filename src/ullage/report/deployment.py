@@ -112,7 +112,7 @@ def needs_image(deployment: Deployment) -> str:
     if not deployment.image:
         built = f"build one from a Python image with `RUN pip install '{deployment.package}'` and " if deployment.package else ""
         if deployment.server.checkout:
-            built = f"build one by docker/Dockerfile of `git clone {deployment.server.checkout}` and "
+            built = f"build one by docker/Dockerfile of `git clone {deployment.server.clone}` and "
         raise InputError(
             f"no container image is known for {deployment.title.partition(':')[0]} on {deployment.kind}: {built}give one with --image NAME"
         )
