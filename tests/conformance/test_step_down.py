@@ -10,6 +10,7 @@ from ullage.domain.machine import HOST
 from ullage.domain.plan import Command, Limit
 from ullage.domain.supervision import Launch
 from ullage.engines import engines, find, first_aid
+from ullage.errors import InputError
 from ullage.planning.answer import answer
 from ullage.planning.step_down import adviser, next_remedies
 
@@ -55,6 +56,13 @@ def test_what_cannot_be_made_another_command_is_passed_over_for_what_can(name: s
     step = advise(launch, (), Limit.WORKSPACE)
     assert step is not None
     assert step.changes == others[0]
+
+    def failing(old: Case, new: Case, was: Command) -> Command:
+        if new == refused:
+            raise InputError("it cannot be made ready")
+        return made(old, new, was)
+
+    assert adviser(engine, next_remedies(engine, first_aid(name)), failing)(launch, (), Limit.WORKSPACE) == step
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -36,10 +36,10 @@ def adviser(
             return None
         try:
             found = next_remedies(launch.case, answer(engine, launch.case), facts, limit)
-            ready = ((remedy, prepared(launch.case, remedy.case, launch.command)) for remedy in found)
-            remedy, made = next(((remedy, made) for remedy, made in ready if made not in {None, launch.command}), (None, None))
         except UllageError:  # outside what the engine's rules know: there is nothing to advise
             return None
+        ready = ((remedy, _made(prepared, launch.case, remedy.case, launch.command)) for remedy in found)
+        remedy, made = next(((remedy, made) for remedy, made in ready if made not in {None, launch.command}), (None, None))
         if remedy is None or made is None:
             return None
         causes = diagnosed(engine, None, launch.case, facts).causes
@@ -47,6 +47,14 @@ def adviser(
         return StepDown(launch=Launch(command=made, case=remedy.case), changes=remedy.changes, text=in_words(launch.case, remedy) + why)
 
     return next_step
+
+
+def _made(prepared: Prepared, before: Case, after: Case, command: Command) -> Command | None:
+    """The command for a change; None where it cannot be made, which says nothing of the next one."""
+    try:
+        return prepared(before, after, command)
+    except UllageError:
+        return None
 
 
 def _why(cause: Cause) -> str:
