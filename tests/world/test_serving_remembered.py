@@ -105,6 +105,15 @@ def test_a_program_of_no_python_tells_no_release(tmp_path: Path) -> None:
     assert installed.release(str(long), ("pytest",)) == pytest.__version__
 
 
+def test_a_checkout_in_the_current_folder_does_not_tell_the_release_of_a_program_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path, "vllm", "0.11.0")
+    monkeypatch.chdir(tmp_path)
+    assert installed.release(str(program(tmp_path)), ("vllm",)) == ""
+    assert installed.release(sys.executable, ("vllm",)) == "0.11.0"  # which finds modules here too
+
+
 def test_a_tuning_is_of_the_release_that_is_installed(tmp_path: Path) -> None:
     package(tmp_path, "vllm", "9.1.0")
     program(tmp_path, "raise SystemExit(2)")

@@ -13,6 +13,7 @@ _PYTHONS = ("python", "python3")
 _SECONDS = 60
 _HAS = "import importlib.util as u, sys; sys.exit(u.find_spec(sys.argv[1]) is None)"
 _RELEASES = "import importlib.metadata as m, sys; print(next((d.version for n in sys.argv[1:] for d in m.distributions(name=n)), ''))"
+_ELSEWHERE = "import sys; sys.path[:] = filter(None, sys.path); "  # a script has its own folder first on its path, not the current one
 _BEGINNING = 512  # bytes of a script that name its interpreter
 _INTERPRETER = re.compile(r"""\A#! ?(?:\S*/env (?:-S )?)?(\S*python[\d.]*)\s|\A#!/bin/sh\n'''exec' "?([^"\n]*python[\d.]*)"? """)
 
@@ -65,8 +66,9 @@ def release(program: str, packages: tuple[str, ...]) -> str:
     python = _interpreter_of(program) if packages else None
     if python is None:
         return ""
+    asking = _RELEASES if python == program else _ELSEWHERE + _RELEASES
     try:
-        asked = subprocess.run([python, "-c", _RELEASES, *packages], capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603 - as above
+        asked = subprocess.run([python, "-c", asking, *packages], capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603 - as above
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return ""
     return asked.stdout.strip() if asked.returncode == 0 else ""
