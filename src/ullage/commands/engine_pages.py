@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ullage import engines, wire
 from ullage.commands.verb import Option
 from ullage.domain.facts import Fact
+from ullage.domain.guard import WAITING
 from ullage.domain.hyperparameters import Json
 from ullage.domain.reading import EngineReading, Page
 from ullage.errors import InputError, MalformedFileError
@@ -17,7 +18,7 @@ _ADDRESS = re.compile(r"(?P<scheme>https?)://(?P<user>[^/@]*@)?(?P<rest>[^\s?#]+
 API_KEY = Option(
     "api_key_file", "text", "A file with the key that the engine asks for; else the variable ULLAGE_API_KEY.", "FILE", panel="Engine"
 )
-_QUEUED = re.compile(r"^ullage_guard_waiting_requests (\d+)$", re.MULTILINE)
+_QUEUED = re.compile(rf"^{WAITING} (\d+)$", re.MULTILINE)
 _STARTED = ("weights_bytes", "kv_bytes", "kv_tokens")  # what a log says once, when the engine starts
 
 

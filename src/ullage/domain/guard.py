@@ -68,6 +68,7 @@ class Series(NamedTuple):
     label: str = ""
 
 
+WAITING = "ullage_guard_waiting_requests"
 SERIES = (
     Series("ullage_guard_requests_total", "counter", "Requests that have ended, by how.", "end"),
     Series("ullage_guard_tokens_total", "counter", "Tokens of prompts and of answers of requests that have ended.", "of"),
@@ -76,7 +77,7 @@ SERIES = (
     Series("ullage_guard_in_flight_requests", "gauge", "Requests that the engine has."),
     Series("ullage_guard_in_flight_sequences", "gauge", "Sequences of those requests."),
     Series("ullage_guard_allowed_sequences", "gauge", "Sequences that may be in flight just now."),
-    Series("ullage_guard_waiting_requests", "gauge", "Requests that wait in the guard, those held for a restart among them."),
+    Series(WAITING, "gauge", "Requests that wait in the guard, those held for a restart among them."),
     Series("ullage_guard_reserved_bytes", "gauge", "Cache that is reserved for the requests in flight."),
     Series("ullage_guard_pool_bytes", "gauge", "The engine's cache, as planned."),
     Series("ullage_guard_engine_up", "gauge", "1 where the engine answers."),
