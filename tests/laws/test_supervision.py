@@ -278,6 +278,17 @@ def test_an_engine_is_not_told_to_end_because_its_keeper_was_held_up() -> None:
     assert not any(isinstance(action, Stop) for action in actions)
 
 
+@given(st.floats(min_value=POLICY.probe_seconds + POLICY.question_seconds + 0.1, max_value=9000.0))
+def test_an_unwell_engine_is_asked_again_and_given_its_time_after_its_keeper_was_held_up(held: float) -> None:
+    state, _ = step(ready(), Unhealthy(at=5.0, reason="503"))
+    state, actions = step(state, Tick(at=5.0 + held))
+    assert actions == (ProbeHealth(seconds=POLICY.question_seconds),)
+    state, actions = step(state, Tick(at=5.0 + held + POLICY.unhealthy_seconds - 0.1))
+    assert actions == ()
+    _, actions = step(state, Tick(at=5.0 + held + POLICY.unhealthy_seconds + 0.1))
+    assert actions[-1] == Stop(signal=15)
+
+
 def test_an_engine_that_is_well_in_between_is_left_alone() -> None:
     state = ready()
     for turn in range(1, 10):

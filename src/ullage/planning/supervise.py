@@ -142,12 +142,19 @@ def _tick(state: State, event: Tick) -> Answer:  # noqa: PLR0911 - one answer fo
         case Phase.STARTING if state.is_running and event.at - state.started_at >= state.policy.start_seconds:
             why = f"not ready {state.policy.start_seconds:.0f} s after its start"
             return _stop_unwell(state, event.at, f"{why}: {state.unwell_reason}" if state.unwell_reason else why)
+        case Phase.READY if _was_held_up(state, event.at):
+            return replace(state, is_probing=True, unwell_since=event.at), (ProbeHealth(seconds=_question_seconds(state)),)
         case Phase.READY if state.unwell_since is not None and event.at - state.unwell_since >= state.policy.unhealthy_seconds:
             why = f"it has not answered well for {event.at - state.unwell_since:.0f} s: {state.unwell_reason}"
             return _stop_unwell(state, event.at, why)
         case Phase.STARTING | Phase.READY if state.is_running and not state.is_probing and event.at >= state.probe_at:
             return replace(state, is_probing=True), (ProbeHealth(seconds=_question_seconds(state)),)
     return state, ()
+
+
+def _was_held_up(state: State, at: float) -> bool:
+    """Whether an unwell engine was not asked when it should have been: that time is no silence of its own."""
+    return state.unwell_since is not None and not state.is_probing and at > state.probe_at + _question_seconds(state)
 
 
 def _stop_unwell(state: State, at: float, reason: str) -> Answer:
