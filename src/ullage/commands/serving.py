@@ -233,7 +233,8 @@ def _not_installed(serving: Serving, command: Command) -> str:
         folder = server.checkout.rpartition("/")[2]
         return (
             f"{folder}, which serves {profile.title}, is not here ({shown!r} is not found): `git clone {server.clone}`, run its start.sh "
-            f"once to make its environment, and say where it is with --engine-dir {folder}; --program WORDS says how it is started otherwise"
+            f"once to make its environment, and say where it is with --engine-dir {folder}; "
+            f"--program WORDS says how it is started otherwise"
         )
     return (
         f"{profile.title} is not installed here ({shown!r} is not found): {how}, or say where it is with --engine-dir DIR "
