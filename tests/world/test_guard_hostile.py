@@ -21,6 +21,7 @@ from ullage.planning.admit import begin, step
 from ullage.world.proxy.counting import PromptCounter
 from ullage.world.proxy.foreign import why_foreign
 from ullage.world.proxy.guard import RealGuard
+from ullage.world.proxy.headers import SignedRequest
 
 BODY = wire.dumps({"messages": HELLO}).encode()  # type: ignore[dict-item]
 
@@ -258,6 +259,18 @@ async def test_what_the_engine_runs_on_and_would_have_callers_keep_is_not_passed
         await raw(guard.url, twice)
         assert "X-Three" not in engine.asked[-1][2]
     await engine.die()
+
+
+@on_a_loop
+async def test_every_answer_of_the_guard_says_so_where_aiohttp_offers_no_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(SignedRequest, "_prepare_hook")
+    async with loopback_engine() as engine, guarded(engine) as guard, aiohttp.ClientSession() as session:
+        for path in ("/health", "/metrics", "/nowhere", "/v1/models"):
+            async with session.get(guard.url + path) as seen:
+                assert seen.headers["Server"] == "ullage", path
+        for asked in ({"stream": True}, {"stream": False}, {"max_tokens": -1}):
+            async with session.post(guard.url + "/v1/chat/completions", json={"messages": HELLO, **asked}) as seen:
+                assert seen.headers["Server"] == "ullage", asked
 
 
 @on_a_loop

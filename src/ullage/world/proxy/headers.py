@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -28,10 +28,15 @@ Headers = CIMultiDictProxy[str]
 
 
 class SignedRequest(web.BaseRequest):
-    """A request whose answer says who gives it, and not on what that runs."""
+    """A request whose answer says who gives it, also where aiohttp answers of itself what is no request."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        response.headers["Server"] = "ullage"
+        sign(response.headers)
+
+
+def sign(answered: MutableMapping[str, str]) -> None:
+    """Say who answers, and not on what that runs."""
+    answered["Server"] = "ullage"
 
 
 def _named(headers: Headers) -> frozenset[str]:
@@ -50,7 +55,9 @@ def to_engine(headers: Headers, engine_key: str | None, *, drops_key: bool) -> C
 def to_client(headers: Headers) -> CIMultiDict[str]:
     """An engine's headers as the client gets them; the body keeps the coding it has."""
     left_out = _HOP | _NOT_TOLD | _named(headers)
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
+    passed = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
+    sign(passed)
+    return passed
 
 
 def nbytes(headers: Mapping[str, str]) -> int:

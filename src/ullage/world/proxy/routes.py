@@ -57,6 +57,12 @@ class Routes:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request. What goes wrong here is said without anything of the request."""
+        answer = await self._answered_or_failed(request)
+        if not answer.prepared:
+            headers.sign(answer.headers)
+        return answer
+
+    async def _answered_or_failed(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._answered(request)
         except Exception as error:
