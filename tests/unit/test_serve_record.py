@@ -10,6 +10,7 @@ from ullage.commands.serve_record import Recorder
 from ullage.domain.baseline import Exit, Run
 from ullage.domain.case import Version
 from ullage.domain.facts import Fact
+from ullage.domain.ledger import Purpose
 from ullage.domain.plan import Command
 from ullage.domain.reading import DeviceReading, HostReading, ProcessMemory, ProcessUse
 from ullage.domain.supervision import Kind, Launch, Line, Say, Started, Tick
@@ -82,6 +83,14 @@ def test_a_run_is_stored_when_it_is_ready_and_now_and_then_and_its_end_takes_the
     recorder.heard(Started(at=1000.0, pid=ENGINE))
     recorder.remember(ended())
     assert len(store.runs) == 2
+
+
+def test_what_was_told_at_the_start_is_remembered_at_the_end_however_much_was_told_since(recorder: Recorder, store: Kept) -> None:
+    recorder.heard(Line(at=2.0, fact=Fact(name="weights_bytes", value=8 * GiB, unit="bytes", details=(("rank", 0),))))
+    recorder.ready(LAUNCH)
+    recorder.remember(ended(facts=(Fact(name="kv_cache_usage", value=0.5),) * 256))
+    (run,) = store.runs.values()
+    assert Purpose.WEIGHTS in {one.purpose for one in run.seen}
 
 
 def test_a_store_that_is_full_is_told_of_at_the_end_and_ends_no_engine(recorder: Recorder, store: Kept) -> None:

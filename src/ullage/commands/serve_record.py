@@ -88,11 +88,12 @@ class Recorder:
         killed = Exit.KILLED if ended.signal is not None else Exit.CRASHED
         try:
             self._case = ended.launch.case
+            errors = (fact for fact in ended.facts if fact.is_error)  # its other facts are only the last ones
             now = datetime.now(UTC)
             self._ready_seconds = ended.ready_seconds
             self._world.store.append(
                 replace(
-                    self._so_far(self._case, now - timedelta(seconds=ended.ended_at - ended.started_at), ended.facts),
+                    self._so_far(self._case, now - timedelta(seconds=ended.ended_at - ended.started_at), (*self._facts, *errors)),
                     ended_at=now,
                     exit=_EXITS.get(ended.kind, killed),
                     out_of_memory=_deaths(ended, now, self._devices or (HOST,)),
