@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.cases import GPU_80, bundled, machine, raw_vllm_case
 from tests.runs import FIRST_DAY, seen
 
-from ullage.domain.baseline import Run
+from ullage.domain.baseline import Exit, Run
 from ullage.domain.case import Case
 from ullage.domain.ledger import Amount, Purpose
 from ullage.domain.workload import Workload
@@ -98,7 +98,7 @@ def runs_of(case: Case, shares: list[float], engine: str = "transformers") -> tu
             amount = run.promise("gpu0", purpose, phase)
             assert amount is not None
             readings.append(seen(round(amount.expected * share), purpose, phase))
-        found.append(replace(run, seen=tuple(readings)))
+        found.append(replace(run, seen=tuple(readings), exit=Exit.FINISHED))
     return tuple(found)
 
 

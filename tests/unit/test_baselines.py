@@ -124,6 +124,11 @@ def test_a_new_driver_starts_anew() -> None:
     assert [run.id for run in comparable(ENGINE.resolve(case()), [new, *reversed(old)])] == ["r3"]
 
 
+def test_a_run_that_goes_on_or_whose_end_nobody_saw_teaches_nothing() -> None:
+    ended = [ran(number) for number in range(2)]
+    assert comparable(ENGINE.resolve(case()), [replace(ran(2), exit=Exit.RUNNING, ended_at=None), *ended]) == ended
+
+
 def test_a_devices_whole_reading_teaches_what_was_not_seen_by_itself() -> None:
     runs = []
     for number in range(3):
@@ -161,7 +166,7 @@ def test_a_budget_that_the_cache_fills_is_not_blamed_on_its_parts() -> None:
         run = run_of(plan, id=str(number), started_at=FIRST_DAY)
         amount = run.promise("gpu0", None, Phase.RESIDENT)
         assert amount is not None
-        runs.append(replace(run, seen=(seen(amount.expected + 100 * MiB, None, Phase.RESIDENT),)))
+        runs.append(replace(run, exit=Exit.FINISHED, seen=(seen(amount.expected + 100 * MiB, None, Phase.RESIDENT),)))
     (term,) = corrections(find("vllm").resolve(asked), runs)
     assert term[1:] == (None, Phase.RESIDENT)
     after = evaluate(calibrated(find("vllm"), runs), asked).ledger

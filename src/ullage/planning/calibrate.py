@@ -20,7 +20,7 @@ MOST_RUNS = 50  # the newest; older ones say what the machine was
 COUNTED = frozenset({Purpose.WEIGHTS, Purpose.KV_CACHE, Purpose.STATE, Purpose.OTHERS})
 _SCALES = frozenset({Purpose.ACTIVATIONS, Purpose.LOGITS, Purpose.WORKSPACE, Purpose.GRAPHS, Purpose.STAGING})
 _UNDER_LOAD = frozenset({Phase.PREFILL, Phase.DECODE})
-_BROKEN = frozenset({Exit.OUT_OF_MEMORY, Exit.CRASHED})
+_NOT_WELL = frozenset({Exit.OUT_OF_MEMORY, Exit.CRASHED, Exit.RUNNING})  # the last has not come to its peak, or nobody saw its end
 _ALIKE = 1 + 1e-9
 _CLEARLY = 1.5  # one way to see the runs is steadier than the other by this much, or nothing tells which is right
 _BEYOND = 0.1
@@ -94,7 +94,7 @@ def comparable(case: Case, runs: Iterable[Run]) -> list[Run]:
 
     Words and switches among the settings are the same too: they choose other kernels, where a number only says how much.
     """
-    found = [run for run in runs if run.exit not in _BROKEN and not run.out_of_memory and _is_like(run, case)]
+    found = [run for run in runs if run.exit not in _NOT_WELL and not run.out_of_memory and _is_like(run, case)]
     return [run for run in found if run.machine.driver == found[0].machine.driver][:MOST_RUNS]
 
 
