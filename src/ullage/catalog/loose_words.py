@@ -19,12 +19,13 @@ _SAID: Final = tuple(
                 r"|check_enough_kv_cache_memory"
             ),
         ),
+        # Words before it that tell what it was done to; the Chinese one makes the passive.
         (
             "error.host_killed",
             (
                 r"\b(?:messages?|says?|saying|prints?|output|just|gets?|got|being|was|is|process|automatically)\b[:,]? ?"
                 r"[`'\"*]{0,2}killed\b"
-                r"|[\u4e00-\u9fff]\W{0,2}kill(?:ed)?(?![a-z])"
+                r"|\u88ab ?kill(?:ed)?(?![a-z])"
             ),
         ),
         # The memory of the machine: \u5185\u5b58 where a device's is \u663e\u5b58.
@@ -43,7 +44,7 @@ _SAID: Final = tuple(
         (
             "error.memory",
             (
-                r"(?<![a-z])OOM(?:s|ing|ed)?(?![a-z])|out[ -]?of[ -]?mem\w?\w?ory|command buffer \d{1,3} failed with status 5"
+                r"(?<![a-z])OOM(?:s|ing|ed)?(?![a-z])|out[ -]?of[ -]?mem\w?\w?ory|command buffer \d{1,3} failed"
                 r"|(?:not enough|insufficient) (?:GPU |device )?memory"
                 r"|runs out of .{0,20}memory|memory error"
                 r"|\b(?:cannot|can ?not|can't|could not|unable to) (?:load|start|run)\b.{0,80}\b(?:context|tokens|GPUs?|\d+ ?GB|\dx \w+)\b"

@@ -176,8 +176,7 @@ _MARKS: Final[tuple[tuple[Stage, tuple[str, ...]], ...]] = (
             r'"POST /(?:v1/|api/)?(?:chat|completions|generate|embed|messages|responses)',
             r"_log_task_completion|[Ww]hen (?:the|a) first (?:request|prompt)",
             # ggml's pool of a step's temporaries
-            r"in function alloc at \S*ggml-cuda|\blook_ahead_size\b|cuMemCreate\(&handle, reserve_size",
-            r"^(?:For|With|On|As soon as) .{0,30}\b(?:bigger|larger?|longe?r?) (?:prompt|context|input)s?\b",
+            r"in function alloc at \S*ggml-cuda",
             r"(?:context|prompt|input) (?:is|was|gets) (?:\w+er|more) than \d",
             r"Background loop (?:has errored|is stopped)|[Ee]ngine (?:background task|loop) (?:failed|has died|is not)",
         ),

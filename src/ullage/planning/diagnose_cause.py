@@ -20,7 +20,7 @@ _WEAK: Final = frozenset({Kind.WRONG_MODULE, Kind.MISSING_LIBRARY, Kind.DRIVER, 
 # Steps whose failure can have another reason, which they then say; what an allocation that failed can have been for.
 _WITH_REASON: Final = frozenset({Kind.GRAPHS, Kind.SAMPLER})
 _OPEN: Final = frozenset({Kind.WEIGHTS, Kind.WORKSPACE, Kind.ACTIVATIONS, Kind.GRAPHS})
-_MEMORY: Final = re.compile(r"memory|alloc|(?:\b|early)OOM|OUT_OF_", re.IGNORECASE)
+_MEMORY: Final = re.compile(r"memory|alloc|\bOOM|OUT_OF_", re.IGNORECASE)
 _NOT_MEMORY: Final = re.compile(r"illegal memory|memory access fault")
 _LEAST_REASON = 4
 _NOTHING: Final = "NoneType"

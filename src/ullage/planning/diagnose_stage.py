@@ -93,7 +93,7 @@ _OF_LENGTHS: Final = re.compile(
 )
 # Words about time: what failed had worked for a while.
 _OF_TIME: Final = re.compile(
-    r"\bover time\b|\bevery (?:\d[\d.]* )?(?:days?|hours?|minutes)\b|\b(?:second|next|subsequent|across) requests?\b|\bmemory leak"
+    r"\bover time\b|\bevery (?:\d[\d.]* )?(?:days?|hours?|minutes)\b|\b(?:second|next|subsequent) requests?\b|\bmemory leak"
     r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:hours?|minutes?|days?|while)\b"
     r"|\bafter (?:a|an|some|several|few|many|\d+)\b.{0,16}\b(?:(?:request|question|prompt|message|turn|chat|answer|generation|image)s?)\b"
     r"|\bmulti[- ]?batch|\b(?:large|big)(?:ger|r)? batch(?:es)?\b|\bbatch(?:ed)? (?:inference|generation|requests?|prompts?)\b"
