@@ -70,15 +70,15 @@ def ended(**said: object) -> Ended:
 
 
 def test_a_run_is_stored_when_it_is_ready_and_now_and_then_and_its_end_takes_the_same_place(recorder: Recorder, store: Kept) -> None:
-    recorder.heard(Tick(at=2.0))
+    recorder.keep(2.0)
     assert store.appended == 0
     recorder.ready(LAUNCH)
     for at in (3.0, 3.2, 60.0, 124.0, 125.0):
-        recorder.heard(Tick(at=at))
+        recorder.keep(at)
     (run,) = store.runs.values()
     assert (store.appended, run.exit, run.ended_at, [one.name for one in run.figures]) == (2, Exit.RUNNING, None, ["ready"])
     assert recorder.remember(ended()) == ""
-    recorder.heard(Tick(at=999.0))
+    recorder.keep(999.0)
     assert [one.exit for one in store.runs.values()] == [Exit.STOPPED]
     recorder.heard(Started(at=1000.0, pid=ENGINE))
     recorder.remember(ended())
@@ -96,14 +96,43 @@ def test_what_was_told_at_the_start_is_remembered_at_the_end_however_much_was_to
 def test_a_store_that_is_full_is_told_of_at_the_end_and_ends_no_engine(recorder: Recorder, store: Kept) -> None:
     store.is_full = True
     recorder.ready(LAUNCH)
-    recorder.heard(Tick(at=3.0))
+    recorder.keep(3.0)
     assert "no space is left" in recorder.remember(ended())
+
+
+def test_the_loop_that_keeps_the_engine_stores_nothing_that_goes_on(recorder: Recorder, store: Kept) -> None:
+    recorder.ready(LAUNCH)
+    assert recorder.heard(Tick(at=3.0)) == ()
+    assert store.appended == 0
+
+
+def test_a_store_that_breaks_is_said_once_and_ends_no_engine(recorder: Recorder, store: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "append", lambda _: 1 // 0)
+    recorder.ready(LAUNCH)
+    for at in (3.0, 200.0):
+        recorder.keep(at)
+    said = [say.text for at in (3.0, 4.0) for say in recorder.heard(Tick(at=at))]
+    assert said == ["this run is not remembered as it goes on: ZeroDivisionError: integer division or modulo by zero"]
+
+
+def test_an_end_that_comes_as_the_run_is_being_stored_stays(recorder: Recorder, store: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = store.append
+
+    def slowly(run: Run) -> None:
+        monkeypatch.setattr(store, "append", append)
+        recorder.remember(ended())
+        append(run)
+
+    monkeypatch.setattr(store, "append", slowly)
+    recorder.ready(LAUNCH)
+    recorder.keep(3.0)
+    assert [one.exit for one in store.runs.values()] == [Exit.STOPPED]
 
 
 def test_every_device_that_the_engine_uses_is_seen_with_what_is_its_own_and_the_driver(recorder: Recorder, store: Kept) -> None:
     recorder.ready(LAUNCH)
     recorder.look("")
-    recorder.heard(Tick(at=3.0))
+    recorder.keep(3.0)
     (run,) = store.runs.values()
     assert {one.device: run.own_bytes(one) for one in run.seen} == {"gpu0": 30 * GiB, "gpu1": 31 * GiB}
     assert {one.device for one in run.promised} >= {"gpu0", "gpu1"}

@@ -38,7 +38,10 @@ class Recorder:
         self._facts: list[Fact] = []
         self._case, self._devices = serving.case, tuple[str, ...]()
         self._release = serving.release
+        self._id = world.store.new_id()
         self._made: Stored | None = None
+        self._ended: Stored | None = None
+        self._trouble, self._is_said = "", False
         self._began = datetime.now(UTC)
         self._ready_seconds: float | None = None
         self._due: float | None = None
@@ -54,13 +57,13 @@ class Recorder:
         """A new process has new readings; returns what is to be said of what it told."""
         if isinstance(event, Started):
             self._pid, self._readings, self._facts = event.pid, Readings(), []
-            self._release, self._made, self._due = self._serving.release, None, None
+            self._release, self._id, self._due = self._serving.release, self._world.store.new_id(), None
             self._began, self._ready_seconds = datetime.now(UTC), None
         if isinstance(event, Line):
             return self._told(event.fact)
-        if isinstance(event, Tick) and self._due is not None and event.at >= self._due:
-            self._due = event.at + _STORE_SECONDS
-            self._keep()
+        if isinstance(event, Tick) and self._trouble and not self._is_said:
+            self._is_said = True
+            return (Say(text=f"this run is not remembered as it goes on: {self._trouble}"),)
         return ()
 
     def ready(self, launch: Launch) -> None:
@@ -91,29 +94,36 @@ class Recorder:
             errors = (fact for fact in ended.facts if fact.is_error)  # its other facts are only the last ones
             now = datetime.now(UTC)
             self._ready_seconds = ended.ready_seconds
-            self._world.store.append(
-                replace(
-                    self._so_far(self._case, now - timedelta(seconds=ended.ended_at - ended.started_at), (*self._facts, *errors)),
-                    ended_at=now,
-                    exit=_EXITS.get(ended.kind, killed),
-                    out_of_memory=_deaths(ended, now, self._devices or (HOST,)),
-                    note=f"{ended.kind}: {ended.reason}"[:_LONGEST_NOTE],
-                    log=() if ended.kind is Kind.STOPPED else ended.log,
-                )
+            self._ended = replace(
+                self._so_far(self._case, now - timedelta(seconds=ended.ended_at - ended.started_at), (*self._facts, *errors)),
+                ended_at=now,
+                exit=_EXITS.get(ended.kind, killed),
+                out_of_memory=_deaths(ended, now, self._devices or (HOST,)),
+                note=f"{ended.kind}: {ended.reason}"[:_LONGEST_NOTE],
+                log=() if ended.kind is Kind.STOPPED else ended.log,
             )
+            self._world.store.append(self._ended)
         except UllageError as error:
             return f"this run is not remembered: {error}"
-        finally:
-            self._made = None
         return ""
 
-    def _keep(self) -> None:
-        """Store a run that goes on; its end takes the same place."""
+    def keep(self, at: float) -> None:
+        """Now and then store a run that goes on; its end takes the same place, also where it came as this was being written.
+
+        Not for the thread that keeps the engine: a driver may hang, and a store may be locked.
+        """
+        if self._due is None or at < self._due or self._case is None:
+            return
+        self._due = at + _STORE_SECONDS
         try:
-            if self._case is not None:
-                self._world.store.append(self._so_far(self._case, self._began, self._facts))
+            going = self._so_far(self._case, self._began, tuple(self._facts))
+            self._world.store.append(going)
+            if self._ended is not None and self._ended.id == going.id:
+                self._world.store.append(self._ended)
         except UllageError:  # which is said at its end
             return
+        except Exception as error:  # noqa: BLE001 - what cannot be remembered does not make the engine unwell
+            self._trouble = f"{type(error).__name__}: {error}"
 
     def _told(self, fact: Fact) -> tuple[Say, ...]:
         if len(self._facts) < _MOST_FACTS:
@@ -122,7 +132,6 @@ class Recorder:
         if release is None or release == self._release or self._case is None:
             return ()
         self._release = release
-        self._made = replace(self._made, version=str(release)) if self._made is not None else None
         said = differs(self._serving.engine.profile, release, self._case.version)
         return (Say(text=said),) if said else ()
 
@@ -150,11 +159,11 @@ class Recorder:
 
     def _so_far(self, case: Case, began: datetime, facts: Iterable[Fact]) -> Stored:
         """The run as far as it has come."""
-        if self._made is None:
+        id_, made = self._id, self._made
+        if made is None or made.id != id_:
             plan = answer(self._serving.engine, as_told(self._serving.engine, case, self._release), remedies=False)
-            made = run_of(plan, id=self._world.store.new_id(), started_at=began, driver=driver_of(self._world, case))
-            self._made = replace(made, version=str(self._release or case.version))
-        made = self._made
+            self._made = made = run_of(plan, id=id_, started_at=began, driver=driver_of(self._world, case))
+        made = replace(made, version=str(self._release or case.version))
         readings = with_log(self._readings, made.promised, self._devices, facts)
         seconds = self._ready_seconds
         figures = (Figure(name="ready", value=seconds, unit="seconds"),) if seconds is not None else ()
@@ -214,4 +223,7 @@ class RecordingDoor:
     def pulse(self, at: float, page: str) -> None:
         """As the port says."""
         self._recorder.look(page)
-        self._door.pulse(at, page)
+        try:
+            self._door.pulse(at, page)
+        finally:
+            self._recorder.keep(at)
