@@ -95,6 +95,16 @@ def test_the_intel_kernel_driver_tells_totals_and_processes_but_no_sum_in_use(tm
     assert first.processes == (ProcessUse(pid=101, nbytes=9 * MiB),)
 
 
+def test_an_intel_card_has_the_release_of_the_module_that_drives_it(tmp_path: Path) -> None:
+    root, modules = tree("xe_files.json", tmp_path), tmp_path / "module"
+    for name, release in (("xe", "1.2.3"), ("i915", "4.5.6")):
+        (modules / name).mkdir(parents=True)
+        (modules / name / "version").write_text(f"{release}\n")
+    (card,) = {intel._card(total) for total in intel._stated(root / "drm")}
+    (card / "driver").symlink_to(tmp_path / "drivers" / "i915")
+    assert {one.driver for one in intel.from_files(5.0, root / "drm", root / "proc", modules)} == {"4.5.6"}
+
+
 def test_an_apple_chip_tells_what_the_accelerator_uses_of_the_hosts_memory() -> None:
     reading = apple.from_programs(5.0, 64 * GiB, program("apple.json"))
     assert (reading.total_bytes, reading.used_bytes, reading.utilisation) == (48 * GiB, 20 * GiB, 0.41)

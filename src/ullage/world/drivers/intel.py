@@ -10,7 +10,7 @@ from ullage.errors import MalformedFileError
 from ullage.units import KiB, MiB
 from ullage.world.drivers import _drm
 from ullage.world.drivers._program import Runner, output
-from ullage.world.drivers._sysfs import number
+from ullage.world.drivers._sysfs import module_release, number
 
 MODULES = ("xe", "i915")
 _CARDS = Path("/sys/class/drm")
@@ -34,7 +34,9 @@ def read_live(at: float, cards: Path = _CARDS) -> tuple[DeviceReading, ...]:
     return from_program(at, output) or from_files(at, cards)
 
 
-def from_files(at: float, cards: Path = _CARDS, proc: Path = Path("/proc")) -> tuple[DeviceReading, ...]:
+def from_files(
+    at: float, cards: Path = _CARDS, proc: Path = Path("/proc"), modules: Path = Path("/sys/module")
+) -> tuple[DeviceReading, ...]:
     """Each card or tile with its memory and the processes on it; the sum in use is not told."""
     return tuple(
         DeviceReading(
@@ -44,6 +46,7 @@ def from_files(at: float, cards: Path = _CARDS, proc: Path = Path("/proc")) -> t
             at=at,
             total_bytes=number(total),
             processes=_drm.processes(_card(total), proc),
+            driver=module_release(_module(_card(total)), modules),
         )
         for index, total in enumerate(_stated(cards))
     )
@@ -52,6 +55,12 @@ def from_files(at: float, cards: Path = _CARDS, proc: Path = Path("/proc")) -> t
 def _card(total: Path) -> Path:
     """The device's own directory, which is named after its slot."""
     return total.parent.parent if total.parent.name.startswith("tile") else total.parent / "device"
+
+
+def _module(card: Path) -> tuple[str, ...]:
+    """The kernel module that drives the card; both may be loaded."""
+    link = card / "driver"
+    return (link.resolve().name,) if link.is_symlink() else ()
 
 
 def from_program(at: float, run: Runner) -> tuple[DeviceReading, ...]:
