@@ -110,7 +110,12 @@ class _Run:
 
 
 def _ways(items: Sequence[tuple[Any, Any]], run: _Run | None = None) -> list[Way]:
-    """The ways of a sequence, of which ``run`` is what stands right before it."""
+    """The ways of a sequence, of which ``run`` is what stands right before it.
+
+    Of `CUDA (?:out of memory|error: [0-9])` there are two, each of one clause with one phrase: `cuda out of memory` and `cuda error `. What
+    stands before a branch is carried into each of its alternatives, and so are the letters right behind it: `(?:no|few) blocks` asks for
+    ` blocks`, and for `no blocks` in one way and `few blocks` in the other.
+    """
     run, rest = run or _Run(), list(reversed(items))
     clauses: list[Clause] = []
     parts: list[list[Way]] = []
@@ -137,7 +142,12 @@ def _ways(items: Sequence[tuple[Any, Any]], run: _Run | None = None) -> list[Way
 
 
 def _bounded(parts: list[list[Way]]) -> Iterator[list[Way]]:
-    """The same alternatives; where they would make too many ways, those of a part as one clause."""
+    """The same alternatives; where they would make too many ways, those of a part as one clause.
+
+    A part of 100 ways beside one of two (`red` and `x`; `blue`) would make 200. The second is then one way with one clause, of which any
+    phrase will do: `red` or `blue`, the most telling clause of each. That asks for less, so nothing is missed; where one of its ways asks
+    for nothing, the part is left out.
+    """
     count = 1
     for ways in parts:
         if count == 1 or count * len(ways) <= _MOST_WAYS:

@@ -26,7 +26,12 @@ _Table = dict[bytes, list[_Wanted]]
 
 
 class Words:
-    """The words of some patterns, and what is known of the words of the texts so far."""
+    """The words of some patterns, and what is known of the words of the texts so far.
+
+    `(?:KV|cache) .*too small` has two ways: `too small` and `kv `; `too small` and `cache `. Of each way the clause with the longest
+    word is looked for first, here `too small` in both, by its longest word, `small`: the key. A text with the word `smaller` holds that
+    key, and only then is it asked whether all clauses of one of the ways stand in it, and whether what is left of the pattern is found.
+    """
 
     def __init__(self, patterns: Iterable[re.Pattern[str]]) -> None:
         self._ways: _Table = defaultdict(list)  # by a part of a word that must stand in the text, none of which holds another
