@@ -65,6 +65,20 @@ def test_an_error_without_a_rank_is_of_the_rank_with_its_devices_number() -> Non
     assert term.measured == 31 * GiB
 
 
+def test_a_device_is_found_by_all_the_degrees_that_its_rank_is_tagged_with() -> None:
+    load = "[2025-08-01 10:00:00 {}] Load weight end. type=X, dtype=torch.bfloat16, avail mem=40.0 GB, mem usage={} GB.\n"
+    tags = ("PP0 TP0", "PP0 TP1", "PP1 TP0", "PP1 TP1")
+    failed = (
+        "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 2 has a total "
+        "capacity of 79.19 GiB of which 1.00 GiB is free. Of the allocated memory 72.80 GiB is allocated by PyTorch, and 300.00 MiB is "
+        "reserved by PyTorch but unallocated.\n"
+    )
+    text = "python -m sglang.launch_server --model-path Qwen/Qwen2.5-72B-Instruct --tp-size 2 --pp-size 2\n"
+    budget = diagnosed(text + "".join(load.format(tag, 30 + rank) for rank, tag in enumerate(tags)) + failed).budget
+    assert budget is not None
+    assert next(term.measured for term in budget.terms if term.purpose is Purpose.WEIGHTS) == 32 * GiB
+
+
 def test_of_many_ranks_the_one_in_the_middle_is_kept_as_well() -> None:
     loads = "".join(
         f"(Worker_TP{rank} pid={100 + rank}) INFO 10-01 10:00:40 [gpu_model_runner.py:2653] Model loading took {10 + rank}.5 GiB and "

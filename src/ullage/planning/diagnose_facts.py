@@ -8,6 +8,7 @@ from ullage.domain.cause import Log, Sighting
 from ullage.domain.facts import Fact
 from ullage.domain.ledger import Purpose
 from ullage.frozen import dataclass
+from ullage.planning.ranks import writer_of
 
 # Names of figures and what they measure; the last that the log says counts.
 _PURPOSES: Final = {
@@ -25,7 +26,6 @@ _PURPOSES: Final = {
     "output_bytes": Purpose.LOGITS,
 }
 _CARD: Final = re.compile(r"(?:cuda|rocm|hip|xpu|sycl|vulkan|gpu)?[:_ ]?(\d{1,3})", re.IGNORECASE)
-_RANK: Final = re.compile(r"TP[ _]?(\d{1,3})(?!\d)")
 _NUMBERS: Final = re.compile(r"\d+")
 _RELEASE: Final = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
 _ANY: Final = 320 << 30  # more than any device has
@@ -114,8 +114,7 @@ def _failed_rank(seen: Iterable[Sighting], device: str) -> str:
     if error is None or error.rank in ranks:
         return error.rank if error is not None else ""
     card = _CARD.fullmatch(device)
-    numbered = ((rank, _RANK.search(rank)) for rank in ranks)
-    return next((rank for rank, number in numbered if card is not None and number is not None and number[1] == card[1]), error.rank)
+    return (writer_of(int(card[1]), ranks) if card is not None else None) or error.rank
 
 
 def _nearness(rank: str, failed: str) -> int:

@@ -1,6 +1,7 @@
 """Which of an engine's ranks a figure is of: as its page says, as its line is tagged, or by the device that it names."""
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from ullage.domain.facts import Fact
@@ -9,7 +10,7 @@ from ullage.frozen import replace
 from ullage.planning.diagnose_lines import bare
 
 HOST_RANK: Final = -1  # what lies in the host's memory
-_DEGREE = re.compile(r"(?<![A-Z])(DP|PP|TP)(\d{1,4})")
+_DEGREE = re.compile(r"(?<![A-Z])(DP|PP|TP)[ _]?(\d{1,4})")
 _RANK = re.compile(r"\brank ?=? ?(\d{1,4})")
 _ON_HOST = re.compile(r"cpu|host", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,4}$")
@@ -20,12 +21,30 @@ def tagged(fact: Fact, line: str, parallel: Parallel) -> Fact:
     if isinstance(fact.value, str) or parallel.devices == 1 or rank_of(fact) is not None:
         return fact
     _, writer = bare(line)
-    plain, degrees = _RANK.search(writer), {name: int(number) for name, number in _DEGREE.findall(writer)}
-    if plain is None and not degrees:
-        return fact
-    inner = degrees.get("DP", 0) * parallel.pipeline + degrees.get("PP", 0)
-    rank = int(plain[1]) if plain is not None else inner * parallel.tensor + degrees.get("TP", 0)
-    return replace(fact, details=(*fact.details, ("rank", str(rank))))
+    rank = _number(writer, parallel.tensor, parallel.pipeline)
+    return replace(fact, details=(*fact.details, ("rank", str(rank)))) if rank is not None else fact
+
+
+def writer_of(number: int, writers: Collection[str]) -> str | None:
+    """Of the workers that wrote a log the one with that rank, and the most telling tag; its degrees are as wide as their tags show."""
+    tags = {writer: _degrees(writer) for writer in writers}
+    tensor, pipeline = (1 + max((tag.get(name, 0) for tag in tags.values()), default=0) for name in ("TP", "PP"))
+    found = [writer for writer in tags if _number(writer, tensor, pipeline) == number]
+    return max(found, key=lambda writer: len(tags[writer]), default=None)
+
+
+def _number(writer: str, tensor: int, pipeline: int) -> int | None:
+    """The rank that a worker's tag tells; None where it tells none."""
+    plain, degrees = _RANK.search(writer), _degrees(writer)
+    if plain is not None:
+        return int(plain[1])
+    if not degrees:
+        return None
+    return (degrees.get("DP", 0) * pipeline + degrees.get("PP", 0)) * tensor + degrees.get("TP", 0)
+
+
+def _degrees(writer: str) -> dict[str, int]:
+    return {name: int(number) for name, number in _DEGREE.findall(writer)}
 
 
 def rank_of(fact: Fact) -> int | None:
