@@ -251,6 +251,17 @@ def test_where_nothing_ran_that_is_the_reason(*, is_exhaustive: bool, why: str) 
     assert why in ended.reason
 
 
+def test_a_search_that_has_no_start_left_does_not_say_that_nothing_helps() -> None:
+    study = Study(sizes=(2, 2), start=(0, 0), most_trials=3, least_gain=0.03, unrest=0.03)
+    told = [
+        Told(point=point, state=TrialState.DONE, speed=Estimate(mean=mean, deviation=0.1, count=3), seconds=1.0)
+        for point, mean in (((0, 0), 100.0), ((1, 0), 50.0), ((0, 1), 50.0))
+    ]
+    ended = ask(study, told)
+    assert isinstance(ended, Ended)
+    assert (ended.best, ended.reason) == ((0, 0), "3 trials were run, of 4 combinations")
+
+
 def test_a_step_that_stays_without_being_shown_to_be_better_is_said_to_be_near() -> None:
     study = Study(sizes=(2, 1), start=(0, 0), least_gain=0.03, unrest=0.2)
     told = [

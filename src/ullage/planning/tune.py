@@ -82,7 +82,8 @@ def ask(study: Study, told: Sequence[Told]) -> Ask | Ended:
     except StopIteration as ended:
         winner: Point | None = ended.value
         ends = _ENDS if winner is not None else _NOTHING_RAN
-        return Ended(best=_settled(study, seen, winner), reason=ends[study.is_exhaustive])
+        stopped = "" if winner is None or study.is_exhaustive else _stopped(study, seen.ran)
+        return Ended(best=_settled(study, seen, winner), reason=stopped or ends[study.is_exhaustive])
 
 
 def most_trials(study: Study) -> int:
