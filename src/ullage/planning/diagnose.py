@@ -13,9 +13,9 @@ from ullage.planning.diagnose_facts import Figures, detail, figures_of
 from ullage.planning.diagnose_free import with_free
 from ullage.planning.diagnose_load import with_filled
 from ullage.planning.diagnose_meaning import WRAPPERS
-from ullage.planning.diagnose_others import both, left_by_others, stopped, with_others_told
+from ullage.planning.diagnose_others import left_by_others, stopped, with_others_told
 from ullage.planning.diagnose_pair import with_others
-from ullage.planning.diagnose_remedy import MOST, changes, in_turn
+from ullage.planning.diagnose_remedy import MOST, by_turns, changes, in_turn
 from ullage.planning.diagnose_rows import as_logits, asked_of
 from ullage.planning.diagnose_sizes import by_sizes
 from ullage.planning.fit import Outcome, evaluate
@@ -82,7 +82,7 @@ def _changes(
         )
         taken = _changes(rest, aid, log, figures, engine=engine, outcome=outcome)
         is_first = held is causes[0] or not taken or (freed[0].verdict in FITS and taken[0].verdict not in FITS)
-        return both([freed, taken] if is_first else [taken, freed])[:MOST]
+        return by_turns([freed, taken] if is_first else [taken, freed])[:MOST]
     open_ones = [
         one for one in causes if not one.stated and one.family is causes[0].family and lines & {item.line for item in one.evidence}
     ]

@@ -50,12 +50,3 @@ def stopped(change: Change, figures: Figures) -> Change:
         return change
     says = f"{change.says}: frees {format_bytes(others)}, more than was missing"
     return replace(change, says=says, verdict=Verdict.TIGHT, frees_bytes=others)
-
-
-def both(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:
-    """The first row's best, then the second's best, and so on: each against an explanation that the log states."""
-    turns = [row[index] for index in range(max(map(len, rows), default=0)) for row in rows if index < len(row)]
-    kept: dict[str, Change] = {}
-    for change in turns:
-        kept.setdefault(change.setting, change)
-    return tuple(kept.values())

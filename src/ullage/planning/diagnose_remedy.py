@@ -96,14 +96,15 @@ def _in_turn(rows: list[tuple[Change, ...]]) -> tuple[Change, ...]:
         return rows[0] if rows else ()
     settings = [{(change.setting, change.up) for change in row} for row in rows]
     shared = [change for row in rows for change in row if sum((change.setting, change.up) in known for known in settings) > 1]
-    turns = [row[index] for index in range(MOST) for row in rows if index < len(row)]
+    return by_turns(rows, first=by_turns([tuple(shared)])[:_SEVERAL])[:MOST]
+
+
+def by_turns(rows: list[tuple[Change, ...]], *, first: tuple[Change, ...] = ()) -> tuple[Change, ...]:
+    """Each row's best, then each row's second best, and so on, behind ``first``; of one setting only the earliest."""
     kept: dict[str, Change] = {}
-    for change in shared:
-        if len(kept) < _SEVERAL:
-            kept.setdefault(change.setting, change)
-    for change in turns:
+    for change in (*first, *(row[index] for index in range(max(map(len, rows), default=0)) for row in rows if index < len(row))):
         kept.setdefault(change.setting, change)
-    return tuple(kept.values())[:MOST]
+    return tuple(kept.values())
 
 
 def _ordered(hints: tuple[Hint, ...], cause: Cause, figures: Figures, known: frozenset[str]) -> Iterator[Hint]:
