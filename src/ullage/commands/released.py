@@ -24,6 +24,13 @@ def installed(flags: Flags, world: World, engine: Engine, argv: tuple[str, ...])
     return _read(world.processes.release(found[0], packages)) if found is not None else None
 
 
+def as_installed(flags: Flags, engine: Engine, there: Version | None) -> Flags:
+    """The words with the release that is installed here, where none was said and its rules are known."""
+    if there is None or flags.text("engine_version") is not None or not is_planned_for(engine.profile, there):
+        return flags
+    return flags.with_(engine_version=str(there))
+
+
 def told(fact: Fact) -> Version | None:
     """The release that a line of the engine's log says."""
     return _read(str(fact.value)) if fact.name in _TOLD else None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ullage.commands.check import read_request, split_environment, split_line
 from ullage.commands.question import LOCAL as LOCAL_DEVICES
 from ullage.commands.question import Question, find_engine, read_question
-from ullage.commands.released import differs, installed, is_planned_for
+from ullage.commands.released import as_installed, differs, installed
 from ullage.commands.remembered import remembering
 from ullage.commands.verb import Flags
 from ullage.domain.case import Case, Version
@@ -59,17 +59,10 @@ def read_serving(flags: Flags, world: World) -> Serving:
         raise InputError("give a model to plan and start, or a whole command after --: ullage serve [OPTIONS] -- COMMAND")
     serving = _planned(flags, world, words[0])  # which tells what starts it
     there = installed(flags, world, serving.engine, serving.command.argv)
-    by_its_rules = _as_installed(flags, serving.engine, there)
+    by_its_rules = as_installed(flags, serving.engine, there)
     if serving.case is None or there in (None, serving.case.version) or by_its_rules is flags:
         return _released(serving, flags, there)
     return _released(_planned(by_its_rules, world, words[0]), flags, there)
-
-
-def _as_installed(flags: Flags, engine: Engine, there: Version | None) -> Flags:
-    """The words with the release that is installed here, where none was said and its rules are known."""
-    if there is None or flags.text("engine_version") is not None or not is_planned_for(engine.profile, there):
-        return flags
-    return flags.with_(engine_version=str(there))
 
 
 def _released(serving: Serving, flags: Flags, there: Version | None) -> Serving:
@@ -136,7 +129,7 @@ def _theirs(flags: Flags, world: World, words: tuple[str, ...]) -> Serving:
     plain, request = read_request(words, flags)
     _check_is_direct(words)
     there = installed(flags, world, plain, _words(words)[0])
-    said, flags = flags, _as_installed(flags, plain, there)
+    said, flags = flags, as_installed(flags, plain, there)
     if flags is not said:
         plain, request = read_request(words, flags)
     engine, remarks = remembering(flags, world, plain)

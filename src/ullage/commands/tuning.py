@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ullage import engines
 from ullage.commands.question import find_engine, pairs, read_question
-from ullage.commands.released import differs, installed, is_planned_for
+from ullage.commands.released import as_installed, differs, installed
 from ullage.commands.remembered import remembering
 from ullage.commands.serving import Serving, readied, with_program
 from ullage.commands.traffic import read_traffic, with_traffic
@@ -75,8 +75,9 @@ def read_tuning(flags: Flags, world: World) -> Tuning:
     serving, base = _serving(engine, question.case, question.notes)
     there = installed(flags, world, engine, with_program(flags, serving.command).argv)
     if there is not None and there != base.version:
-        if flags.text("engine_version") is None and is_planned_for(engine.profile, there):
-            return read_tuning(flags.with_(engine_version=str(there)), world)
+        by_its_rules = as_installed(flags, engine, there)
+        if by_its_rules is not flags:
+            return read_tuning(by_its_rules, world)
         question = question._replace(notes=(differs(engine.profile, there, base.version), *question.notes))
     dials = _dials(flags, engine, base)
     outcome = _remembered(engine, base, dials)
