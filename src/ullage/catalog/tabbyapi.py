@@ -5,10 +5,17 @@ from typing import Final
 
 from ullage.catalog.exllama_options import AUTO, FALSE, NONE, Flag, scan
 from ullage.domain.case import Value
+from ullage.domain.engine import Extra, Server
 from ullage.domain.plan import Command, Finding
 
 PROGRAM, CONFIG = "main.py", "config.yml"
-CHECKOUT = "https://github.com/theroyallab/tabbyAPI"
+SERVER: Final = Server(
+    program=PROGRAM,
+    port=5000,
+    folder_flag="--model-dir",
+    behind=(Extra(words=("--disable-auth", "true")),),
+    checkout="https://github.com/theroyallab/tabbyAPI",
+)
 _PROGRAMS = frozenset({"main.py", "start.py", "start.sh"})
 _SIZES: Final = (
     "backend",

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from ullage.catalog.tabbyapi import CHECKOUT, PROGRAM
+from ullage.catalog.tabbyapi import SERVER
 from ullage.domain.case import Version
-from ullage.domain.engine import Engine, Extra, Profile, Request, Server
+from ullage.domain.engine import Engine, Profile, Request
 from ullage.domain.facts import Fact
 from ullage.domain.workload import Growth
 from ullage.engines.exllamav2.capacity import capacity
@@ -16,6 +16,7 @@ from ullage.engines.exllamav2.objections import objections
 from ullage.engines.exllamav2.place import resolve
 from ullage.engines.exllamav2.settings import KNOBS, validate
 from ullage.engines.exllamav2.versions import CONSTANTS, DEFAULT, NEWEST, OLDEST
+from ullage.frozen import replace
 
 
 def read_command(argv: tuple[str, ...], environment: Mapping[str, str], version: Version | None) -> Request | None:
@@ -51,16 +52,7 @@ ENGINE = Engine(
         distributions=("exllamav2",),
         growth=Growth.REQUEST,
         length_setting="max_seq_len",
-        servers=(
-            Server(
-                program=PROGRAM,
-                port=5000,
-                folder_flag="--model-dir",
-                behind=(Extra(words=("--disable-auth", "true")),),
-                checkout=CHECKOUT,
-                branch="exl2-checkpoint",
-            ),
-        ),
+        servers=(replace(SERVER, branch="exl2-checkpoint"),),
     ),
     resolve=resolve,
     objections=objections,

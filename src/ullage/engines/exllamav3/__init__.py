@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from ullage.catalog.tabbyapi import CHECKOUT, PROGRAM
+from ullage.catalog.tabbyapi import SERVER
 from ullage.domain.case import Version
-from ullage.domain.engine import Engine, Extra, Profile, Request, Server
+from ullage.domain.engine import Engine, Profile, Request
 from ullage.domain.facts import Fact
 from ullage.domain.workload import Growth
 from ullage.engines.exllamav3.capacity import capacity
@@ -50,15 +50,7 @@ ENGINE = Engine(
         distributions=("exllamav3",),
         growth=Growth.REQUEST,
         length_setting="max_seq_len",
-        servers=(
-            Server(
-                program=PROGRAM,
-                port=5000,
-                folder_flag="--model-dir",
-                behind=(Extra(words=("--disable-auth", "true")),),
-                checkout=CHECKOUT,
-            ),
-        ),
+        servers=(SERVER,),
     ),
     resolve=resolve,
     objections=objections,
